@@ -1,0 +1,118 @@
+"""What is built is what is meant: the whole house and nothing else, with SQLAlchemy as the only thing it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Refuses every package that is neither Python's own nor SQLAlchemy: a machine on which nothing else is installed.
+BARE = """
+import importlib, sys
+
+class Refuse:
+    allowed = sys.stdlib_module_names | {"respool", "sqlalchemy", "typing_extensions"}
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in self.allowed and not top.startswith("_sysconfigdata"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+for name in list(sys.modules):
+    if name.partition(".")[0] not in Refuse.allowed:
+        del sys.modules[name]
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, as a release would build it."""
+    target = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that an installer would have put the wheel's content into."""
+    target = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def metadata(installed: Path) -> Message:
+    return Parser().parsestr((installed / "respool-0.1.0.dist-info" / "METADATA").read_text(encoding="utf-8"))
+
+
+def test_it_contains_every_source_file_and_nothing_else(installed: Path) -> None:
+    built = {path.relative_to(installed).as_posix() for path in (installed / "respool").rglob("*") if path.is_file()}
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "src/respool"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git clone")
+    source = {name.removeprefix("src/") for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+    assert built == source
+    assert "respool/py.typed" in built
+
+
+def test_it_contains_every_floor_and_no_tests(installed: Path) -> None:
+    floors = {"cli", "web", "observe", "testing", "session", "engine", "pool"}
+    assert floors <= {path.parent.name for path in (installed / "respool").glob("*/__init__.py")}
+    assert {path.name for path in installed.iterdir()} == {"respool", "respool-0.1.0.dist-info"}
+
+
+def test_sqlalchemy_is_all_that_it_requires(metadata: Message) -> None:
+    required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert required == ["sqlalchemy<2.2,>=2.0.41"]
+
+
+def test_its_licence_comes_along(metadata: Message, installed: Path) -> None:
+    assert metadata["License-Expression"] == "MIT"
+    (licence,) = metadata.get_all("License-File", [])
+    text = (installed / "respool-0.1.0.dist-info" / "licenses" / licence).read_text(encoding="utf-8")
+    assert text.startswith("MIT License")
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["respool", "respool.pool", "respool.engine", "respool.session", "respool.testing", "respool.observe", "respool.web.asgi",
+     "respool.web.wsgi", "respool.cli.main"],
+)  # fmt: skip
+def test_it_imports_where_nothing_else_is_installed(installed: Path, module: str) -> None:
+    script = f"{BARE}\nprint(importlib.import_module({module!r}).__file__)"
+    done = run(installed, "-W", "error", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(installed)
+
+
+def test_the_command_runs_where_nothing_else_is_installed(installed: Path) -> None:
+    script = f"{BARE}\nfrom respool.cli.main import main\nsys.exit(main(['--help']))"
+    done = run(installed, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: respool")
+
+
+def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=installed, env=environment, capture_output=True, text=True, check=False
+    )
