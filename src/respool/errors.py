@@ -1,0 +1,165 @@
+"""Every exception of respool: a code, the facts as attributes, and the advice.
+
+The first line of a message is enough in a log: what happened, and to which pool, scope or setting. The lines below it
+give the numbers at that moment, the likely causes in order, and what to do. Whatever a message says in words is also an
+attribute (and an item of ``facts``), so that code never has to parse text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+__all__ = [
+    "CommitOutcomeUnknown",
+    "ConcurrentUse",
+    "ConfigError",
+    "ConnectFailed",
+    "NoScope",
+    "PoolClosed",
+    "PoolError",
+    "PoolQueueFull",
+    "PoolTimeout",
+    "RespoolError",
+    "RollbackOnly",
+    "ScopeEnded",
+    "ScopeError",
+    "UncommittedChanges",
+    "WrongScope",
+]
+
+
+class RespoolError(Exception):
+    """Base of all that respool raises.
+
+    Args:
+        headline: what happened, in one line.
+        now: the state at that moment, a line each.
+        advice: likely causes and what to do about them, the likeliest first.
+        facts: everything above as values; each becomes an attribute.
+    """
+
+    code: str = "R000"
+    _advice_label: ClassVar[str] = "likely"
+
+    def __init__(self, headline: str, *, now: Sequence[str] = (), advice: Sequence[str] = (), **facts: Any) -> None:
+        Exception.__init__(self, headline)  # not super(): a subclass may also be one of SQLAlchemy's errors
+        self.headline = headline
+        self.now = tuple(now)
+        self.advice = tuple(advice)
+        self.facts: Mapping[str, Any] = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        lines = [f"[{self.code}] {self.headline}"]
+        lines += [f"  now: {line}" for line in self.now]
+        label = f"  {self._advice_label}: "
+        lines += [f"{label if n == 1 else ' ' * len(label)}{n}. {line}" for n, line in enumerate(self.advice, 1)]
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.headline, self.now, self.advice, dict(self.facts))
+
+
+def _rebuild(
+    kind: type[RespoolError], headline: str, now: Sequence[str], advice: Sequence[str], facts: dict[str, Any]
+) -> RespoolError:
+    return kind(headline, now=now, advice=advice, **facts)
+
+
+class ConfigError(RespoolError, ValueError):
+    """A setting is unknown, out of range, or at odds with another one. Raised at construction, before anything opens."""
+
+    code = "C001"
+    _advice_label = "do"
+
+
+class PoolError(RespoolError):
+    """Base of what a pool raises."""
+
+    code = "P000"
+    pool: str  #: the pool's name
+
+
+class PoolTimeout(PoolError):
+    """No connection within the time that the caller was ready to wait.
+
+    ``__cause__`` is the last error of a connect, when connecting is what failed.
+    """
+
+    code = "P001"
+    timeout: float  #: seconds that the caller was ready to wait
+
+
+class PoolClosed(PoolError):
+    """The pool is closed, or was closed while the caller waited."""
+
+    code = "P002"
+
+
+class PoolQueueFull(PoolError):
+    """``max_waiting`` callers wait already; one more is refused at once."""
+
+    code = "P003"
+    max_waiting: int
+
+
+class ConnectFailed(PoolError):
+    """A connection could not be opened, and trying again would not help. ``__cause__`` is the driver's error."""
+
+    code = "P004"
+
+
+class ScopeError(RespoolError):
+    """Base of what is raised when a session is used where it does not belong."""
+
+    code = "S000"
+
+
+class NoScope(ScopeError):
+    """A session was asked for where no request and no ``db.scope()`` is open."""
+
+    code = "S001"
+
+
+class ScopeEnded(ScopeError):
+    """The request or scope that the session is bound to is over."""
+
+    code = "S002"
+    scope: str  #: label of the scope that is over
+
+
+class WrongScope(ScopeError):
+    """A session was used from another request or scope than the one that it is bound to."""
+
+    code = "S003"
+    scope: str  #: label of the scope that the session is bound to
+
+
+class ConcurrentUse(ScopeError):
+    """A second task or thread entered a session while the first was still inside."""
+
+    code = "S004"
+    owner: str  #: the task or thread inside
+    intruder: str  #: the one that was refused
+
+
+class RollbackOnly(ScopeError):
+    """A commit was asked for in a scope that can only be rolled back any more."""
+
+    code = "S005"
+
+
+class UncommittedChanges(RespoolError, UserWarning):
+    """A scope ended with changes that nobody committed: they were rolled back. A warning, unless filters raise it."""
+
+    code = "S006"
+    scope: str
+    changes: Sequence[str]  #: one line for each object or statement
+
+
+class CommitOutcomeUnknown(RespoolError):
+    """The connection broke while COMMIT was under way: the changes are saved, or they are not. Never retried by itself."""
+
+    code = "S007"

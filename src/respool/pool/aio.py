@@ -1,0 +1,393 @@
+"""The pool for asyncio: the driver, and the public face.
+
+A pool may be used from several event loops, one after the other or at once: each loop has a sub-pool of its own, with
+limits of its own, since a connection cannot leave the loop that opened it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from math import inf
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from respool.config import PoolConfig
+from respool.pool import algorithms
+from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
+from respool.pool.connector import AsyncConnector, AsyncFunctions
+from respool.pool.entries import CloseReason, PoolEntry
+from respool.pool.holders import Who, label, stack
+from respool.pool.monitor import Monitor, logger, resized
+from respool.pool.observer import PoolObserver
+from respool.pool.snapshot import PoolSnapshot
+from respool.pool.stats import PoolStats
+
+__all__ = ["AsyncConnectionPool", "AsyncLease", "LoopMonitor", "LoopMonitors"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class LoopMonitor(Monitor):
+    """Runs the algorithms in the caller's task, and connects in tasks of the pool's own, all on one event loop.
+
+    Made in that loop. Only ``give`` may be called from elsewhere.
+    """
+
+    def __init__(self, connector: AsyncConnector, config: PoolConfig, name: str, observer: PoolObserver) -> None:
+        self.loop = asyncio.get_running_loop()
+        super().__init__(config, name, observer)
+        self.connector = connector
+        self._thread = threading.get_ident()
+        self._keep_stacks = config.leak_after is not None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def acquire_in_line(self, timeout: float) -> Coroutine[Any, Any, PoolEntry]:
+        """A connection's entry, after ``take`` gave none; see :func:`algorithms.acquire`."""
+        return self.run(algorithms.acquire(self.state, self.name, timeout, self._who()))
+
+    async def run(self, algorithm: Generator[Effect, Any, R]) -> R:
+        """Run an algorithm to its end: its steps under the lock, its effects awaited."""
+        try:
+            effect = self.step(algorithm.send, None)
+            while True:
+                try:
+                    answer = await self._do(effect)
+                except BaseException as error:
+                    effect = self.step(algorithm.throw, error)
+                else:
+                    effect = self.step(algorithm.send, answer)
+        except StopIteration as stop:
+            result: R = stop.value
+            return result
+
+    def tick(self, at: float | None = None) -> None:
+        """Do what is due; ``at``: the time of the alarm that calls."""
+        self.step(self.state.tick, at)
+
+    async def warm_up(self, size: int, wait: float | None) -> None:
+        """See ``ConnectionPool.warm_up``."""
+        if wait is None:
+            self.step(self.state.warm_up, size)
+        else:
+            await self.run(algorithms.warm_up(self.state, self.name, size, wait))
+
+    async def close(self, timeout: float) -> None:
+        """See ``ConnectionPool.close``."""
+        deadline = self.clock() + timeout
+        self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout)))
+        await self.wait_closings(max(0.0, deadline - self.clock()))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs in this monitor's loop."""
+        return asyncio._get_running_loop() is self.loop
+
+    async def wait_closings(self, timeout: float) -> None:
+        """Wait until the pool's tasks are done: connections that are being closed, or made whole."""
+        deadline = self.clock() + timeout
+        while self._tasks and (left := deadline - self.clock()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+
+    async def _do(self, effect: Effect) -> Any:
+        if type(effect) is Park:
+            signal = effect.waiter.signal
+            if effect.deadline == inf:
+                await signal
+                return None
+            timer = self.loop.call_later(max(0.0, effect.deadline - self.clock()), _set, signal)
+            try:
+                await signal
+            finally:
+                timer.cancel()
+        elif type(effect) is Check:
+            seconds = max(0.0, effect.deadline - self.clock())
+            async with asyncio.timeout(None if seconds == inf else seconds):
+                await self.connector.check(effect.entry.resource, seconds)
+        elif type(effect) is Reset:
+            await self.connector.reset(effect.entry.resource)
+        elif type(effect) is Describe:
+            return self.describe(effect.entries)
+        return None
+
+    def _who(self) -> Who:
+        task = asyncio.current_task(self.loop)
+        return label.get(), self._thread, task and weakref.ref(task), stack() if self._keep_stacks else ()
+
+    def _note(self, resource: Any) -> str | None:
+        return self.connector.note(resource)
+
+    def _signal(self) -> Any:
+        return self.loop.create_future()
+
+    def _wake(self, signal: Any) -> None:
+        self._in_loop(_set, signal)
+
+    def _open(self, entry: PoolEntry) -> None:
+        self.spawn(self._connect, entry)
+
+    async def _connect(self, entry: PoolEntry) -> None:
+        try:
+            async with asyncio.timeout(self.state.config.connect_timeout):
+                resource = await self.connector.connect()
+        except Exception as error:
+            self.connect_failed(entry, error, self.connector.is_outage)
+        except BaseException:
+            self.step(self.state.cancelled, entry)
+            raise
+        else:
+            self.step(self.state.opened, entry, resource)
+
+    def _close(self, resource: Any, reason: CloseReason) -> None:
+        self.spawn(self._close_now, resource, reason)
+
+    async def _close_now(self, resource: Any, reason: CloseReason) -> None:
+        try:
+            await self.connector.close(resource, reason)
+        except Exception:
+            logger.warning("pool %r: closing a connection failed", self.name, exc_info=True)
+
+    def _alarm(self, at: float) -> None:
+        self._in_loop(self._set_timer, at)
+
+    def _set_timer(self, at: float) -> None:
+        self.loop.call_later(max(0.0, at - self.clock()), _tick, weakref.ref(self), at)
+
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Run a coroutine function in a task of the pool's own."""
+        self._in_loop(self._spawn, function, *args)
+
+    def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        task = self.loop.create_task(function(*args), name=f"respool-{self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _in_loop(self, function: Callable[..., object], *args: Any) -> None:
+        """Call now when we are in the loop's thread, else have the loop call; a loop that is closed needs nothing."""
+        if threading.get_ident() == self._thread:
+            if not self.loop.is_closed():
+                function(*args)
+            return
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            logger.debug("pool %r: its event loop is closed", self.name)
+
+
+def _set(signal: asyncio.Future[None]) -> None:
+    if not signal.done():
+        signal.set_result(None)
+
+
+def _tick(monitor: weakref.ref[LoopMonitor], at: float) -> None:
+    """Tick a pool that is still there; none is kept alive by its alarm."""
+    there = monitor()
+    if there is not None:
+        there.tick(at)
+
+
+class LoopMonitors:
+    """The sub-pools of one pool, one for each event loop; those of closed loops are forgotten.
+
+    Args:
+        make: makes the monitor of the running loop.
+    """
+
+    def __init__(self, make: Callable[[], LoopMonitor]) -> None:
+        self._make = make
+        self._of: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
+        self._latest: LoopMonitor | None = None
+        self._lock = threading.Lock()
+        self._suspended = False
+
+    def current(self) -> LoopMonitor:
+        """The running loop's; made when there is none yet."""
+        loop = asyncio.get_running_loop()
+        latest = self._latest
+        if latest is not None and latest.loop is loop:
+            return latest
+        monitor = self._of.get(loop) or self._add(loop)
+        self._latest = monitor
+        return monitor
+
+    def _add(self, loop: asyncio.AbstractEventLoop) -> LoopMonitor:
+        monitor = self._make()
+        if self._suspended:
+            monitor.step(monitor.state.suspend)
+        with self._lock:
+            self._of = {other: kept for other, kept in self._of.items() if not other.is_closed()} | {loop: monitor}
+        monitor.tick()
+        return monitor
+
+    def suspend(self, suspended: bool) -> None:
+        """Suspend or resume every loop's pool, those of loops to come included."""
+        self._suspended = suspended
+        for monitor in self.all():
+            monitor.step(monitor.state.suspend if suspended else monitor.state.resume)
+
+    def resize(self, config: PoolConfig, min_size: int | None, max_size: int | None) -> PoolConfig:
+        """Change the limits of every loop's pool; returns the settings for those of loops to come."""
+        config = resized(config, min_size, max_size)
+        for monitor in self.all():
+            monitor.step(monitor.state.resize, config)
+        return config
+
+    def all(self) -> list[LoopMonitor]:
+        """Those of the loops that are not closed."""
+        return [monitor for loop, monitor in list(self._of.items()) if not loop.is_closed()]
+
+
+class AsyncConnectionPool(Generic[T]):
+    """A pool of any resource that is dear to open, for asyncio.
+
+    Args and errors are those of :class:`~respool.pool.ConnectionPool`; ``connect``, ``close``, ``check`` and ``reset``
+    are coroutine functions. Each event loop has its own connections and limits.
+
+    Use::
+
+        pool = AsyncConnectionPool(lambda: asyncpg.connect(dsn), max_size=5)
+        async with pool.acquire() as connection:
+            await connection.execute(...)
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[T]],
+        *,
+        close: Callable[[T], Awaitable[object]] | None = None,
+        check: Callable[[T], Awaitable[object]] | None = None,
+        reset: Callable[[T], Awaitable[object]] | None = None,
+        name: str = "default",
+        config: PoolConfig | None = None,
+        observer: PoolObserver | None = None,
+        **settings: Any,
+    ) -> None:
+        self.name = name
+        self.config = (config or PoolConfig()).merged(settings)
+        self._reset = reset is not None
+        connector = AsyncFunctions(connect, close, check, reset)
+        listener = observer or PoolObserver()
+        self._monitors = LoopMonitors(lambda: LoopMonitor(connector, self.config, name, listener))
+
+    def acquire(self, timeout: float | None = None) -> Acquiring[T]:
+        """Take a connection: ``async with pool.acquire() as connection``, or ``lease = await pool.acquire()``.
+
+        Args and errors are those of ``ConnectionPool.acquire``.
+        """
+        return Acquiring(self, self.config.longest_wait if timeout is None else timeout)
+
+    def stats(self) -> PoolStats:
+        """The numbers of this moment, of the running loop's connections."""
+        return self._monitors.current().stats()
+
+    def snapshot(self) -> PoolSnapshot:
+        """The rows of this moment, of the running loop's pool: every connection, every caller in line."""
+        return self._monitors.current().snapshot()
+
+    def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
+        """As ``ConnectionPool.resize``, in every loop."""
+        self.config = self._monitors.resize(self.config, min_size, max_size)
+
+    def suspend(self) -> None:
+        """As ``ConnectionPool.suspend``, in every loop."""
+        self._monitors.suspend(True)
+
+    def resume(self) -> None:
+        """As ``ConnectionPool.resume``, in every loop."""
+        self._monitors.suspend(False)
+
+    def soft_evict(self, spread: float = 0.0) -> None:
+        """As ``ConnectionPool.soft_evict``, in every loop."""
+        for monitor in self._monitors.all():
+            monitor.soft_evict(spread)
+
+    async def warm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As ``ConnectionPool.warm_up``, in the running loop."""
+        await self._monitors.current().warm_up(self.config.max_size if size is None else size, wait)
+
+    async def close(self, timeout: float = 10.0) -> None:
+        """End the running loop's pool; as ``ConnectionPool.close``."""
+        await self._monitors.current().close(timeout)
+
+    async def __aenter__(self) -> AsyncConnectionPool[T]:
+        return self
+
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncConnectionPool {self.name!r} max_size={self.config.max_size}>"
+
+
+class AsyncLease(Generic[T]):
+    """A connection that is yours until you release it."""
+
+    __slots__ = ("__weakref__", "_entry", "_monitor", "_pool", "resource")
+
+    def __init__(self, pool: AsyncConnectionPool[T], monitor: LoopMonitor, entry: PoolEntry) -> None:
+        self._pool = pool
+        self._monitor = monitor
+        self._entry: PoolEntry | None = entry
+        self.resource: T = entry.resource
+
+    async def release(self, *, broken: bool = False) -> None:
+        """Give the connection back; a second call does nothing.
+
+        Args:
+            broken: it must not be used again, and is closed.
+        """
+        entry = self._entry
+        if entry is None:
+            return
+        self._entry = None
+        if broken:
+            self._monitor.give(entry, CloseReason.BROKEN)
+        elif self._pool._reset:
+            await self._monitor.run(algorithms.give_back(self._monitor.state, entry))
+        else:
+            self._monitor.give(entry)
+
+    def __del__(self) -> None:
+        if self._entry is not None:
+            self._lose(self._entry)
+
+    def _lose(self, entry: PoolEntry) -> None:
+        self._monitor.give(entry, CloseReason.BROKEN)
+        warnings.warn(
+            f"a connection of pool {self._pool.name!r} was never given back: use `async with pool.acquire()`",
+            ResourceWarning,
+            stacklevel=3,
+        )
+
+
+class Acquiring(Generic[T]):
+    """What ``acquire()`` returns: await it for a lease, or enter it for the connection itself."""
+
+    __slots__ = ("_lease", "_pool", "_timeout")
+
+    def __init__(self, pool: AsyncConnectionPool[T], timeout: float) -> None:
+        self._pool = pool
+        self._timeout = timeout
+        self._lease: AsyncLease[T] | None = None
+
+    def __await__(self) -> Generator[Any, Any, AsyncLease[T]]:
+        pool = self._pool
+        monitor = pool._monitors.current()
+        entry = monitor.take()
+        if entry is None:
+            entry = yield from monitor.acquire_in_line(self._timeout).__await__()
+        return AsyncLease(pool, monitor, entry)
+
+    async def __aenter__(self) -> T:
+        self._lease = lease = await self
+        return lease.resource
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            await self._lease.release()

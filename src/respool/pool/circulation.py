@@ -1,0 +1,415 @@
+"""How connections go round: opened, at rest, in somebody's hands, handed on, closed.
+
+Two rules.  Everything that changes the state of a pool stands here and in ``state.py``, which adds what an operator
+does to a running pool.  And neither knows a clock, lock, loop, socket, log, chance or database: the driver that calls
+a method holds its own lock, has written the time into ``now``, and afterwards carries out what it finds in ``todo``,
+outside the lock.
+
+An entry is one connection's place in the pool, from the moment when it is asked for::
+
+    CONNECTING ──opened──▶ IDLE ──take──▶ ACQUIRED ──give──▶ IDLE
+        │ failed             │ expire        │ drop
+        ▼                    ▼               ▼
+      CLOSED               CLOSED          CLOSED
+
+``give`` hands a connection straight to the longest waiting caller when there is one (ACQUIRED ──hand──▶ ACQUIRED), so a
+newcomer can never overtake.  Whatever frees a slot (a drop, a failed connect, an expiry) starts a connect for whoever
+waits, in the same step: a freed slot that nobody notices cannot be written.
+
+``idle + acquired + connecting == total <= max_size`` after every method; ``PoolState.check`` says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from respool.config import PoolConfig
+from respool.pool.entries import (
+    MOVES,
+    Alarm,
+    CloseReason,
+    Closing,
+    EntryState,
+    Open,
+    PoolEntry,
+    Tell,
+    ToDo,
+    Waiter,
+    Wake,
+)
+from respool.pool.figures import BATCH, Figures
+from respool.pool.line import Line
+from respool.pool.outage import Outage
+
+__all__ = ["Circulation"]
+
+CONNECTING, IDLE, ACQUIRED, CLOSED = EntryState
+
+
+class Circulation(Figures):
+    """See the head of the file.
+
+    Args:
+        config: the settings.
+        jitter: gives a number in [0, 1) for whatever should not happen everywhere at once.
+        signal: makes the driver's means of waking one caller.
+    """
+
+    def __init__(self, config: PoolConfig, jitter: Callable[[], float], signal: Callable[[], Any]) -> None:
+        super().__init__()
+        self.todo: list[ToDo] = []
+        self.config = config
+        self.max_size = config.max_size
+        self.min_size = config.min_size
+        self.check_after = inf if config.check_after is None else config.check_after
+        self.max_idle = inf if config.max_idle is None else config.max_idle
+        self.keep = inf  #: idle connections kept; one that comes back beyond is closed
+        self.most_recent_first = True
+        self.leak_after = inf if config.leak_after is None else config.leak_after
+        self.idle: deque[PoolEntry] = deque()  #: the longest rested on the left, the most recently used on the right
+        self.connecting = 0
+        self.line = Line()
+        self.generation = 0
+        self.outage: Outage | None = None
+        self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
+        self.last_error: BaseException | None = None
+        self.closed = False
+        self.suspended = False
+        self.drained: list[Waiter] = []  #: callers that wait for a closed pool to become empty
+        self.warm_size = 0  #: how many connections a warm-up wants to see open
+        self.warming: list[Waiter] = []  #: callers that wait for it
+        self.alarm_at = inf
+        self._ceiling = 0  #: after a shrinking resize: what is still open above the new limit
+        self._jitter = jitter
+        self._signal = signal
+        self._numbers = 0
+
+        self.calm = True  #: nothing is out of the ordinary: see :meth:`reconsider`
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Whether the common case may be the common case; to be asked when one of these has changed."""
+        odd = self.closed or self.suspended or self._ceiling or self.keep < inf or self.leak_after < inf
+        self.calm = self.most_recent_first and not odd
+
+    @property
+    def total(self) -> int:
+        return len(self.entries)
+
+    @property
+    def _kept(self) -> int:
+        """How many connections are opened although nobody asks for one."""
+        return max(self.min_size, self.warm_size)
+
+    @property
+    def connects_at_once(self) -> bool:
+        """Whether a connect is made for one more caller in line, without waiting for anybody or anything."""
+        at_work = not self.suspended and (self.outage is None or self.outage.retry_at <= self.now)
+        return at_work and self.line.waiting < self.connecting + self.max_size - self.total
+
+    # -- taking ----------------------------------------------------------------------------------------------------
+
+    def take(self) -> PoolEntry | None:
+        """The common case, written out: the connection used last, when all is calm and it needs no second look."""
+        idle = self.idle
+        if not idle or not self.calm or self.line.waiting:
+            return None
+        entry = idle[-1]
+        now = self.now
+        if entry.check_at <= now:
+            return None
+        idle.pop()
+        entry.state = ACQUIRED
+        entry.acquired_at = now
+        entry.uses += 1
+        self.acquired += 1
+        if self.acquired >= self._notable:
+            self._note_use()
+        return entry
+
+    def take_any(self) -> PoolEntry | None:
+        """As :meth:`take`, rested connections included (the caller checks them); ended ones are closed on the way."""
+        while self.idle and not self.line.waiting and not self.suspended:
+            entry = self.idle.pop() if self.most_recent_first else self.idle.popleft()
+            reason = self._ended(entry)
+            if reason is None:
+                return self._acquired(entry)
+            self._remove(entry, reason)
+            self._settle()
+        return None
+
+    def join(self, who: Any, *, first: bool = False, patient: bool = True) -> Waiter:
+        """Get in line.
+
+        Args:
+            who: the caller, for people.
+            first: at its head, for a caller whose turn had come already.
+            patient: ``False``: give up when the connect fails that is made for it.
+        """
+        waiter = Waiter(self.now, who, self._signal())
+        waiter.patient = patient
+        self.line.join(waiter, first=first)
+        self.count["waited"] += not first
+        self._settle()
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Give up waiting. A connection that was handed over meanwhile goes to the next in line."""
+        if waiter.waiting:
+            self.line.leave(waiter)
+        elif waiter.entry is not None:
+            entry, waiter.entry, waiter.left = waiter.entry, None, True
+            unchecked = self.needs_check(entry)
+            self.give(entry)
+            if unchecked:
+                entry.rested = entry.doubted = True
+                entry.check_at = self.now
+
+    def needs_check(self, entry: PoolEntry) -> bool:
+        """Whether this entry, just acquired, rested so long that it must be looked at first. Asked once, it is."""
+        doubted, entry.doubted = entry.doubted, False
+        return entry.rested and (doubted or entry.acquired_at - entry.idle_since >= self.check_after)
+
+    def _acquired(self, entry: PoolEntry) -> PoolEntry:
+        entry.state = ACQUIRED
+        entry.acquired_at = self.now
+        entry.uses += 1
+        self.acquired += 1
+        if self.acquired >= self._notable:
+            self._note_use()
+        if self.now + self.leak_after < self.alarm_at:
+            self._plan()
+        return entry
+
+    # -- giving back -----------------------------------------------------------------------------------------------
+
+    def give(self, entry: PoolEntry) -> None:
+        """Take a connection back: it goes to the first in line, else to rest; an ended one is closed."""
+        now = self.now
+        expires_at = entry.expires_at
+        if not self.calm or self.line.waiting or entry.state is not ACQUIRED or expires_at <= now:
+            self._give(entry)
+            return
+        # the common case of what _give does, written out
+        if now >= self.saturated_since:
+            self._desaturate()
+        self.acquired -= 1
+        used = self._used
+        used.append(now - entry.acquired_at)
+        if len(used) == BATCH:
+            self.use_time.add_all(used)
+        entry.state = IDLE
+        entry.idle_since = now
+        entry.rested = True
+        check_at = now + self.check_after
+        entry.check_at = check_at if check_at < expires_at else expires_at
+        self.idle.append(entry)
+        if now + self.max_idle < self.alarm_at or expires_at < self.alarm_at:
+            self._plan()
+
+    def _give(self, entry: PoolEntry) -> None:
+        if entry.forgotten:
+            return
+        self._require(entry, "give")
+        reason = self._ended(entry)
+        self._released(entry)
+        if reason is None:
+            self._rest(entry)
+        else:
+            self._remove(entry, reason)
+            self._settle()
+
+    def drop(self, entry: PoolEntry, reason: CloseReason) -> None:
+        """Take a place back whose connection must not be used again (or is gone already)."""
+        if entry.forgotten:
+            return
+        self._require(entry, "drop")
+        self._released(entry)
+        self._remove(entry, reason)
+        self._settle()
+
+    def _released(self, entry: PoolEntry) -> None:
+        seconds = self.now - entry.acquired_at
+        if self.now >= self.saturated_since:
+            self._desaturate()
+        self.acquired -= 1
+        self.use_time.add(seconds)
+        if entry.leaked:
+            entry.leaked = False
+            self.todo.append(Tell("leak_returned", (entry.holder, seconds)))
+        entry.holder = None
+
+    def _rest(self, entry: PoolEntry) -> None:
+        """A usable connection of nobody: to the first in line, else onto the stack."""
+        entry.idle_since = now = self.now
+        entry.rested = False
+        if self.line.waiting and not self.suspended:
+            self._hand(entry)
+        elif len(self.idle) >= self.keep:
+            self._remove(entry, CloseReason.SHRUNK)
+        else:
+            entry.state = IDLE
+            entry.rested = True
+            check_at, expires_at = now + self.check_after, entry.expires_at
+            entry.check_at = check_at if check_at < expires_at else expires_at
+            self.idle.append(entry)
+            if now + self.max_idle < self.alarm_at or expires_at < self.alarm_at:
+                self._plan()
+
+    def _hand(self, entry: PoolEntry) -> None:
+        """Give this connection to the first in line."""
+        waiter = self.line.first()
+        self.wait_time.add(self.now - waiter.since)
+        waiter.entry = self._acquired(entry)
+        entry.holder = waiter.who
+        self.todo.append(Wake(waiter))
+
+    def _ended(self, entry: PoolEntry) -> CloseReason | None:
+        """Why this connection must not be used any more, if so."""
+        if entry.generation != self.generation:
+            return CloseReason.EVICTED
+        if entry.expires_at <= self.now:
+            return CloseReason.MAX_LIFETIME
+        if self.closed:
+            return CloseReason.POOL_CLOSED
+        if len(self.entries) > self.max_size:
+            return CloseReason.SHRUNK
+        return None
+
+    def _remove(self, entry: PoolEntry, reason: CloseReason) -> None:
+        entry.state = CLOSED
+        del self.entries[entry.number]
+        self._past_uses += entry.uses
+        self.closes[reason] += 1
+        self.todo.append(Closing(entry, reason))
+        if self._ceiling:
+            self._ceiling = self.total if self.total > self.max_size else 0
+            self.reconsider()
+        self._tell_drained()
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    def opened(self, entry: PoolEntry, resource: Any) -> None:
+        """A connect succeeded. One that was given up meanwhile is closed again."""
+        entry.resource = resource
+        if entry.state is CLOSED:
+            self.todo.append(Closing(entry, CloseReason.BROKEN))
+            return
+        self._require(entry, "opened")
+        self.connecting -= 1
+        self.count["connects"] += 1
+        self.create_time.add(self.now - entry.created_at)
+        self.todo.append(Tell("connected", (self.now - entry.created_at,)))
+        if self.outage is not None:
+            self.todo.append(Tell("recovered", (self.now - self.outage.since,)))
+        self.outage = self.last_error = None
+        if self.config.max_lifetime is not None and entry.generation == self.generation:
+            entry.expires_at = self.now + self.config.max_lifetime * (1 - 0.1 * self._jitter())
+        reason = self._ended(entry)
+        if reason is not None:
+            self._remove(entry, reason)
+        else:
+            self._rest(entry)
+        self._tell_warm()
+        self._settle()
+
+    def failed(self, entry: PoolEntry, error: BaseException, *, outage: bool) -> None:
+        """A connect failed. In an ``outage`` callers wait on for the next attempt; else the first in line is told."""
+        if entry.state is CLOSED:
+            return
+        self._require(entry, "failed")
+        self.connecting -= 1
+        entry.state = CLOSED
+        del self.entries[entry.number]
+        self.count["connect_errors"] += 1
+        self.last_error = error
+        self.todo.append(Tell("connect_failed", (error,)))
+        if outage:
+            self.outage = self.outage or Outage(self.now)
+            self.outage.failed(self.now, self._jitter())
+            for waiter in [waiter for waiter in self.line if not waiter.patient]:
+                self.line.leave(waiter)
+                self.todo.append(Wake(waiter))
+        else:
+            self.refill_at = self.now + Outage.LONGEST
+            self._fail_warming(error)
+            if self.line.waiting:
+                self._fail(self.line.first(), error)
+        self._tell_drained()
+        self._settle()
+        self._plan()
+
+    def cancelled(self, entry: PoolEntry) -> None:
+        """A connect was cancelled from outside. The next one starts a moment later: a loop that is ending ends first."""
+        if entry.state is CLOSED:
+            return
+        self._require(entry, "failed")
+        self.connecting -= 1
+        entry.state = CLOSED
+        del self.entries[entry.number]
+        self._tell_drained()
+        self.alarm_at = self.now + 0.01
+        self.todo.append(Alarm(self.alarm_at))
+
+    def _fail(self, waiter: Waiter, error: BaseException) -> None:
+        waiter.error = error
+        self.todo.append(Wake(waiter))
+
+    def _settle(self) -> None:
+        """Start a connect for everyone in line whom none is under way for, and for ``min_size``, within the limits."""
+        if self.closed or self.suspended:
+            return
+        limit = self.config.max_connecting
+        kept = self._kept if self.refill_at <= self.now else 0
+        if self.outage is not None:
+            if self.outage.retry_at > self.now:
+                self._plan()
+                return
+            limit = 1
+        while (
+            self.connecting < limit
+            and self.total < self.max_size
+            and (self.connecting < self.line.waiting or self.total < kept)
+        ):
+            self._numbers += 1
+            entry = PoolEntry(self._numbers, self.now, self.generation)
+            self.entries[entry.number] = entry
+            self.connecting += 1
+            self.todo.append(Open(entry))
+            self._plan()
+        if kept < self._kept:
+            self._plan()
+
+    def _expire(self, entry: PoolEntry, reason: CloseReason) -> None:
+        self._require(entry, "expire")
+        self.idle.remove(entry)
+        self._remove(entry, reason)
+
+    def _plan(self) -> None:
+        """Ask for a tick at the next time when something is due; ``PoolState`` knows when that is."""
+        raise NotImplementedError
+
+    # -- telling who waits for the whole pool -----------------------------------------------------------------------
+
+    def _tell_warm(self) -> None:
+        if self.warming and self.total - self.connecting >= self.warm_size:
+            self.todo.extend(map(Wake, self.warming))
+            self.warming, self.warm_size = [], 0
+
+    def _fail_warming(self, error: BaseException) -> None:
+        for waiter in self.warming:
+            self._fail(waiter, error)
+        self.warming, self.warm_size = [], 0
+
+    def _tell_drained(self) -> None:
+        if self.drained and not self.entries:
+            self.todo.extend(map(Wake, self.drained))
+            self.drained = []
+
+    def _require(self, entry: PoolEntry, move: str) -> None:
+        """Refuse an illegal move before anything has changed."""
+        if entry.state is not MOVES[move][0]:
+            raise RuntimeError(f"illegal move {move!r} of {entry!r}; this is a bug, of respool or of its caller")

@@ -1,0 +1,64 @@
+"""How long things took: counts in fixed buckets, which add up over pools and processes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+__all__ = ["BOUNDS", "Histogram", "HistogramValue"]
+
+#: Upper bounds of the buckets in seconds. OpenTelemetry's advice for database operations, with finer ones below.
+BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramValue:
+    """One moment of a histogram: ``counts[i]`` values were at most ``bounds[i]``, the last count is of those above."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: int
+    sum: float
+    max: float
+
+    @property
+    def mean(self) -> float:
+        """The mean in seconds; 0.0 when there is nothing yet."""
+        return self.sum / self.total if self.total else 0.0
+
+    def quantile(self, share: float) -> float:
+        """An upper bound in seconds of this share (0 to 1) of the values, as exact as the buckets are."""
+        rank, seen = share * self.total, 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            seen += count
+            if seen >= rank:
+                return min(bound, self.max)
+        return self.max
+
+
+class Histogram:
+    """Counts values in constant time."""
+
+    __slots__ = ("_counts", "_max", "_sum")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+        self._max = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._sum += seconds
+        if seconds > self._max:
+            self._max = seconds
+
+    def add_all(self, values: list[float]) -> None:
+        """Count these, and empty the list."""
+        for seconds in values:
+            self.add(seconds)
+        values.clear()
+
+    def value(self, zeros: int = 0) -> HistogramValue:
+        """This moment; ``zeros`` are values of 0.0 that were counted elsewhere."""
+        counts = (self._counts[0] + zeros, *self._counts[1:])
+        return HistogramValue(BOUNDS, counts, sum(counts), self._sum, self._max)

@@ -1,0 +1,130 @@
+"""Who has a connection or waits for one, told to people: the request, the thread or task, and the line it is at.
+
+Taking a connection must cost next to nothing, so only an identity is kept; where its thread or task *is now* is looked
+up when somebody asks, which is also what one wants to know.  Where it *took* the connection is kept as well when the
+pool watches for leaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
+from itertools import islice
+from types import FrameType
+from typing import Any
+
+__all__ = ["Holder", "Who", "frames_here", "label", "stack"]
+
+#: Who has a connection, as it is kept: the arguments of :class:`Holder`, made at every checkout and seldom looked at.
+Who = tuple[Any, ...]
+
+#: What the present work is called, such as ``"GET /orders/3"``. Whoever opens a request or a job sets it.
+label: ContextVar[str | None] = ContextVar("respool_label", default=None)
+
+_DEPTH = 12
+_OURS = ("respool.", "sqlalchemy.", "asyncio.", "threading", "contextlib", "concurrent.", "logging")
+
+
+class Holder:
+    """A thread or task, and what it works on.
+
+    Args:
+        label: what its work is called.
+        thread: the thread's number.
+        task: in asyncio, a weak reference to the task.
+        stack: the lines that led to the pool, where they were kept.
+    """
+
+    __slots__ = ("label", "stack", "task", "thread")
+
+    def __init__(
+        self,
+        label: str | None,
+        thread: int,
+        task: weakref.ref[asyncio.Task[Any]] | None = None,
+        stack: tuple[str, ...] = (),
+    ) -> None:
+        self.label = label
+        self.thread = thread
+        self.task = task
+        self.stack = stack
+
+    def name(self) -> str:
+        """``GET /orders/3 (task Task-7)``."""
+        if self.task is None:
+            who = next((f"thread {t.name}" for t in threading.enumerate() if t.ident == self.thread), "an ended thread")
+        else:
+            task = self.task()
+            who = "a vanished task" if task is None else f"{'ended ' if task.done() else ''}task {task.get_name()}"
+        return who if self.label is None else f"{self.label} ({who})"
+
+    def place(self) -> str | None:
+        """``shop/views.py:88 in checkout``: the line of the user's code that it is at now, if it can be told."""
+        frame: FrameType | None
+        if self.task is None:
+            frame = sys._current_frames().get(self.thread)
+        else:
+            task = self.task()
+            frames = [] if task is None else task.get_stack()
+            frame = frames[-1] if frames else None
+            if task is not None and (inner := _innermost(task)) is not None:
+                frame = inner
+        lines = _lines(_outwards(frame))
+        return lines[0] if lines else None
+
+    def __str__(self) -> str:
+        place = self.place()
+        text = self.name() if place is None else f"{self.name()}, now at {place}"
+        return text + "".join(f"\n    taken at {line}" for line in self.stack)
+
+
+def stack() -> tuple[str, ...]:
+    """The lines of the user's code that led here, the innermost first."""
+    return _lines(frames_here())
+
+
+def frames_here() -> Iterator[FrameType]:
+    """The frames from here outwards. Where a greenlet's end, those of the one that started it go on."""
+    frame: FrameType | None = sys._getframe(1)
+    greenlet = sys.modules.get("greenlet")
+    inside = greenlet.getcurrent() if greenlet is not None else None
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+        if frame is None and inside is not None:
+            inside = inside.parent
+            frame = inside.gr_frame if inside is not None else None
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _innermost(task: asyncio.Task[Any]) -> FrameType | None:
+    """The innermost frame of the user's that a suspended task waits in."""
+    found: FrameType | None = None
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None and not _is_ours(frame):
+            found = frame
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return found
+
+
+def _lines(frames: Iterator[FrameType]) -> tuple[str, ...]:
+    """``file:line in function`` of the user's frames, the innermost first."""
+    users = (frame for frame in frames if not _is_ours(frame))
+    return tuple(
+        f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}()" for frame in islice(users, _DEPTH)
+    )
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(_OURS)

@@ -1,0 +1,89 @@
+"""The pool's errors, with the numbers of the moment in which they are made."""
+
+from __future__ import annotations
+
+from respool.config import UNLIMITED
+from respool.errors import ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
+from respool.pool.state import PoolState
+
+__all__ = ["connect_failed", "pool_closed", "pool_queue_full", "pool_timeout"]
+
+
+def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]) -> PoolTimeout:
+    away = state.outage is not None
+    advice = [
+        "a request holds its connection while it waits for something else: give it back first (see the holders above)",
+        "connections are not given back: use `with`, which does it on every path",
+        f"the load needs more than {_limit(state)}: raise max_size, if the database allows more connections",
+    ]
+    if state.last_error is not None:
+        advice.insert(
+            0, "the database refuses connections or cannot be reached: see the error above, which caused this one"
+        )
+    return PoolTimeout(
+        f"no connection from pool {name!r} within {timeout:g} s",
+        now=[_numbers(state), *holders, *_connecting(state)],
+        advice=advice,
+        pool=name,
+        timeout=timeout,
+        holders=tuple(holders),
+        max_size=state.max_size,
+        acquired=state.acquired,
+        idle=len(state.idle),
+        connecting=state.connecting,
+        waiting=state.line.waiting,
+        database_away=away,
+    )
+
+
+def pool_queue_full(name: str, state: PoolState, holders: list[str]) -> PoolQueueFull:
+    return PoolQueueFull(
+        f"pool {name!r}: {state.line.waiting} callers wait already, max_waiting is {state.config.max_waiting}",
+        now=[_numbers(state), *holders],
+        advice=[
+            "more requests arrive than the database serves: answer 503 with Retry-After, and let the load fall",
+            f"the load needs more than {_limit(state)}: raise max_size, if the database allows more connections",
+        ],
+        pool=name,
+        max_waiting=state.config.max_waiting,
+        waiting=state.line.waiting,
+    )
+
+
+def pool_closed(name: str) -> PoolClosed:
+    return PoolClosed(
+        f"pool {name!r} is closed",
+        advice=["something uses the database after shutdown began: end it before the pool is closed"],
+        pool=name,
+    )
+
+
+def connect_failed(name: str, error: BaseException) -> ConnectFailed:
+    return ConnectFailed(
+        f"pool {name!r} could not open a connection: {type(error).__name__}",
+        advice=["the database refuses what it was asked (see the error above, which caused this one): check the URL"],
+        pool=name,
+    )
+
+
+def _limit(state: PoolState) -> str:
+    return "its limit" if state.max_size >= UNLIMITED else f"max_size={state.max_size}"
+
+
+def _numbers(state: PoolState) -> str:
+    limit = "unlimited" if state.max_size >= UNLIMITED else state.max_size
+    return (
+        f"max_size={limit} acquired={state.acquired} idle={len(state.idle)} "
+        f"connecting={state.connecting} waiting={state.line.waiting}"
+    )
+
+
+def _connecting(state: PoolState) -> list[str]:
+    lines = []
+    if state.outage is not None:
+        lines.append(
+            f"database away for {state.now - state.outage.since:.1f} s, {state.outage.attempts} connects failed since"
+        )
+    if state.last_error is not None:
+        lines.append(f"last connect error: {type(state.last_error).__name__}")
+    return lines
