@@ -1,0 +1,7 @@
+"""SQLAlchemy's side of the pool: pool classes for its engines."""
+
+from respool.engine.create import build_async_engine, build_engine
+from respool.engine.pools import AsyncFairPool, FairPool
+from respool.engine.urls import mask
+
+__all__ = ["AsyncFairPool", "FairPool", "build_async_engine", "build_engine", "mask"]

@@ -1,0 +1,133 @@
+"""A connection in a caller's hands: SQLAlchemy's proxy, lighter, and harder to break.
+
+Lighter: it is given back by a finalizer of its own instead of a registered one, and when nothing needs doing on return,
+nothing is done.  Harder to break: a cancelled query does not cost the connection where the driver can mend it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import base
+
+from respool.engine.mending import can_mend
+
+if TYPE_CHECKING:
+    from respool.engine.pools import FairPool
+
+__all__ = ["Checkout"]
+
+
+def _finalize(record: Any, pool: Any, echo: Any) -> None:
+    """Have SQLAlchemy take a connection back that nobody gave back."""
+    if _SINCE_2_1:
+        base._finalize_fairy(None, record, pool, echo, is_gc_cleanup=True)
+    else:
+        base._finalize_fairy(None, record, pool, _nobody, echo)  # type: ignore[arg-type]
+
+
+_SINCE_2_1 = "is_gc_cleanup" in inspect.signature(base._finalize_fairy).parameters
+
+
+class _NoFinalizer:
+    """Stands where SQLAlchemy keeps its registered finalizer."""
+
+    def detach(self) -> None: ...
+
+
+def _nobody() -> None:
+    """A dead weak reference, for a proxy that is being finalized."""
+
+
+class Checkout(base._ConnectionFairy):
+    """See the head of the file. Its public side is SQLAlchemy's ``PoolProxiedConnection``."""
+
+    __slots__ = ()
+
+    _finalizer = _NoFinalizer()  # type: ignore[assignment]
+    _pool: FairPool
+    #: Whether a statement has been sent since the connection was taken.
+    used = False
+    #: Why the connection must not be used again, when it was lost while being rolled back.
+    lost: BaseException | None = None
+
+    def __init__(self, pool: FairPool, record: Any, echo: Any) -> None:
+        self._pool = pool
+        self._counter = 0
+        self._echo = echo
+        self.hold(record)
+
+    def hold(self, record: Any) -> None:
+        """Become the proxy of this record's connection."""
+        self._connection_record = record
+        self.dbapi_connection = record.dbapi_connection
+        record.fairy_ref = weakref.ref(self)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the connection was opened for this checkout."""
+        return bool(self._connection_record.respool_entry.uses == 1)  # type: ignore[union-attr]
+
+    def let_go(self) -> Any:
+        """Stop being its proxy, without a word to the pool; returns the record."""
+        record = self._connection_record
+        self._connection_record = None
+        self.dbapi_connection = None  # type: ignore[assignment]
+        if record is not None:
+            record.fairy_ref = None
+        return record
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        """As SQLAlchemy's; but after a cancellation the pool mends the connection if it can."""
+        if not soft and self.is_valid and not self.is_detached and can_mend(self._pool._dialect, e):
+            self._pool.mend(self.let_go())
+        else:
+            super().invalidate(e, soft)
+
+    def rollback(self) -> None:
+        """Roll back. On a connection that is lost the server has done it already: no reason to bother the caller."""
+        try:
+            self.dbapi_connection.rollback()
+        except Exception as error:
+            if self._pool.as_queue_pool or not self._pool.is_disconnect(error, self):
+                raise
+            self._pool.logger.info("Connection %r was lost before its rollback", self.dbapi_connection)
+            self.lost = error
+
+    def _checkin(self, transaction_was_reset: bool = False) -> None:
+        record, pool = self._connection_record, self._pool
+        if self.lost is not None and record is not None:
+            self.let_go()
+            pool.doubt()
+            record._checkin_failed(self.lost, _fairy_was_created=False)
+            return
+        if record is None or not self.is_valid or record.fairy_ref is None or record.fairy_ref() is not self:
+            super()._checkin(transaction_was_reset)
+            return
+        if self._echo:
+            pool.logger.debug("Connection %r being returned to pool", self.dbapi_connection)
+        if not (transaction_was_reset and pool.reset_needs_nothing):
+            try:
+                self._reset(pool, transaction_was_reset, terminate_only=False, asyncio_safe=True)
+            except BaseException as error:
+                if can_mend(pool._dialect, error):
+                    pool.mend(self.let_go())
+                    raise
+                pool.logger.exception("Exception during reset or similar")
+                self.let_go()
+                if not isinstance(error, Exception):
+                    record._checkin_failed(error, _fairy_was_created=False)
+                    raise
+                record.invalidate(e=error)
+        elif self._echo:
+            pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
+        self.let_go()
+        record.checkin(_fairy_was_created=False)
+
+    def __del__(self) -> None:
+        record = self._connection_record
+        if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
+            record.fairy_ref = _nobody  # type: ignore[assignment]
+            _finalize(record, self._pool, self._echo)

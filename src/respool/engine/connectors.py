@@ -1,0 +1,97 @@
+"""How the pool opens, closes and checks SQLAlchemy's connection records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Dialect
+from sqlalchemy.util import greenlet_spawn
+
+from respool.engine.outage import is_outage
+from respool.pool import CloseReason
+from respool.pool.connector import CheckAborted
+
+if TYPE_CHECKING:
+    from respool.engine.pools import AsyncFairPool, FairPool
+    from respool.engine.records import Records
+
+__all__ = ["AsyncRecordConnector", "RecordConnector"]
+
+
+class RecordConnector:
+    """For threads. A resource is a connection record, which connects when it is made and closes by itself."""
+
+    def __init__(self, pool: FairPool, records: Records) -> None:
+        self._pool = pool
+        self.connect = records.connect
+        self.close = records.close
+
+    def check(self, record: Any, timeout: float) -> None:
+        ping(self._pool, record)
+
+    def reset(self, record: Any) -> None:
+        """Nothing: SQLAlchemy rolls back before it gives a record back."""
+
+    def is_outage(self, error: BaseException) -> bool:
+        return is_outage(self._pool._dialect, error)
+
+    def note(self, record: Any) -> str | None:
+        return transaction_note(record.dbapi_connection)
+
+
+class AsyncRecordConnector:
+    """For asyncio: the same, in the greenlet that SQLAlchemy's async drivers need."""
+
+    def __init__(self, pool: AsyncFairPool, records: Records) -> None:
+        self._pool = pool
+        self._records = records
+
+    async def connect(self) -> Any:
+        return await greenlet_spawn(self._records.connect)
+
+    async def close(self, record: Any, reason: CloseReason) -> None:
+        await greenlet_spawn(self._records.close, record, reason)
+
+    async def check(self, record: Any, timeout: float) -> None:
+        await greenlet_spawn(ping, self._pool, record)
+
+    async def reset(self, record: Any) -> None:
+        """Nothing: SQLAlchemy rolls back before it gives a record back."""
+
+    def is_outage(self, error: BaseException) -> bool:
+        return is_outage(self._pool._dialect, error)
+
+    def note(self, record: Any) -> str | None:
+        return transaction_note(record.dbapi_connection)
+
+
+def ping(pool: FairPool, record: Any) -> None:
+    """Ask the database whether it is there.
+
+    Raises:
+        ConnectionError: the record's connection is dead.
+        CheckAborted: the ping failed in another way; its cause is what the caller should see.
+    """
+    dialect = pool._dialect
+    if not isinstance(dialect, Dialect):
+        return  # a pool without an engine: nobody knows how to ask
+    pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
+    try:
+        alive = dialect._do_ping_w_event(record.dbapi_connection)
+    except Exception as error:
+        raise CheckAborted from error
+    if not alive:
+        raise ConnectionError("the connection does not answer")
+
+
+def transaction_note(dbapi_connection: Any) -> str | None:
+    """``"in transaction"`` or ``"idle in transaction"`` when the driver can tell without asking the server."""
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    if (info := getattr(driver, "info", None)) is not None and hasattr(info, "transaction_status"):
+        status = info.transaction_status.name  # psycopg
+        return {"INTRANS": "idle in transaction", "INERROR": "in a failed transaction", "ACTIVE": "in a query"}.get(
+            status
+        )
+    if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
+        return "in transaction" if asks() else None
+    return "in transaction" if getattr(driver, "in_transaction", False) is True else None  # sqlite3, aiosqlite

@@ -1,0 +1,408 @@
+"""The pool as SQLAlchemy wants it: ``create_engine(url, poolclass=FairPool, max_size=20)``.
+
+SQLAlchemy's base class keeps what it does well: records, events, reset on return.  Who gets which connection, and when
+one is opened or closed, is decided below, in :mod:`respool.pool`.  What other code reads from a ``QueuePool`` is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from sqlalchemy import Dialect
+from sqlalchemy.pool import (
+    AsyncAdaptedQueuePool,
+    ConnectionPoolEntry,
+    Pool,
+    PoolProxiedConnection,
+    PoolResetState,
+)
+from sqlalchemy.pool.base import ResetStyle
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from respool.config import PoolConfig
+from respool.engine.checkout import Checkout
+from respool.engine.compat import QueuePoolFace
+from respool.engine.connectors import AsyncRecordConnector, RecordConnector, ping
+from respool.engine.mending import MENDING_SECONDS, roll_back
+from respool.engine.records import Record, Records
+from respool.engine.staleness import has_something_to_say, watch
+from respool.engine.timeouts import as_sqlalchemy
+from respool.errors import PoolTimeout
+from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
+from respool.pool.aio import LoopMonitor, LoopMonitors
+from respool.pool.entries import PoolEntry
+from respool.pool.monitor import Monitor, resized
+from respool.pool.threads import ThreadMonitor
+
+__all__ = ["AsyncFairPool", "FairPool"]
+
+
+#: Seconds of rest after which the socket is looked at; in a busy pool it is not worth it.
+_REST = 0.01
+
+#: Seconds that ``dispose`` waits for connections to say goodbye.
+_CLOSING_SECONDS = 5.0
+
+_SETTINGS = {*PoolConfig.names(), "pool_size", "max_overflow", "recycle", "pre_ping"}
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "unset"
+
+
+UNSET: Any = _Unset()
+
+
+class FairPool(QueuePoolFace):
+    """A ``QueuePool`` that serves its callers in order, closes what rests, and survives a sick database.
+
+    Args:
+        creator: opens a DBAPI connection; ``create_engine`` gives it.
+        pool_size, max_overflow: SQLAlchemy's sizes; added up to ``max_size``.
+        timeout: seconds a checkout may take, all included. In ``create_engine``: ``pool_timeout``.
+        use_lifo: ``False``: take the connection that rested longest, not the most recently used; none will age then.
+        recycle: SQLAlchemy's name of ``max_lifetime``.
+        pre_ping: SQLAlchemy's name of ``check_after=0``.
+        as_queue_pool: do as ``QueuePool`` does where this pool does better: close connections beyond ``pool_size`` as
+            soon as they come back, close all idle ones when one is found dead, and let the caller see a stale one.
+        pool_name: for people.
+        pool_config: settings made before; those given as keywords win.
+        pool_observer: hears what happens.
+        min_size, max_size, max_waiting, max_idle, max_lifetime, check_after, max_connecting, connect_timeout,
+            leak_after: as for :class:`~respool.config.PoolConfig`.
+        kw: the other arguments of SQLAlchemy's ``Pool``.
+
+    Raises:
+        ConfigError: a setting is refused.
+    """
+
+    # Users' getLogger("sqlalchemy.pool") hears this pool too.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.QueuePool"
+    _monitor: ThreadMonitor = None  # type: ignore[assignment]  # set by _start
+    _records: Records = None  # type: ignore[assignment]
+
+    # SQLAlchemy finds the settings by this signature: keyword-only parameters would be invisible to it.
+    def __init__(
+        self,
+        creator: Any,
+        pool_size: int = UNSET,
+        max_overflow: int = UNSET,
+        timeout: float | None = UNSET,
+        use_lifo: bool = True,
+        recycle: int = UNSET,
+        pre_ping: bool = UNSET,
+        min_size: int = UNSET,
+        max_size: int = UNSET,
+        max_waiting: int | None = UNSET,
+        max_idle: float | None = UNSET,
+        max_lifetime: float | None = UNSET,
+        check_after: float | None = UNSET,
+        max_connecting: int = UNSET,
+        connect_timeout: float | None = UNSET,
+        leak_after: float | None = UNSET,
+        as_queue_pool: bool = False,
+        pool_name: str = "default",
+        pool_config: PoolConfig | None = None,
+        pool_observer: PoolObserver | None = None,
+        **kw: Any,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in _SETTINGS and value is not UNSET}
+        Pool.__init__(self, creator, recycle=-1 if recycle is UNSET else recycle, **kw)
+        self.config = (pool_config or PoolConfig()).merged(given)
+        self.pool_name = pool_name
+        self._observer = pool_observer or PoolObserver()
+        self._size = self.config.max_size if pool_size is UNSET else pool_size
+        self._use_lifo = use_lifo
+        self.as_queue_pool = as_queue_pool
+        self._disposed = False
+        if isinstance(self._dialect, Dialect):
+            watch(self._dialect)
+        self._start()
+
+    def _start(self) -> None:
+        self._records = Records(self)
+        # SQLite connects at once, and an in-memory connection belongs to its thread.
+        inline = getattr(self._dialect, "name", None) == "sqlite"
+        connector = RecordConnector(self, self._records)
+        self._monitor = ThreadMonitor(connector, self.config, self.pool_name, self._observer, inline=inline)
+        self._like_queue_pool(self._monitor)
+
+    def _like_queue_pool(self, monitor: Monitor) -> None:
+        """What was asked for in a ``QueuePool``'s words."""
+        monitor.state.most_recent_first = self._use_lifo
+        if self.as_queue_pool:
+            monitor.state.keep = self._size
+        monitor.state.reconsider()
+
+    # -- SQLAlchemy's side: one record out, one record back ----------------------------------------------------------
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection in a caller's hands; ``Engine.connect`` calls this."""
+        checkout = Checkout(self, self._do_get(), self._should_log_debug())
+        if checkout._echo:
+            self.logger.debug("Connection %r checked out from pool", checkout.dbapi_connection)
+        if self.dispatch.checkout:
+            # its listeners may refuse the connection: SQLAlchemy knows what to do then
+            return Checkout._checkout(self, fairy=checkout)
+        checkout._counter = 1
+        return checkout
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        return self._current_record(self._monitor, self._monitor.acquire)
+
+    def _current_record(self, monitor: Monitor, acquire: Callable[[float], PoolEntry]) -> ConnectionPoolEntry:
+        """A record whose connection is of the present generation and not known to be dead; others are closed."""
+        while True:
+            try:
+                entry = acquire(self.config.longest_wait)
+            except PoolTimeout as error:
+                raise as_sqlalchemy(error, self._dialect) from error.__cause__
+            record = cast(Record, entry.resource)
+            record.respool_entry = entry
+            record.respool_monitor = monitor
+            if self._records.is_stale(record):
+                self._records.discard(record, CloseReason.EVICTED)
+            elif entry.acquired_at - entry.idle_since > _REST and self._is_dead(record):
+                self._records.discard(record, CloseReason.BROKEN)
+            else:
+                return cast(ConnectionPoolEntry, record)
+
+    def _is_dead(self, record: Record) -> bool:
+        """Whether the server closed the connection while it rested. One round trip, and only if there is a sign."""
+        if not has_something_to_say(record.dbapi_connection):
+            return False
+        try:
+            ping(self, record)
+        except Exception:
+            return True
+        return False
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        ours = cast(Record, record)
+        if ours.dbapi_connection is None:
+            self._records.discard(ours, CloseReason.BROKEN)
+        else:
+            ours.respool_monitor.give(ours.respool_entry)
+
+    def _invalidate(
+        self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
+    ) -> None:
+        """A connection was found dead. It costs that one; the idle ones are checked before they are handed out."""
+        self._invalidate_time = time.time()
+        self.doubt()
+        if _checkin and getattr(connection, "is_valid", False):
+            connection.invalidate(exception)
+
+    def is_disconnect(self, error: Exception, checkout: Checkout) -> bool:
+        """Whether the driver's error says that the connection is lost."""
+        dialect = self._dialect
+        if not isinstance(dialect, Dialect) or not isinstance(error, dialect.loaded_dbapi.Error):
+            return False
+        return dialect.is_disconnect(error, checkout, None)
+
+    def doubt(self) -> None:
+        """Have the idle connections checked before they are handed out: one was found dead."""
+        for monitor in self._running_monitors():
+            monitor.step(monitor.state.doubt)
+
+    def replace(self, checkout: Checkout, error: BaseException) -> None:
+        """Give a checkout another connection, in place of one that died before anything was done on it."""
+        self.logger.info("Connection %r was dead when it was taken; replaced", checkout.dbapi_connection)
+        record = checkout.let_go()
+        record.invalidate(error)
+        self._do_return_conn(record)
+        self.doubt()
+        checkout.hold(self._do_get())
+        if self.dispatch.checkout:
+            self.dispatch.checkout(checkout.dbapi_connection, checkout._connection_record, checkout)
+
+    def mend(self, record: Any) -> None:
+        """Take a connection back whose query was cancelled; only asyncio has such."""
+        raise NotImplementedError
+
+    @property
+    def reset_needs_nothing(self) -> bool:
+        """Whether a connection whose transaction has ended can be given back as it is."""
+        return self._reset_on_return is not ResetStyle.reset_commit and not self.dispatch.reset
+
+    def recreate(self) -> FairPool:
+        """A new pool with the same settings. ``Engine.dispose`` calls it, and puts the new one in place of this one."""
+        self.logger.info("Pool recreating")
+        if self._disposed:  # what is still held is closed when it comes back
+            for monitor in self._running_monitors():
+                monitor.step(monitor.state.evict)
+        again = self.__class__(
+            self._creator,
+            recycle=self._recycle,
+            use_lifo=self._use_lifo,
+            as_queue_pool=self.as_queue_pool,
+            pool_config=self.config,
+            pool_name=self.pool_name,
+            pool_observer=self._observer,
+            echo=self.echo,
+            logging_name=self._orig_logging_name,
+            reset_on_return=cast(Any, self._reset_on_return),
+            _dispatch=self.dispatch,
+            dialect=self._dialect,
+        )
+        again._size = self._size
+        return again
+
+    def dispose(self) -> None:
+        """Close what is idle. What is held comes back into this pool, unless it is recreated meanwhile."""
+        self._disposed = True
+        self._records.spare.clear()
+        self._monitor.step(self._monitor.state.close_idle)
+        self.logger.info("Pool disposed. %s", self.status())
+
+    # -- ours --------------------------------------------------------------------------------------------------------
+
+    def _running_monitors(self) -> list[Monitor]:
+        return [self._monitor]
+
+    def stats(self) -> PoolStats:
+        """The numbers of this moment."""
+        return self._monitor.stats()
+
+    def snapshot(self) -> PoolSnapshot:
+        """The rows of this moment: every connection, every caller in line."""
+        return self._monitor.snapshot()
+
+    def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
+        """As :meth:`respool.pool.ConnectionPool.resize`."""
+        self.config = resized(self.config, min_size, max_size)
+        self._size = self.config.max_size
+        for monitor in self._running_monitors():
+            monitor.step(monitor.state.resize, self.config)
+
+    def suspend(self) -> None:
+        """As :meth:`respool.pool.ConnectionPool.suspend`."""
+        self._monitor.step(self._monitor.state.suspend)
+
+    def resume(self) -> None:
+        """As :meth:`respool.pool.ConnectionPool.resume`."""
+        self._monitor.step(self._monitor.state.resume)
+
+    def soft_evict(self, spread: float = 0.0) -> None:
+        """As :meth:`respool.pool.ConnectionPool.soft_evict`."""
+        for monitor in self._running_monitors():
+            monitor.soft_evict(spread)
+
+    def warm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As :meth:`respool.pool.ConnectionPool.warm_up`."""
+        self._monitor.warm_up(self.config.max_size if size is None else size, wait)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """End the pool; as :meth:`respool.pool.ConnectionPool.close`."""
+        self._monitor.close(timeout)
+
+
+class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
+    """The same for async engines: ``create_async_engine(url, poolclass=AsyncFairPool)``. A sub-pool for each loop."""
+
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+    _is_asyncio = True
+    _monitors: LoopMonitors = None  # type: ignore[assignment]  # set by _start
+    _mending = 0
+
+    def _start(self) -> None:
+        self._records = Records(self)
+        self._monitors = LoopMonitors(self._new_monitor)
+
+    def _new_monitor(self) -> LoopMonitor:
+        self._records.spare.clear()
+        connector = AsyncRecordConnector(self, self._records)
+        monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
+        self._like_queue_pool(monitor)
+        return monitor
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        monitor = self._monitors.current()
+
+        def acquire(timeout: float) -> PoolEntry:
+            return monitor.take() or await_only(monitor.acquire_in_line(timeout))
+
+        return self._current_record(monitor, acquire)
+
+    def mend(self, record: Any) -> None:
+        """Take a connection back whose query was cancelled: rolled back in a task of the pool's, then free again."""
+        monitor: LoopMonitor = record.respool_monitor
+        self._mending += 1
+        monitor.spawn(self._mend, record)
+
+    async def _mend(self, record: Any) -> None:
+        try:
+            await self._make_whole(record)
+        finally:
+            self._mending -= 1
+
+    async def _make_whole(self, record: Any) -> None:
+        try:
+            async with asyncio.timeout(MENDING_SECONDS):
+                await greenlet_spawn(self._roll_back, record)
+        except BaseException as error:
+            self.logger.info("Connection %r could not be mended after a cancellation", record.dbapi_connection)
+            await greenlet_spawn(record._checkin_failed, error, False)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            record.checkin(_fairy_was_created=False)
+
+    def _roll_back(self, record: Any) -> None:
+        roll_back(record.dbapi_connection)
+        if self.dispatch.reset:
+            state = PoolResetState(transaction_was_reset=True, terminate_only=False, asyncio_safe=True)
+            self.dispatch.reset(record.dbapi_connection, record, state)
+
+    def dispose(self) -> None:
+        """Close what is idle, in every loop. What is held comes back into this pool, unless it is recreated."""
+        self._disposed = True
+        self._records.spare.clear()
+        for monitor in self._monitors.all():
+            monitor.step(monitor.state.close_idle)
+            if monitor.is_here:
+                await_only(monitor.wait_closings(_CLOSING_SECONDS))
+        self.logger.info("Pool disposed. %s", self.status())
+
+    def checkedout(self) -> int:
+        """As ``QueuePool``'s; connections that are being made whole after a cancellation are nobody's."""
+        return super().checkedout() - self._mending
+
+    def _running_monitors(self) -> list[Monitor]:
+        return list(self._monitors.all())
+
+    def stats(self) -> PoolStats:
+        """The numbers of this moment, of the running loop's connections."""
+        return self._monitors.current().stats()
+
+    def snapshot(self) -> PoolSnapshot:
+        """The rows of this moment, of the running loop's pool."""
+        return self._monitors.current().snapshot()
+
+    def suspend(self) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.suspend`."""
+        self._monitors.suspend(True)
+
+    def resume(self) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.resume`."""
+        self._monitors.suspend(False)
+
+    async def awarm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.warm_up`."""
+        await self._monitors.current().warm_up(self.config.max_size if size is None else size, wait)
+
+    def warm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As :meth:`awarm_up`, from inside a greenlet of SQLAlchemy's."""
+        await_only(self.awarm_up(size, wait=wait))
+
+    async def aclose(self, timeout: float = 10.0) -> None:
+        """End the running loop's pool; as :meth:`respool.pool.AsyncConnectionPool.close`."""
+        await self._monitors.current().close(timeout)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """As :meth:`aclose`, from inside a greenlet of SQLAlchemy's."""
+        await_only(self.aclose(timeout))

@@ -1,0 +1,87 @@
+"""SQLAlchemy's connection records: made, and kept when only their connection is lost.
+
+A record stands for a place in the pool and may outlive its connection: its ``record_info`` is the user's, and stays
+when the connection is invalidated or detached.  Such a record is spare until the next connect takes it up again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from respool.pool import CloseReason
+from respool.pool.entries import PoolEntry
+from respool.pool.monitor import Monitor
+
+if TYPE_CHECKING:
+    from respool.engine.pools import FairPool
+
+__all__ = ["Record", "Records"]
+
+
+class Record(Protocol):
+    """What is used of SQLAlchemy's connection record, and the two marks that we leave on it."""
+
+    dbapi_connection: Any
+    starttime: float
+    _soft_invalidate_time: float
+    respool_entry: PoolEntry
+    respool_monitor: Monitor
+
+    def close(self) -> None: ...
+    def get_connection(self) -> Any: ...
+
+
+class Records:
+    """The records of one pool."""
+
+    def __init__(self, pool: FairPool) -> None:
+        self._pool = pool
+        self.spare: deque[Any] = deque()
+
+    def connect(self) -> Any:
+        """A record with a new connection; opening it may take a while."""
+        record = self._take_spare()
+        if record is None:
+            return self._pool._create_connection()
+        try:
+            record.get_connection()
+        except BaseException:
+            self.spare.append(record)
+            raise
+        return record
+
+    def _take_spare(self) -> Any:
+        try:
+            return self.spare.popleft()
+        except IndexError:
+            return None
+
+    def is_stale(self, record: Record) -> bool:
+        """Whether the record's connection was invalidated, or is older than SQLAlchemy's ``recycle`` allows."""
+        pool = self._pool
+        return (
+            record.dbapi_connection is None
+            or record._soft_invalidate_time > record.starttime
+            or (pool.as_queue_pool and pool._invalidate_time > record.starttime)
+            or -1 < pool._recycle < time.time() - record.starttime
+        )
+
+    def close(self, record: Record, reason: CloseReason) -> None:
+        """Close a connection that the pool has let go; where its place is only renewed, the record stays."""
+        try:
+            record.close()
+        finally:
+            if reason in (CloseReason.MAX_LIFETIME, CloseReason.FAILED_CHECK):
+                self.spare.append(record)
+
+    def discard(self, record: Record, reason: CloseReason) -> None:
+        """Give a place back whose connection is no good; the record stays, for the next connect."""
+        try:
+            record.close()
+        finally:
+            entry = record.respool_entry
+            entry.resource = None
+            self.spare.append(record)
+            record.respool_monitor.give(entry, reason)

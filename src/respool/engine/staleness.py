@@ -1,0 +1,103 @@
+"""A connection that died while it rested is found before, or at, the first statement, and replaced unnoticed.
+
+Before: a socket with something to read on a connection that nobody uses is looked at (the server said goodbye).
+At the first statement: a plain read is run again on another connection; nothing had been done on this one, and the
+transaction that began with it died with it.  A statement after that is never run again, and neither is a write.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+
+from respool.engine.checkout import Checkout
+
+__all__ = ["has_something_to_say", "watch"]
+
+_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
+_LOCKS_OR_WRITES = re.compile(r"\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bINTO\b", re.IGNORECASE)
+#: Options that were set on the connection itself, and would be missing on another one.
+_ON_THE_CONNECTION = ("isolation_level", "postgresql_readonly", "postgresql_deferrable")
+
+
+def has_something_to_say(dbapi_connection: Any) -> bool:
+    """Whether the driver knows the connection to be closed, or its socket has something to read; no round trip."""
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg
+        return is_closed() is True
+    if getattr(driver, "closed", False) in (True, 1, 2):  # psycopg, psycopg2
+        return True
+    try:
+        descriptor = driver.fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    except Exception:  # no socket, no poll on this system, or nothing that one could look at
+        return False
+
+
+def watch(dialect: Any) -> None:
+    """Have the first statement of each checkout run again when its connection turns out to be dead."""
+    if not event.contains(dialect, "do_execute", _do_execute):
+        event.listen(dialect, "do_execute", _do_execute)
+        event.listen(dialect, "do_execute_no_params", _do_execute_no_params)
+        event.listen(dialect, "do_executemany", _do_executemany)
+
+
+def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    return _first(
+        context, statement, cursor, lambda cursor: context.dialect.do_execute(cursor, statement, parameters, context)
+    )
+
+
+def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+    return _first(
+        context, statement, cursor, lambda cursor: context.dialect.do_execute_no_params(cursor, statement, context)
+    )
+
+
+def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+    checkout = context.root_connection._dbapi_connection
+    if type(checkout) is Checkout:
+        checkout.used = True
+
+
+def _first(context: Any, statement: str, cursor: Any, run: Callable[[Any], object]) -> bool | None:
+    """Run a checkout's first statement, if this is it; ``None`` leaves it to SQLAlchemy."""
+    if context is None:
+        return None
+    checkout = context.root_connection._dbapi_connection
+    if type(checkout) is not Checkout or checkout.used:
+        return None
+    checkout.used = True
+    # what SQLAlchemy runs on the way to a statement, a default or a sequence, comes with the context of that one
+    if getattr(context, "statement", None) != statement or not _may_run_again(context, checkout):
+        return None
+    while True:
+        try:
+            run(cursor)
+        except context.dialect.loaded_dbapi.Error as error:
+            if checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
+                raise
+            try:
+                checkout._pool.replace(checkout, error)
+            except BaseException:
+                context.root_connection.invalidate(error)
+                raise
+            cursor = context.cursor = context.create_cursor()
+        else:
+            return True
+
+
+def _may_run_again(context: Any, checkout: Checkout) -> bool:
+    """Whether this is a plain read, in a transaction, with nothing set on the connection beforehand."""
+    if checkout._pool.as_queue_pool or context.is_crud or context.isddl or context.executemany:
+        return False
+    if context._is_server_side or any(name in context.execution_options for name in _ON_THE_CONNECTION):
+        return False
+    sql = context.statement
+    return _SELECT.match(sql) is not None and _LOCKS_OR_WRITES.search(sql) is None
