@@ -1,0 +1,67 @@
+"""The async face of the session. The only module that needs greenlet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+from respool.session.changes import Changes
+from respool.session.phase import SessionPhase
+from respool.session.scope import Scope
+from respool.session.session import Session
+from respool.session.tracking import ObjectState
+
+__all__ = ["AsyncSession"]
+
+
+class AsyncSession(sa_asyncio.AsyncSession):
+    """SQLAlchemy's ``AsyncSession`` that belongs to one request or ``db.scope()`` block.
+
+    All rules are those of :class:`~respool.Session`, which it holds as ``sync_session``.
+
+    Args:
+        bind: the async engine.
+        scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
+        options: as for SQLAlchemy's ``AsyncSession``.
+    """
+
+    sync_session_class = Session
+
+    def __init__(
+        self,
+        bind: sa_asyncio.AsyncEngine | sa_asyncio.AsyncConnection | None = None,
+        *,
+        scope: Scope | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(bind, scope=scope, **options)
+
+    @property
+    def rules(self) -> Session:
+        """The session that has the rules."""
+        return cast(Session, self.sync_session)
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope that the session belongs to."""
+        return self.rules.scope
+
+    @property
+    def phase(self) -> SessionPhase:
+        """Where the session is in its life."""
+        return self.rules.phase
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether the session has a connection of the pool now."""
+        return self.rules.holds_connection
+
+    def objects(self) -> Mapping[ObjectState, list[object]]:
+        """The model objects that the session tracks, by state."""
+        return self.rules.objects()
+
+    def changes(self) -> Changes:
+        """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
+        return self.rules.changes()

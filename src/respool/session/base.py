@@ -1,0 +1,309 @@
+"""What the two kinds of database have in common: the name, the scope in force, the settings."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
+
+from sqlalchemy import Engine
+
+from respool.config import PoolConfig, suggest
+from respool.engine import mask
+from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
+from respool.session import watch
+from respool.session.places import caller, running
+from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
+from respool.session.session import Session
+
+__all__ = ["DatabaseBase"]
+
+S = TypeVar("S")
+
+_KEYWORDS = ("name", "pool", "commit", "begin", "engine_options")
+_POLICIES = ("manual", "on_success")
+
+#: The databases that are open now, by name; one that nobody holds any more gives its name back.
+_names: weakref.WeakValueDictionary[str, DatabaseBase[Any]] = weakref.WeakValueDictionary()
+
+
+class DatabaseBase(ABC, Generic[S]):
+    """One database: an engine, the scope in force, and the rule by which a scope ends. ``S`` is the session's type."""
+
+    #: The other kind, for the message that sends users there.
+    _other: ClassVar[str]
+
+    def __init__(
+        self,
+        url: Any,
+        name: str,
+        pool: PoolConfig | None,
+        commit: CommitPolicy,
+        begin: str,
+        engine_options: Mapping[str, Any] | None,
+        unknown: Mapping[str, Any],
+    ) -> None:
+        _check_keywords(unknown)
+        _check_name(name)
+        self.name = name
+        self.commit_policy = _policy(commit)
+        _check_begin(begin)
+        _check_free(name)
+        self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
+        self._current: CurrentScope = ContextVar(f"respool scope of {name}", default=None)
+        self._live = LiveScopes()
+        self._making = threading.Lock()
+        self._closed = False
+        watch.engine(self._sync_engine)
+        _names[name] = self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {mask(self._sync_engine.url)}{' closed' if self._closed else ''}>"
+
+    @classmethod
+    def from_env(cls, prefix: str = "RESPOOL_", environ: Mapping[str, str] | None = None, **keywords: Any) -> Self:
+        """Build from environment variables.
+
+        ``<prefix>URL`` is required, ``<prefix>COMMIT`` is ``manual`` or ``on_success``, and every setting of
+        :class:`~respool.PoolConfig` has a variable of its name: ``RESPOOL_MAX_SIZE=20``.
+
+        Args:
+            prefix: what the variables' names begin with.
+            environ: where to look; the process's environment by default.
+            keywords: as for the constructor.
+
+        Raises:
+            ConfigError: the URL is missing, a variable is unknown, or its value is not accepted.
+        """
+        environ = os.environ if environ is None else environ
+        _check_variables(prefix, environ)
+        url = environ.get(prefix + "URL")
+        if not url:
+            raise ConfigError(
+                f"{prefix}URL is not set",
+                advice=[f"set it to the database's URL: {prefix}URL=postgresql+psycopg://user@host/shop"],
+                setting=f"{prefix}URL",
+            )
+        if prefix + "COMMIT" in environ:
+            keywords.setdefault("commit", environ[prefix + "COMMIT"])
+        keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
+        return cls(url, **keywords)
+
+    # -- what the two kinds do differently ------------------------------------------------------------------------
+
+    @abstractmethod
+    def _engine_of(self, url: Any, pool: PoolConfig | None, options: dict[str, Any]) -> Any:
+        """The engine: built for a URL, or as given."""
+
+    @abstractmethod
+    def _make_session(self, scope: Scope) -> tuple[Session, S]:
+        """A session of the scope, and what users hold of it."""
+
+    @property
+    @abstractmethod
+    def _sync_engine(self) -> Engine:
+        """The engine that does the work."""
+
+    # -- the session in force -------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> S:
+        """The session of the request or ``db.scope()`` block in force; it is made at the first use.
+
+        Raises:
+            NoScope: no request and no block is open here.
+            ScopeEnded: it is over.
+            PoolClosed: the database was closed.
+        """
+        scope = self._current.get()
+        if scope is None:
+            self._refuse_no_scope()
+        if scope.face is None:
+            self._open_session(scope)
+        face: S = scope.face
+        return face
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes that have a session now, the oldest first."""
+        return tuple(self._live)
+
+    @property
+    def pool(self) -> Any:
+        """The pool of connections, with ``stats()`` and ``snapshot()``. An engine of yours keeps the pool that it has."""
+        return self.engine.pool
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def new_scope(self, label: str, *, place: str | None = None, commit: CommitPolicy | None = None) -> Scope:
+        """A scope that is not in force yet: what a web framework's adapter begins a request with.
+
+        Args:
+            label: what people call it: ``"GET /orders/3"``.
+            place: ``file:line`` for a block; a request has none, and no parent.
+            commit: what happens to uncommitted changes at its end; the database's own rule by default.
+        """
+        around = self._current.get() if place is not None else None
+        return Scope(
+            self.name,
+            label,
+            self._current,
+            self._live,
+            policy=self.commit_policy if commit is None else _policy(commit),
+            place=place,
+            parent=around if around is not None and around.live else None,
+        )
+
+    @contextmanager
+    def without_scope(self) -> Iterator[None]:
+        """Have no scope in force for the length of a block, whatever the context was copied from."""
+        previous = self._current.get()
+        self._current.set(None)
+        try:
+            yield
+        finally:
+            self._current.set(previous)
+
+    def _open_session(self, scope: Scope) -> None:
+        if self._closed:
+            raise PoolClosed(
+                f"database {self.name!r} is closed",
+                now=[f"a session was asked for at {caller()}"],
+                advice=["close() comes last, when no request is served any more; build a new one to go on"],
+                pool=self.name,
+            )
+        with self._making:  # two threads of one request may come at once
+            if scope.face is None:
+                if not scope.live:
+                    scope.refuse_ended()
+                scope.attach(*self._make_session(scope))
+
+    def _refuse_no_scope(self) -> NoReturn:
+        block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'
+        raise NoScope(
+            f"no request and no scope of database {self.name!r} is open here",
+            now=[f"a session was asked for at {caller()} in {running()}"],
+            advice=[
+                "in a web application add the middleware: respool.web.asgi (or wsgi) RequestScopeMiddleware(app, db)",
+                f"anywhere else (a script, a job, a thread, a shell) open a scope: {block}",
+                "in a websocket open one for each message: there is no request that would end",
+            ],
+            database=self.name,
+        )
+
+    # -- giving the connection back -------------------------------------------------------------------------------
+
+    def _releasing(self) -> tuple[Scope, Session | None]:
+        """The scope in force, and its session if that has a connection to give back."""
+        scope = self._current.get()
+        if scope is None:
+            self._refuse_no_scope()
+        if not scope.live:
+            scope.refuse_ended()
+        session = scope.session
+        if session is None:
+            return scope, None
+        if lines := session.changes().lines():
+            raise UncommittedChanges(
+                f"released() would lose {len(lines)} uncommitted change{'s' if len(lines) > 1 else ''} of {scope.title}",
+                now=lines,
+                advice=["commit() or rollback() before giving the connection back"],
+                scope=scope.label,
+                changes=tuple(lines),
+            )
+        if session.in_begin_block():
+            raise ScopeError(
+                f"released() inside a session.begin() block of {scope.title}",
+                advice=["end the block first: its transaction cannot outlive the connection"],
+                scope=scope.label,
+            )
+        if scope.state is ScopeState.OPEN:
+            scope.state = ScopeState.RELEASED
+        return scope, session
+
+    @staticmethod
+    def _resume(scope: Scope) -> None:
+        if scope.state is ScopeState.RELEASED:
+            scope.state = ScopeState.OPEN
+
+    def _mark_closed(self) -> bool:
+        """Close the front door; ``False`` if it was closed already."""
+        if self._closed:
+            return False
+        self._closed = True
+        if _names.get(self.name) is self:
+            del _names[self.name]
+        return True
+
+    def _refuse_engine(self, given: str, accepted: str) -> NoReturn:
+        raise ConfigError(
+            f"{type(self).__name__} got {given}",
+            advice=[f"give it {accepted}", f"or use {self._other}, which is made for it"],
+            setting="url",
+        )
+
+
+def _check_keywords(unknown: Mapping[str, Any]) -> None:
+    if unknown:
+        given = next(iter(unknown))
+        raise ConfigError(
+            f"unknown keyword {given!r}{suggest(given, [*_KEYWORDS, *PoolConfig.names()])}",
+            advice=[
+                f"keywords: {', '.join(_KEYWORDS)}",
+                "settings of the pool go into pool=PoolConfig(max_size=20), SQLAlchemy's into engine_options={...}",
+            ],
+            setting=given,
+        )
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"name={name!r} is not accepted", advice=['write a word: name="reports"'], setting="name")
+
+
+def _check_free(name: str) -> None:
+    if name in _names:
+        raise ConfigError(
+            f"two databases of one name: {name!r} is {_names[name]!r} already",
+            advice=['give each a name of its own: name="reports"', "or close() the first one before"],
+            setting="name",
+        )
+
+
+def _check_begin(begin: Any) -> None:
+    if begin != "on_use":
+        raise ConfigError(
+            f"begin={begin!r} is not accepted",
+            advice=['this version has begin="on_use": a transaction begins with the first statement'],
+            setting="begin",
+        )
+
+
+def _policy(commit: Any) -> CommitPolicy:
+    if commit in _POLICIES or callable(commit):
+        policy: CommitPolicy = commit
+        return policy
+    near = suggest(commit, _POLICIES) if isinstance(commit, str) else ""
+    raise ConfigError(
+        f"commit={commit!r} is not accepted{near}",
+        advice=['write "manual", "on_success", or a function of (status, exception) that says whether to commit'],
+        setting="commit",
+    )
+
+
+def _check_variables(prefix: str, environ: Mapping[str, str]) -> None:
+    known = [prefix + name.upper() for name in ("url", "commit", *PoolConfig.names())]
+    for variable in environ:
+        if variable.startswith(prefix) and variable not in known:
+            raise ConfigError(
+                f"unknown variable {variable}{suggest(variable, known)}",
+                advice=[f"variables: {', '.join(known)}"],
+                setting=variable,
+            )

@@ -1,0 +1,237 @@
+"""What a transaction has changed so far and nobody committed: objects, flushed or not, and statements."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState
+
+from respool.session.statements import changes_data, summary
+from respool.session.tracking import describe
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, SessionTransaction
+
+__all__ = ["Change", "ChangeKind", "ChangeLog", "Changes", "Unloaded"]
+
+
+class Unloaded(Enum):
+    """The old value of an attribute that was overwritten without having been loaded."""
+
+    UNLOADED = "not loaded"
+
+    def __repr__(self) -> str:
+        return "<not loaded>"
+
+
+class ChangeKind(Enum):
+    """What happened to an object's row, or will at the next flush."""
+
+    INSERT = "inserted"
+    UPDATE = "updated"
+    DELETE = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object's change. ``str()`` of it names class, primary key and attributes, and no value.
+
+    Attributes:
+        kind: what happened.
+        state: SQLAlchemy's record of the object.
+        key: the row's identity, where it has one.
+        attributes: for an update, each changed attribute's value before and after.
+    """
+
+    kind: ChangeKind
+    state: InstanceState[Any]
+    key: Any
+    attributes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def object(self) -> Any:
+        """The object itself; ``None`` if nobody holds it any more."""
+        return self.state.obj()
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def __str__(self) -> str:
+        names = f": {', '.join(self.attributes)}" if self.attributes else ""
+        return f"{describe(self.state, self.key)} {self.kind.value}{names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What would be lost by a rollback now. True if there is anything.
+
+    Attributes:
+        inserts, updates, deletes: objects, flushed or not.
+        statements: what was executed beside the objects, one line for each.
+    """
+
+    inserts: tuple[Change, ...] = ()
+    updates: tuple[Change, ...] = ()
+    deletes: tuple[Change, ...] = ()
+    statements: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.updates or self.deletes or self.statements)
+
+    def __iter__(self) -> Iterator[Change]:
+        yield from self.inserts
+        yield from self.updates
+        yield from self.deletes
+
+    def lines(self) -> list[str]:
+        """One line for each object and statement; no values beside primary keys."""
+        return [*map(str, self), *self.statements]
+
+
+#: A change is filed under the row's identity where there is one, else under the object's record.
+_Filed = dict[Any, Change]
+
+
+class ChangeLog:
+    """The changes of one session since its last commit or rollback that have reached the database.
+
+    Changes to objects are told by SQLAlchemy's events during a flush, statements by the engine's. What a savepoint
+    takes back is forgotten again.
+
+    Args:
+        title: whose session it is, in words.
+    """
+
+    __slots__ = ("_flushed", "_marks", "_seen", "_statements", "committing", "flushing", "title")
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._flushed: _Filed = {}
+        self._statements: list[str] = []
+        self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
+        self._seen: Callable[[], Any] = _nothing
+        self.flushing = False  #: statements of a flush are told by their objects
+        self.committing = False  #: a COMMIT is under way
+
+    def clear(self) -> None:
+        """Forget everything: it was committed, or rolled back."""
+        self._flushed = {}
+        self._statements = []
+        self._marks = {}
+        self._seen = _nothing
+        self.committing = False
+
+    # -- what happened --------------------------------------------------------------------------------------------
+
+    def inserted(self, state: InstanceState[Any]) -> None:
+        self._file(Change(ChangeKind.INSERT, state, state.key))
+
+    def updated(self, state: InstanceState[Any]) -> None:
+        if attributes := _modified(state):
+            self._file(Change(ChangeKind.UPDATE, state, state.key, attributes))
+
+    def deleted(self, state: InstanceState[Any]) -> None:
+        self._file(Change(ChangeKind.DELETE, state, state.key))
+
+    def executed(self, sql: str, context: Any) -> None:
+        """A statement was executed on the session's connection."""
+        if self.flushing or sql.startswith("SELECT") or self._seen() is context:
+            return
+        self._seen = weakref.ref(context)  # listeners of an engine and of its options hear everything twice
+        if changes_data(sql, context):
+            self._statements.append(summary(sql, context))
+
+    def savepoint(self, transaction: SessionTransaction) -> None:
+        self._marks[transaction] = (dict(self._flushed), len(self._statements))
+
+    def back_to(self, transaction: SessionTransaction) -> None:
+        """A savepoint was rolled back."""
+        if (mark := self._marks.pop(transaction, None)) is not None:
+            self._flushed, count = mark
+            del self._statements[count:]
+
+    def deleted_states(self) -> list[InstanceState[Any]]:
+        return [change.state for change in self._flushed.values() if change.kind is ChangeKind.DELETE]
+
+    def _file(self, change: Change) -> None:
+        _put(self._flushed, change)
+
+    # -- what it comes to -----------------------------------------------------------------------------------------
+
+    def changes(self, session: Session) -> Changes:
+        """Everything that the session would lose by a rollback now, flushed or not."""
+        filed = dict(self._flushed)
+        for change in _unflushed(session):
+            _put(filed, change)
+        by_kind = {kind: tuple(c for c in filed.values() if c.kind is kind) for kind in ChangeKind}
+        return Changes(
+            by_kind[ChangeKind.INSERT],
+            by_kind[ChangeKind.UPDATE],
+            by_kind[ChangeKind.DELETE],
+            tuple(self._statements),
+        )
+
+
+def _nothing() -> None:
+    return None
+
+
+def _put(filed: _Filed, change: Change) -> None:
+    row = change.key or change.state
+    merged = _merged(filed.pop(row, None), change)
+    if merged is not None:
+        filed[row] = merged
+
+
+def _merged(before: Change | None, after: Change) -> Change | None:
+    """Two changes to one row as one: inserted and deleted is nothing, inserted and updated is inserted."""
+    if before is None:
+        return after
+    if after.kind is ChangeKind.DELETE:
+        return None if before.kind is ChangeKind.INSERT else after
+    if before.kind is ChangeKind.INSERT:
+        return before
+    if before.kind is ChangeKind.DELETE:
+        return Change(ChangeKind.UPDATE, after.state, after.key)
+    values = dict(before.attributes)
+    for name, (old, new) in after.attributes.items():
+        values[name] = (values[name][0] if name in values else old, new)
+    return Change(ChangeKind.UPDATE, after.state, after.key, values)
+
+
+def _unflushed(session: Session) -> Iterator[Change]:
+    for state in map(_state, session.new):
+        yield Change(ChangeKind.INSERT, state, None)
+    for state in map(_state, session.dirty):
+        if attributes := _modified(state):
+            yield Change(ChangeKind.UPDATE, state, state.key, attributes)
+    for state in map(_state, session.deleted):
+        yield Change(ChangeKind.DELETE, state, state.key)
+
+
+def _state(obj: object) -> InstanceState[Any]:
+    state: InstanceState[Any] = inspect(obj)
+    return state
+
+
+def _modified(state: InstanceState[Any]) -> dict[str, tuple[Any, Any]]:
+    """Each attribute with a net change, as its value before and after; nothing is loaded for it."""
+    changed: dict[str, tuple[Any, Any]] = {}
+    for attribute in state.attrs:
+        if attribute.key not in state.committed_state:
+            continue
+        history = attribute.history
+        if not history.has_changes():
+            continue
+        if state.manager[attribute.key].impl.collection:
+            kept = list(history.unchanged or ())
+            changed[attribute.key] = ([*kept, *history.deleted], [*kept, *history.added])
+        else:
+            old = history.deleted[0] if history.deleted else Unloaded.UNLOADED
+            changed[attribute.key] = (old, history.added[0] if history.added else None)
+    return changed

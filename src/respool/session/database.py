@@ -1,0 +1,263 @@
+"""The two faces of a database: for threads, and for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import URL, Engine
+
+from respool.config import PoolConfig
+from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_engine
+from respool.errors import ConfigError
+from respool.session.base import DatabaseBase
+from respool.session.ending import end_async, in_greenlet
+from respool.session.places import caller
+from respool.session.scope import CommitPolicy, Scope
+from respool.session.session import Session
+from respool.session.transaction import End, drive
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from respool.session.aio import AsyncSession
+
+__all__ = ["AsyncDatabase", "Database"]
+
+E = TypeVar("E")
+
+
+class Database(DatabaseBase[Session]):
+    """A database, its pool, and the session of each request.
+
+    Args:
+        url: the database's URL, or an existing ``Engine``, which keeps the pool that it has.
+        name: what errors, logs and pages call it; no two open databases have the same.
+        pool: settings of the pool; only together with a URL.
+        commit: what happens to uncommitted changes at the end of a request or scope. ``"manual"``: they are rolled
+            back and reported. ``"on_success"``: they are committed if the status is below 400 and no exception
+            escaped. Or a function of ``(status, exception)``, asked about successes, that says whether to commit.
+        begin: ``"on_use"``: a transaction begins with the first statement.
+        engine_options: further arguments of SQLAlchemy's ``create_engine``.
+
+    Raises:
+        ConfigError: an argument is unknown, not accepted, or at odds with another one; nothing was opened.
+    """
+
+    _other = "AsyncDatabase"
+    engine: Engine
+
+    def __init__(
+        self,
+        url: str | URL | Engine,
+        *,
+        name: str = "default",
+        pool: PoolConfig | None = None,
+        commit: CommitPolicy = "manual",
+        begin: str = "on_use",
+        engine_options: Mapping[str, Any] | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(url, name, pool, commit, begin, engine_options, unknown)
+
+    def current_session(self) -> Session:
+        """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
+        return self.session
+
+    @contextmanager
+    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> Iterator[Session]:
+        """A scope outside of HTTP: for a script, a job, a thread, a message.
+
+        Args:
+            label: what errors and pages call it: ``"nightly"``.
+            commit: what happens to uncommitted changes at its end, as for the database, whose rule is the default.
+
+        Yields:
+            the session of the scope.
+        """
+        scope = self.new_scope(label, place=caller(), commit=commit)
+        scope.enter()
+        try:
+            try:
+                yield self.session
+            except BaseException as error:
+                drive(End([scope], error=error))
+                raise
+            drive(End([scope]))
+        finally:
+            scope.leave()
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Give the connection back to the pool for the length of a block. Objects stay as they are.
+
+        Raises:
+            UncommittedChanges: there are changes that would be lost.
+            NoScope: no request and no scope is open here.
+        """
+        scope, session = self._releasing()
+        try:
+            if session is not None:
+                session.release_connection()
+            yield
+        finally:
+            self._resume(scope)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Close the pool and all its connections.
+
+        Args:
+            timeout: seconds to wait for connections that are still in use.
+        """
+        if self._mark_closed():
+            pool = self.engine.pool
+            if isinstance(pool, FairPool):
+                pool.close(timeout)
+            else:
+                self.engine.dispose()
+
+    @property
+    def _sync_engine(self) -> Engine:
+        return self.engine
+
+    def _engine_of(self, url: Any, pool: PoolConfig | None, options: dict[str, Any]) -> Engine:
+        if isinstance(url, Engine):
+            if url.dialect.is_async:
+                self._refuse_engine("an engine with an async driver", "an Engine or a URL with a sync driver")
+            return _as_given(url, pool, options)
+        if not isinstance(url, str | URL):
+            self._refuse_engine(f"an object of type {type(url).__name__}", "a URL or an Engine")
+        return build_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
+
+    def _make_session(self, scope: Scope) -> tuple[Session, Session]:
+        session = Session(self.engine, scope=scope)
+        return session, session
+
+
+class AsyncDatabase(DatabaseBase["AsyncSession"]):
+    """A database for asyncio, its pool, and the session of each request.
+
+    Args:
+        url: the database's URL with an async driver, or an existing ``AsyncEngine``, which keeps the pool that it has.
+        name, pool, commit, begin, engine_options: as for :class:`Database`.
+
+    Raises:
+        ConfigError: an argument is unknown, not accepted, or at odds with another one, or greenlet is not installed;
+            nothing was opened.
+    """
+
+    _other = "Database"
+    engine: AsyncEngine
+
+    def __init__(
+        self,
+        url: str | URL | AsyncEngine,
+        *,
+        name: str = "default",
+        pool: PoolConfig | None = None,
+        commit: CommitPolicy = "manual",
+        begin: str = "on_use",
+        engine_options: Mapping[str, Any] | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(url, name, pool, commit, begin, engine_options, unknown)
+
+    def current_session(self) -> AsyncSession:
+        """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
+        return self.session
+
+    @asynccontextmanager
+    async def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncIterator[AsyncSession]:
+        """A scope outside of HTTP: for a script, a job, a task, a websocket message.
+
+        Its end is finished even if the task is cancelled meanwhile.
+
+        Args:
+            label: what errors and pages call it: ``"nightly"``.
+            commit: what happens to uncommitted changes at its end, as for the database, whose rule is the default.
+
+        Yields:
+            the session of the scope.
+        """
+        scope = self.new_scope(label, place=caller(), commit=commit)
+        scope.enter()
+        try:
+            try:
+                yield self.session
+            except BaseException as error:
+                await end_async(End([scope], error=error), in_greenlet)
+                raise
+            await end_async(End([scope]), in_greenlet)
+        finally:
+            scope.leave()
+
+    @asynccontextmanager
+    async def released(self) -> AsyncIterator[None]:
+        """Give the connection back to the pool for the length of a block. Objects stay as they are.
+
+        Raises:
+            UncommittedChanges: there are changes that would be lost.
+            NoScope: no request and no scope is open here.
+        """
+        scope, session = self._releasing()
+        try:
+            if session is not None:
+                await scope.face.run_sync(Session.release_connection)
+            yield
+        finally:
+            self._resume(scope)
+
+    async def close(self, timeout: float = 10.0) -> None:
+        """Close the pool and all its connections.
+
+        Args:
+            timeout: seconds to wait for connections that are still in use.
+        """
+        if self._mark_closed():
+            pool = self.engine.pool
+            if isinstance(pool, AsyncFairPool):
+                await pool.aclose(timeout)
+            else:
+                await self.engine.dispose()
+
+    @property
+    def _sync_engine(self) -> Engine:
+        return self.engine.sync_engine
+
+    def _engine_of(self, url: Any, pool: PoolConfig | None, options: dict[str, Any]) -> AsyncEngine:
+        _require_greenlet()
+        from sqlalchemy.ext.asyncio import AsyncEngine
+
+        if isinstance(url, AsyncEngine):
+            return _as_given(url, pool, options)
+        if not isinstance(url, str | URL):
+            self._refuse_engine(f"an object of type {type(url).__name__}", "a URL or an AsyncEngine")
+        return build_async_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
+
+    def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
+        from respool.session.aio import AsyncSession
+
+        face = AsyncSession(self.engine, scope=scope)
+        return face.rules, face
+
+
+def _as_given(engine: E, pool: PoolConfig | None, options: Mapping[str, Any]) -> E:
+    for setting, given in (("pool", pool), ("engine_options", options)):
+        if given:
+            raise ConfigError(
+                f"{setting}= was given together with an existing engine",
+                advice=["give a URL instead, or set up the engine itself: create_engine(url, poolclass=FairPool)"],
+                setting=setting,
+            )
+    return engine
+
+
+def _require_greenlet() -> None:
+    if find_spec("greenlet") is None:
+        raise ConfigError(
+            "AsyncDatabase needs greenlet, which is not installed",
+            advice=['pip install "respool[asyncio]"'],
+            setting="url",
+        )

@@ -1,0 +1,59 @@
+"""How scopes end under asyncio: shielded, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+from typing import Any
+
+from respool.errors import CommitOutcomeUnknown
+from respool.session.session import Session, logger
+from respool.session.shield import DEADLINE, DeadlinePassed, shielded, to_its_end
+from respool.session.transaction import End, Step, drive_async
+
+__all__ = ["end_async", "in_greenlet", "in_thread"]
+
+
+async def in_greenlet(step: Step) -> Any:
+    """Run a step of an async session."""
+    return await step.scope.face.run_sync(step.run)
+
+
+async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, deadline: float = DEADLINE) -> None:
+    """End scopes, to the end, whatever becomes of the caller. Nothing is awaited where there is no session.
+
+    Args:
+        end: what ends, and how it went.
+        perform: runs one step.
+        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
+
+    Raises:
+        CommitOutcomeUnknown: the deadline passed, and a COMMIT may have been under way.
+        Exception: what the end itself raises.
+    """
+    if not end.begin():
+        return
+    try:
+        await drive_async(end.flushes(), perform)
+        await shielded(drive_async(end.conclusions(), perform), deadline=deadline)
+    except DeadlinePassed as late:
+        if end.committing and end.error is None:
+            raise CommitOutcomeUnknown(
+                f"{end.scopes[0].title}: the end took longer than {deadline:g} s; the connection was discarded",
+                advice=[
+                    "look in the database whether the changes are there before doing them again",
+                    "find out what the database was waiting for: a lock, a full disk, a lost network",
+                ],
+                scope=end.scopes[0].title,
+            ) from late
+        logger.error("%s: the end took longer than %g s; the connection was discarded", end.scopes[0].title, deadline)
+    finally:
+        end.cut_off()
+
+
+async def in_thread(executor: Executor, step: Step, session: Session) -> Any:
+    """Run a step of a sync session in a thread, with the caller's context; returns when the thread is done with it."""
+    loop = asyncio.get_running_loop()
+    return await to_its_end(loop.run_in_executor(executor, copy_context().run, step.run, session))

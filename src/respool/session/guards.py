@@ -1,0 +1,114 @@
+"""Two refusals, before a connection is touched: not from elsewhere (bound means bound), and one user at a time."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from respool.errors import ConcurrentUse
+from respool.session.places import Runner, at, place_of, running
+from respool.session.scope import ScopeState
+
+if TYPE_CHECKING:
+    from respool.session.session import Session
+
+__all__ = ["ENDING", "OPERATIONS", "Guard", "guarded"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: What changes a session or talks to the database. All else (queries, lazy loads) ends in one of these.
+OPERATIONS = (
+    *("execute", "scalar", "scalars", "get", "get_one", "refresh", "connection"),
+    *("add", "add_all", "delete", "delete_all", "merge", "merge_all", "expire", "expire_all", "expunge", "expunge_all"),
+    *("begin", "begin_nested", "prepare", "bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"),
+)
+
+#: Who is inside a session while its scope ends.
+ENDING = "the end of the scope"
+
+
+class Guard:
+    """Who is inside a session. One at a time; the one inside may enter again."""
+
+    __slots__ = ("_inside", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside: Runner | None = None
+
+    def enter(self, session: Session) -> bool:
+        """Go inside; ``False`` if the caller is inside already and must not :meth:`leave` again.
+
+        Raises:
+            ConcurrentUse: somebody else is inside.
+        """
+        me = running()
+        if self._inside == me:
+            return False
+        if not self._lock.acquire(blocking=False):
+            self._refuse(me, session)
+        self._inside = me
+        return True
+
+    @property
+    def inside(self) -> Runner | None:
+        """Who is inside now."""
+        return self._inside
+
+    def leave(self) -> None:
+        self._inside = None
+        self._lock.release()
+
+    def seize(self) -> bool:
+        """Go inside for the scope's end, on nobody's behalf yet; ``False`` if somebody is inside."""
+        return self._lock.acquire(blocking=False)
+
+    def adopt(self) -> None:
+        """Act for the scope's end from here on: its steps may run in one thread after another."""
+        self._inside = running()
+
+    def _refuse(self, me: Runner, session: Session) -> None:
+        inside = self._inside
+        owner = str(inside) if inside is not None else ENDING
+        place = place_of(inside) if inside is not None else None
+        raise ConcurrentUse(
+            f"{me} entered the session of {session.title} while {owner} was inside",
+            now=[at(owner, place), at(str(me), place_of(me))],
+            advice=[
+                "a session is for one task or thread at a time: await its calls one after the other, not in gather()",
+                'for parallel work give each task a scope of its own: async with db.scope("part") as session',
+            ],
+            scope=session.title,
+            owner=owner,
+            intruder=str(me),
+            owner_place=place,
+        )
+
+
+def guarded(method: F, *, ignore_ended: bool = False) -> F:
+    """Wrap a session's method: refused from elsewhere, while somebody else is inside, and after the scope's end.
+
+    Args:
+        method: the method.
+        ignore_ended: do nothing after the scope's end instead: there is nothing left to close or to roll back.
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: Session, *args: Any, **kwargs: Any) -> Any:
+        if not self._guard.enter(self):
+            return method(self, *args, **kwargs)
+        scope = self.scope
+        try:
+            if scope is not None:
+                if ignore_ended and scope.state is ScopeState.ENDED:
+                    return None
+                scope.require_usable()
+            return method(self, *args, **kwargs)
+        finally:
+            self._guard.leave()
+            if scope is not None and scope.state is ScopeState.ENDED:
+                self._last_one_out()
+
+    return wrapper  # type: ignore[return-value]

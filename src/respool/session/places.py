@@ -1,0 +1,100 @@
+"""Who is running, and where: the names and ``file:line`` places that error messages give."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+import sqlalchemy
+
+from respool.pool.holders import frames_here
+
+__all__ = ["Runner", "at", "caller", "place_of", "running", "shorten"]
+
+#: Where libraries are installed. Their frames are machinery between a user's line and us.
+_LIBRARIES = tuple(
+    {os.path.dirname(os.__file__) + os.sep, os.path.dirname(os.path.dirname(sqlalchemy.__file__)) + os.sep}
+)
+#: Our own floors below the user's code; what is above them (the command line's demo) counts as a user's.
+_FLOORS = ("respool.session", "respool.web", "respool.engine", "respool.pool")
+
+
+class Runner(NamedTuple):
+    """A thread, or a task in it: what may use a session at one time."""
+
+    thread: int
+    task: asyncio.Task[Any] | None
+
+    def __str__(self) -> str:
+        if self.task is not None:
+            return f"task {self.task.get_name()!r}"
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return f"thread {names.get(self.thread, self.thread)!r}"
+
+
+def running() -> Runner:
+    """The task that is running, or the thread where none is."""
+    # Unlike asyncio.current_task() this does not raise where no loop runs, which is the common case in threads.
+    loop = asyncio._get_running_loop()
+    return Runner(threading.get_ident(), asyncio.current_task(loop) if loop is not None else None)
+
+
+def caller() -> str:
+    """``file:line`` of the nearest line of the user's, or ``"unknown place"``."""
+    frame = _users(frames_here())
+    return _place(frame) if frame is not None else place_of(running()) or "unknown place"
+
+
+def place_of(runner: Runner) -> str | None:
+    """``file:line`` of the user's line where a thread or task is now, if there is one."""
+    frames = list(_inwards(runner.task)) if runner.task is not None else []
+    frame = _users(reversed(frames)) or (_users(_outwards(sys._current_frames().get(runner.thread))))
+    return _place(frame) if frame is not None else None
+
+
+def at(who: str, place: str | None) -> str:
+    """``who at place``, as far as it is known."""
+    return f"{who} at {place}" if place else who
+
+
+def shorten(path: str) -> str:
+    """A path as people write it: relative to the working directory where it lies below that."""
+    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+
+
+def _place(frame: FrameType) -> str:
+    return f"{shorten(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def _users(frames: Iterable[FrameType]) -> FrameType | None:
+    """The first frame of the user's; the first that is at least not ours, where all are of libraries."""
+    others = None
+    for frame in frames:
+        module: str = frame.f_globals.get("__name__", "")
+        if not module.startswith((*_FLOORS, "sqlalchemy")):
+            if module.startswith("respool.") or not frame.f_code.co_filename.startswith(_LIBRARIES):
+                return frame
+            if module.partition(".")[0] not in sys.stdlib_module_names:
+                others = others or frame
+    return others
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _inwards(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """The frames of a task's coroutines, from the outermost through what each awaits."""
+    step: Any = task.get_coro()
+    while step is not None:
+        frame = getattr(step, "cr_frame", None) or getattr(step, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        step = getattr(step, "cr_await", None) or getattr(step, "ag_await", None)

@@ -1,0 +1,230 @@
+"""The scope: one request, or one ``db.scope()`` block, as one database sees it.
+
+A scope is put into a ``ContextVar`` when it opens and never afterwards; whatever is made later goes *into* the scope.
+So threads and tasks that run with a copy of the context share it, and a session that was made in one is seen by all.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from respool.errors import ScopeEnded, WrongScope
+from respool.pool.holders import label
+from respool.session.places import caller, running
+
+if TYPE_CHECKING:
+    from respool.session.session import Session
+    from respool.session.tracking import ObjectState
+
+__all__ = ["CommitPolicy", "CurrentScope", "LiveScopes", "Scope", "ScopeState"]
+
+#: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``.
+CommitPolicy = Literal["manual", "on_success"] | Callable[[int | None, BaseException | None], bool]
+
+
+class ScopeState(Enum):
+    """Where a scope is in its life: NEW → OPEN ⇄ RELEASED → FINISHING → ENDED."""
+
+    NEW = "new"  #: nobody has asked for a session yet
+    OPEN = "open"  #: it has a session
+    RELEASED = "released"  #: inside ``db.released()``: the connection is back in the pool meanwhile
+    FINISHING = "finishing"  #: the end is under way
+    ENDED = "ended"  #: over; its session refuses
+
+
+class Scope:
+    """One request or ``db.scope()`` block, as one database sees it.
+
+    Args:
+        database: the database's name.
+        label: what people call it: ``"GET /orders/3"``, ``"nightly"``.
+        current: the database's variable that holds the scope in force.
+        live: the database's scopes that have a session.
+        policy: what happens to uncommitted changes at the end.
+        place: ``file:line`` of the ``db.scope()`` block; ``None`` for a request.
+        parent: the live scope around a ``db.scope()`` block; requests have none.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_current",
+        "_live",
+        "_previous",
+        "database",
+        "doomed",
+        "face",
+        "label",
+        "parent",
+        "place",
+        "policy",
+        "session",
+        "started",
+        "state",
+    )
+
+    def __init__(
+        self,
+        database: str,
+        label: str,
+        current: CurrentScope,
+        live: LiveScopes,
+        *,
+        policy: CommitPolicy = "manual",
+        place: str | None = None,
+        parent: Scope | None = None,
+    ) -> None:
+        self.database = database
+        self.label = label
+        self.policy = policy
+        self.place = place
+        self.parent = parent
+        self.started = time.monotonic()
+        self.state = ScopeState.NEW
+        self.session: Session | None = None  #: the session with all the rules
+        self.face: Any = None  #: what users hold: the same session, or the async one around it
+        self.doomed: str | None = None  #: why this scope can only be rolled back any more
+        self._current = current
+        self._live = live
+        self._previous: Scope | None = None
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.title}: {self.state.value}, database {self.database!r}>"
+
+    @property
+    def title(self) -> str:
+        """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
+        return f"request {self.label}" if self.place is None else f"scope {self.label!r} ({self.place})"
+
+    @property
+    def age(self) -> float:
+        """Seconds since the scope was opened."""
+        return time.monotonic() - self.started
+
+    @property
+    def phase(self) -> str:
+        """The session's phase as a word."""
+        if self.session is not None:
+            return self.session.phase.value
+        return "removed" if self.state is ScopeState.ENDED else "created"
+
+    @property
+    def objects(self) -> Mapping[ObjectState, int]:
+        """How many objects the session tracks in each state; safe to be asked from another thread."""
+        for _ in range(3):
+            try:
+                tracked = self.session.objects() if self.session is not None else {}
+                return {state: len(objects) for state, objects in tracked.items()}
+            except RuntimeError:  # the session's own thread changed something while we were counting
+                continue
+        return {}
+
+    @property
+    def live(self) -> bool:
+        """Whether the scope's session may still be used."""
+        return self.state not in (ScopeState.FINISHING, ScopeState.ENDED)
+
+    def doom(self, reason: str) -> None:
+        """From now on the scope can only be rolled back; ``commit()`` raises ``RollbackOnly`` with this reason."""
+        self.doomed = self.doomed or reason
+
+    def attach(self, session: Session, face: Any) -> None:
+        """The scope has a session from here on."""
+        self.session = session
+        self.face = face
+        self.state = ScopeState.OPEN
+        self._live.add(self)
+
+    def end(self) -> None:
+        """The scope is over, and the session no longer its own."""
+        self.state = ScopeState.ENDED
+        self._live.discard(self)
+        self.session = None
+        self.face = None
+
+    # -- the scope in force ---------------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        """Put this scope in force here, whatever was in force before."""
+        self._previous = self._current.get()
+        self._current.set(self)
+        label.set(self.label)
+
+    def leave(self) -> None:
+        """Put back in force what was before. Not by token: the end may run in another context than the start."""
+        self._current.set(self._previous)
+        label.set(self._previous.label if self._previous is not None else None)
+        self._previous = None
+
+    # -- refusals -------------------------------------------------------------------------------------------------
+
+    def require_usable(self) -> None:
+        """Refuse unless this scope is alive and in force here, by itself or around the one in force.
+
+        Raises:
+            ScopeEnded: the request or scope is over.
+            WrongScope: another one is in force here, or none.
+        """
+        if self.state is ScopeState.ENDED:
+            self.refuse_ended()
+        here = self._current.get()
+        while here is not self:
+            if here is None:
+                self._refuse_stranger()
+            here = here.parent
+
+    def refuse_ended(self) -> NoReturn:
+        """Raise the error of a scope that is over."""
+        raise ScopeEnded(
+            f"the session of {self.title} was used after its end",
+            now=[f"used at {caller()} in {running()}", f"database {self.database!r}"],
+            advice=[
+                "read what the answer needs before it starts: streaming bodies and background tasks run after the end",
+                'open a scope of its own there: with db.scope("export") as session (async with on AsyncDatabase)',
+            ],
+            scope=self.label,
+            database=self.database,
+        )
+
+    def _refuse_stranger(self) -> NoReturn:
+        here = self._current.get()
+        elsewhere = here.title if here is not None else "outside any request or scope"
+        raise WrongScope(
+            f"the session of {self.title} was used {'from ' if here is not None else ''}{elsewhere}",
+            now=[f"used at {caller()} in {running()}", f"database {self.database!r}"],
+            advice=[
+                "do not keep a session in a global, a cache or another object that outlives the request: ask db.session",
+                'in a thread or task of its own, open a scope: with db.scope("job") as session',
+            ],
+            scope=self.label,
+            database=self.database,
+            used_from=elsewhere,
+        )
+
+
+#: The type of each database's variable.
+CurrentScope = ContextVar[Scope | None]
+
+
+class LiveScopes:
+    """The scopes of one database that have a session now. Weak: a scope that everybody dropped is not kept alive."""
+
+    __slots__ = ("_scopes",)
+
+    def __init__(self) -> None:
+        self._scopes: weakref.WeakValueDictionary[int, Scope] = weakref.WeakValueDictionary()
+
+    def add(self, scope: Scope) -> None:
+        self._scopes[id(scope)] = scope
+
+    def discard(self, scope: Scope) -> None:
+        self._scopes.pop(id(scope), None)
+
+    def __iter__(self) -> Iterator[Scope]:
+        # valuerefs() copies in one step, so that other threads may add and discard meanwhile.
+        scopes = (ref() for ref in self._scopes.valuerefs())
+        return iter(sorted((s for s in scopes if s is not None), key=lambda s: s.started))

@@ -1,0 +1,230 @@
+"""The session: SQLAlchemy's, bound to one scope, with a phase, one user at a time, and an eye on what it changed."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, Engine, orm
+
+from respool.errors import RollbackOnly, UncommittedChanges
+from respool.session import guards, watch
+from respool.session.changes import ChangeLog, Changes
+from respool.session.phase import SessionPhase
+from respool.session.scope import Scope, ScopeState
+from respool.session.tracking import ObjectState, tracked
+
+__all__ = ["Session", "logger", "report"]
+
+logger = logging.getLogger("respool.session")
+
+_UNSCOPED = "a session without a scope"
+
+
+class Session(orm.Session):
+    """SQLAlchemy's ``Session`` that belongs to one request or ``db.scope()`` block.
+
+    It is made by :class:`~respool.Database`; every method of SQLAlchemy's is there. What differs:
+
+    * it refuses to work after its scope's end (``ScopeEnded``), from another scope (``WrongScope``), and for a second
+      task or thread while a first is inside (``ConcurrentUse``), each time before a connection is touched;
+    * objects keep their loaded values after ``commit()`` (``expire_on_commit=False``);
+    * :attr:`phase`, :meth:`objects` and :meth:`changes` tell what it is about.
+
+    Args:
+        bind: the engine.
+        scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
+        options: as for SQLAlchemy's ``Session``.
+    """
+
+    def __init__(self, bind: Engine | Connection | None = None, *, scope: Scope | None = None, **options: Any) -> None:
+        self.scope = scope
+        self._guard = guards.Guard()
+        self._log = ChangeLog(self.title)
+        self._phase = SessionPhase.CREATED
+        self._connections: list[Connection] = []
+        self.ending = False  #: a step of the scope's end is at work on it
+        options.setdefault("expire_on_commit", False)
+        super().__init__(bind, **options)
+
+    # -- what it is about -----------------------------------------------------------------------------------------
+
+    @property
+    def phase(self) -> SessionPhase:
+        """Where the session is in its life."""
+        return self._phase
+
+    @property
+    def title(self) -> str:
+        """The scope that the session belongs to, in words."""
+        return self.scope.title if self.scope is not None else _UNSCOPED
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether the session has a connection of the pool now."""
+        return bool(self._connections)
+
+    def objects(self) -> Mapping[ObjectState, list[object]]:
+        """The model objects that the session tracks, by state."""
+        return tracked(self)
+
+    def changes(self) -> Changes:
+        """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
+        return self._log.changes(self)
+
+    # -- the rules ------------------------------------------------------------------------------------------------
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
+        scope = self.scope
+        if scope is not None and scope.state is not ScopeState.FINISHING:
+            scope.require_usable()
+        return super().get_bind(*args, **kwargs)
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """As SQLAlchemy's."""
+        self._log.flushing = True
+        try:
+            super().flush(objects)
+        finally:
+            self._log.flushing = False
+
+    def commit(self) -> None:
+        """Flush, then COMMIT.
+
+        Raises:
+            RollbackOnly: the scope was doomed.
+            CommitOutcomeUnknown: the connection broke during the COMMIT.
+        """
+        if self.scope is not None and self.scope.doomed is not None:
+            raise RollbackOnly(
+                f"{self.title} can only be rolled back any more: {self.scope.doomed}",
+                advice=[
+                    "leave it to its end, which rolls back: whoever called session.scope.doom() meant it so",
+                    'what should be saved nevertheless belongs into a scope of its own: with db.scope("audit") as session',
+                ],
+                scope=self.scope.label,
+                reason=self.scope.doomed,
+            )
+        super().commit()
+
+    def close(self) -> None:
+        """Give the connection back and let go of all objects; they keep what they have loaded.
+
+        The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
+        """
+        lost = self.changes().lines()
+        self._close(invalidate=False)
+        if lost:
+            report(self.scope, lost, how="close()")
+
+    def reset(self) -> None:
+        """The same as :meth:`close`."""
+        self.close()
+
+    def invalidate(self) -> None:
+        """Close, and discard the connection instead of giving it back."""
+        self._close(invalidate=True)
+
+    def _close(self, *, invalidate: bool) -> None:
+        connections = list(self._connections)
+        try:
+            if invalidate:
+                super().invalidate()
+            else:
+                super().close()
+        except BaseException:
+            _discard(connections)
+            raise
+        finally:
+            self._connections.clear()
+            self._log.clear()
+            self._phase = SessionPhase.CLOSED
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def in_begin_block(self) -> bool:
+        """Whether a transaction was begun explicitly, or a savepoint is open."""
+        transaction = self.get_transaction()
+        begun = transaction is not None and transaction.origin is orm.SessionTransactionOrigin.BEGIN
+        return begun or self.in_nested_transaction()
+
+    def release_connection(self) -> None:
+        """End a transaction that has only read, and give its connection back; the objects stay as they are."""
+        transaction = self.get_transaction()
+        if transaction is not None:
+            transaction.close()
+
+    def remove(self) -> None:
+        """The scope is over: close for good. Never raises what is only about the connection."""
+        if self._phase is SessionPhase.REMOVED:
+            return
+        try:
+            self._close(invalidate=False)
+        except Exception:
+            logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
+        finally:
+            self._phase = SessionPhase.REMOVED
+
+    def abandon(self) -> None:
+        """The scope is over and this is no place to talk to the database: discard the connection."""
+        if self._phase is not SessionPhase.REMOVED and not self.ending:
+            _discard(list(self._connections))
+            self._connections.clear()
+            self._phase = SessionPhase.REMOVED
+
+    def _last_one_out(self) -> None:
+        """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
+        if self._phase is not SessionPhase.REMOVED and self._guard.seize():
+            try:
+                self._guard.adopt()
+                self.remove()
+            finally:
+                self._guard.leave()
+
+
+for _name in guards.OPERATIONS:
+    if hasattr(orm.Session, _name):
+        setattr(Session, _name, guards.guarded(getattr(orm.Session, _name)))
+for _name in ("flush", "commit", "release_connection"):
+    setattr(Session, _name, guards.guarded(getattr(Session, _name)))
+Session.rollback = guards.guarded(orm.Session.rollback, ignore_ended=True)  # type: ignore[method-assign]
+for _name in ("close", "reset", "invalidate"):
+    setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))
+watch.sessions(Session)
+
+
+def _discard(connections: Sequence[Connection]) -> None:
+    """Whatever ails a connection, it does not stay with a session."""
+    for connection in connections:
+        with suppress(Exception):
+            connection.invalidate()
+        with suppress(Exception):
+            connection.close()
+
+
+def report(scope: Scope | None, lost: Sequence[str], *, how: str = "its end") -> None:
+    """Tell that changes were rolled back which nobody committed: one line in the log, and a warning.
+
+    Raises:
+        UncommittedChanges: where the warning filters turn it into an error.
+    """
+    title = scope.title if scope is not None else _UNSCOPED
+    what = f"{len(lost)} uncommitted change{'s' if len(lost) > 1 else ''}"
+    warning = UncommittedChanges(
+        f"{title}: {what} rolled back at {how}",
+        now=lost,
+        advice=[
+            "call session.commit() when the work is done, or session.rollback() when it is not wanted",
+            'or let every success commit: Database(url, commit="on_success")',
+        ],
+        scope=title,
+        changes=tuple(lost),
+    )
+    logger.warning("%s: %s rolled back at %s: %s", title, what, how, "; ".join(lost))
+    # Shown at the line that opened the scope, every time: without a registry nothing counts as shown already.
+    file, _, line = scope.place.rpartition(":") if scope is not None and scope.place else (f"<{title}>", "", "1")
+    warnings.warn_explicit(warning, UncommittedChanges, file, int(line), module="respool.session")

@@ -1,0 +1,78 @@
+"""Finish what was begun: an end that a cancelled caller cannot cut off, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["DEADLINE", "DeadlinePassed", "shielded", "to_its_end"]
+
+T = TypeVar("T")
+
+#: Seconds that the end of a scope may take before its connection is discarded.
+DEADLINE = 10.0
+#: Seconds that a cancelled end has for discarding it.
+_GRACE = 1.0
+
+#: Strong references: the event loop itself keeps only weak ones.
+_ends: set[asyncio.Task[Any]] = set()
+
+
+class DeadlinePassed(Exception):
+    """The work was not finished in time, and was cancelled."""
+
+
+async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLINE) -> None:
+    """Run ``work`` to its end in a task of its own, however often the caller is cancelled meanwhile.
+
+    Args:
+        work: what must be finished.
+        deadline: seconds after which it is cancelled itself, which makes its driver drop the connection.
+
+    Raises:
+        DeadlinePassed: the deadline passed.
+        asyncio.CancelledError: the caller was cancelled; the work is done nevertheless.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work, name="respool: end of a scope")
+    _ends.add(task)
+    task.add_done_callback(_ends.discard)
+    cancelled = await _wait(task, loop.time() + deadline)
+    late = not task.done()
+    if late:
+        task.cancel()
+        cancelled = await _wait(task, loop.time() + _GRACE) or cancelled
+    problem = _outcome(task)
+    if cancelled is not None:
+        raise cancelled
+    if late:
+        raise DeadlinePassed(f"not finished within {deadline:g} s") from problem
+    if problem is not None:
+        raise problem
+
+
+async def to_its_end(future: asyncio.Future[T]) -> T:
+    """The result of what cannot be cancelled; a caller that is cancelled meanwhile is told afterwards."""
+    cancelled = await _wait(future)
+    if cancelled is not None:
+        raise cancelled
+    return future.result()
+
+
+async def _wait(future: asyncio.Future[Any], until: float | None = None) -> asyncio.CancelledError | None:
+    """Wait for a future, through every cancellation of the waiter, which is returned instead of raised."""
+    loop = asyncio.get_running_loop()
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done() and (until is None or until > loop.time()):
+        try:
+            await asyncio.wait({future}, timeout=None if until is None else until - loop.time())
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
+def _outcome(task: asyncio.Task[None]) -> BaseException | None:
+    if not task.done():
+        return None
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

@@ -1,0 +1,248 @@
+"""How scopes end: the rules, written once.
+
+An ``End`` has generators that say what to do with which session, one step after the other, and are told how it went.
+Who drives them decides how a step is run: called at once, awaited in a greenlet, or sent to a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from respool.errors import ConcurrentUse
+from respool.session.guards import ENDING
+from respool.session.scope import CommitPolicy, Scope, ScopeState
+from respool.session.session import Session, logger, report
+
+__all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async"]
+
+
+class Verdict(Enum):
+    """What becomes of a scope's changes at its end."""
+
+    COMMIT = "commit"
+    ROLLBACK = "roll back"  #: on purpose: an error status, an exception, or the policy said so
+    LEAVE = "leave"  #: nobody decided: what is uncommitted is rolled back and reported
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to be done with a scope's session, where its driver may block."""
+
+    scope: Scope
+    do: Callable[[Session], Any]
+
+    def run(self, session: Session) -> Any:
+        """Do it, acting for the scope's end in this thread or task."""
+        session._guard.adopt()
+        session.ending = True
+        try:
+            return self.do(session)
+        finally:
+            session.ending = False
+            if self.scope.state is ScopeState.ENDED:  # the driver gave up waiting meanwhile
+                session.remove()
+
+
+#: What an end is made of: steps out, results in.
+Steps = Generator[Step, Any, None]
+
+
+def decide(policy: CommitPolicy, status: int | None, error: BaseException | None, doomed: str | None = None) -> Verdict:
+    """What becomes of uncommitted changes.
+
+    Args:
+        policy: ``"manual"``, ``"on_success"``, or a function of status and exception that says whether to commit;
+            it is asked about successes only.
+        status: the response's status; ``None`` outside of HTTP.
+        error: the exception that escaped, if any.
+        doomed: why the scope can only be rolled back, if so.
+    """
+    if error is not None or doomed is not None or (status is not None and status >= 400):
+        return Verdict.ROLLBACK
+    if policy == "manual":
+        return Verdict.LEAVE
+    if callable(policy):
+        return Verdict.COMMIT if policy(status, error) else Verdict.ROLLBACK
+    return Verdict.COMMIT
+
+
+class End:
+    """The end of the scopes of one request or block: decide, commit or roll back, give every connection back.
+
+    All databases are flushed before the first COMMIT, so that what can fail fails before anything is saved. Whatever
+    happens, after the last step every scope has ended and no session has a connection.
+
+    Args:
+        scopes: what ends, in the order in which the databases are to be committed.
+        status: the response's status; ``None`` outside of HTTP.
+        error: the exception that escaped, if any.
+    """
+
+    def __init__(self, scopes: Sequence[Scope], status: int | None = None, error: BaseException | None = None) -> None:
+        self.scopes = scopes
+        self.status = status
+        self.error = error
+        self.committing = False  #: whether a COMMIT was asked of any database
+        self._verdicts: dict[Scope, Verdict] = {}
+        self._failure: BaseException | None = None
+
+    def begin(self) -> bool:
+        """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
+        for scope in self.scopes:
+            if self._begins(scope):
+                self._verdicts[scope] = Verdict.ROLLBACK
+        with self._noting():
+            for scope in self._verdicts:
+                self._verdicts[scope] = decide(scope.policy, self.status, self.error, scope.doomed)
+        return bool(self._verdicts) or self._failure is not None
+
+    def flushes(self) -> Steps:
+        """The steps before the first COMMIT. They are work like the user's own: it may take its time, or be cancelled."""
+        for scope, verdict in self._verdicts.items():
+            if verdict is Verdict.COMMIT and self._failure is None and _unflushed(scope):
+                with self._noting():
+                    yield Step(scope, _flush)
+
+    def conclusions(self) -> Steps:
+        """The last steps. They have to be taken, whatever becomes of the caller.
+
+        Raises:
+            Exception: a flush or COMMIT failed; its notes tell which databases had been committed before.
+            UncommittedChanges: something was left uncommitted, and the warning filters make that an error.
+        """
+        committed: list[str] = []
+        lost: list[tuple[Scope, list[str]]] = []
+        for scope, decided in self._verdicts.items():
+            verdict = decided if self._failure is None else Verdict.ROLLBACK
+            self.committing = self.committing or verdict is Verdict.COMMIT
+            with self._noting():
+                lost.append((scope, (yield Step(scope, _Conclusion(verdict)))))
+                if verdict is Verdict.COMMIT:
+                    committed.append(scope.database)
+            _complete(scope)
+        self._tell(committed, lost)
+
+    def cut_off(self) -> None:
+        """Discard the connections of sessions whose last step was never begun. After a full end there are none."""
+        for scope in self._verdicts:
+            if scope.session is not None and not scope.session.ending:
+                _complete(scope)
+
+    def _begins(self, scope: Scope) -> bool:
+        """Take the scope out of use; whether its session is there to be seen to."""
+        session = scope.session
+        if session is None or not scope.live:
+            scope.end()
+            return False
+        if session._guard.seize():
+            scope.state = ScopeState.FINISHING
+            return True
+        inside = session._guard.inside
+        scope.end()  # before the second attempt: who leaves the session after this cleans up
+        session._last_one_out()
+        self._failure = self._failure or ConcurrentUse(
+            f"{scope.title} ended while {inside or 'somebody'} was inside its session",
+            advice=["await or join everything that uses the session before the end"],
+            scope=scope.label,
+            owner=str(inside),
+            intruder=ENDING,
+        )
+        return False
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Remember the first failure, and go on with the end."""
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as problem:
+            self._failure = self._failure or problem
+
+    def _tell(self, committed: list[str], lost: list[tuple[Scope, list[str]]]) -> None:
+        for scope, lines in lost:
+            if lines:
+                with self._noting():
+                    report(scope, lines)
+        failure = self._failure
+        if failure is None:
+            return
+        if self.error is not None and isinstance(failure, Exception):  # the first error goes on
+            logger.error("ending %s failed after %r", self.scopes[0].title, self.error, exc_info=failure)
+            return
+        if committed:
+            failure.add_note(f"committed all the same: database {', '.join(map(repr, committed))}")
+        raise failure
+
+
+def _complete(scope: Scope) -> None:
+    session = scope.session
+    if session is not None:
+        scope.end()
+        session.abandon()  # nothing is left to abandon, unless the last step was cut off
+        session._guard.leave()
+
+
+def _unflushed(scope: Scope) -> bool:
+    session = scope.session
+    return session is not None and bool(session.new or session.dirty or session.deleted)
+
+
+def _flush(session: Session) -> None:
+    session.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Conclusion:
+    """The last step of a session: commit or not, then give the connection back. Returns what was lost, in lines."""
+
+    verdict: Verdict
+
+    def __call__(self, session: Session) -> list[str]:
+        try:
+            if self.verdict is Verdict.COMMIT:
+                session.commit()
+            return session.changes().lines() if self.verdict is Verdict.LEAVE else []
+        finally:
+            session.remove()
+
+
+def drive(end: End) -> None:
+    """End scopes here and now."""
+    if end.begin():
+        _drive(end.flushes())
+        _drive(end.conclusions())
+
+
+def _drive(steps: Steps) -> None:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                assert step.scope.session is not None
+                result = step.run(step.scope.session)
+            except BaseException as problem:
+                step = steps.throw(problem)
+            else:
+                step = steps.send(result)
+    except StopIteration:
+        return
+
+
+async def drive_async(steps: Steps, perform: Callable[[Step], Awaitable[Any]]) -> None:
+    """Take the steps, awaiting each."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = await perform(step)
+            except BaseException as problem:
+                step = steps.throw(problem)
+            else:
+                step = steps.send(result)
+    except StopIteration:
+        return

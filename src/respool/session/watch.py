@@ -1,0 +1,139 @@
+"""SQLAlchemy's events, and what each means to a session: its phase, its changes, its connections."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.orm import SessionTransaction
+
+from respool.errors import CommitOutcomeUnknown
+from respool.session.phase import SessionPhase
+
+if TYPE_CHECKING:
+    from respool.session.changes import ChangeLog
+    from respool.session.session import Session
+
+__all__ = ["engine", "sessions"]
+
+#: The execution option by which a connection leads to the log of the session that has it.
+_LOG = "respool_changes"
+
+_watched: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def sessions(cls: type[Session]) -> None:
+    """Listen to all sessions of a class."""
+    for listener in _SESSION_LISTENERS:
+        event.listen(cls, listener.__name__.removeprefix("_"), listener, propagate=True)
+
+
+def engine(target: Engine) -> None:
+    """Listen to an engine, once: what is executed beside a flush, and how a COMMIT goes."""
+    if target not in _watched:
+        _watched.add(target)
+        event.listen(target, "after_cursor_execute", _executed)
+        event.listen(target, "commit", _committing)
+        event.listen(target, "handle_error", _failed)
+
+
+# -- sessions -----------------------------------------------------------------------------------------------------
+
+
+def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        session._log.savepoint(transaction)
+    elif transaction.parent is None:
+        session._phase = SessionPhase.WORKING
+
+
+def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if transaction.parent is None:
+        engine(connection.engine)
+        session._connections.append(connection)
+        session._log.committing = False
+    connection.execution_options(**{_LOG: session._log})
+
+
+def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session._connections.clear()
+
+
+def _after_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        # By itself SQLAlchemy lets go of deleted objects only together with expiring all others.
+        session._expunge_states([state for state in session._log.deleted_states() if state.deleted])
+        session._log.clear()
+        session._phase = SessionPhase.COMMITTED
+
+
+def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
+    if previous_transaction.nested:
+        session._log.back_to(previous_transaction)
+    elif previous_transaction.parent is None:
+        session._log.clear()
+        session._phase = SessionPhase.ROLLED_BACK
+
+
+def _pending_to_persistent(session: Session, instance: Any) -> None:
+    session._log.inserted(inspect(instance))
+
+
+def _persistent_to_deleted(session: Session, instance: Any) -> None:
+    session._log.deleted(inspect(instance))
+
+
+def _after_flush(session: Session, flush_context: Any) -> None:
+    for instance in session.dirty:
+        session._log.updated(inspect(instance))
+
+
+_SESSION_LISTENERS = (
+    _after_transaction_create,
+    _after_begin,
+    _after_transaction_end,
+    _after_commit,
+    _after_soft_rollback,
+    _pending_to_persistent,
+    _persistent_to_deleted,
+    _after_flush,
+)
+
+
+# -- engines ------------------------------------------------------------------------------------------------------
+
+
+def _log_of(connection: Connection | None) -> ChangeLog | None:
+    return connection.get_execution_options().get(_LOG) if connection is not None else None
+
+
+def _executed(conn: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+    if (log := _log_of(conn)) is not None:
+        log.executed(statement, context)
+
+
+def _committing(conn: Connection) -> None:
+    if (log := _log_of(conn)) is not None:
+        log.committing = True
+
+
+def _failed(context: ExceptionContext) -> BaseException | None:
+    """A connection that broke during its COMMIT: nobody can tell from here whether the changes are saved."""
+    log = _log_of(context.connection)
+    if log is None or not log.committing or context.statement is not None:
+        return None
+    log.committing = False
+    if not context.is_disconnect or not isinstance(context.original_exception, Exception):
+        return None
+    return CommitOutcomeUnknown(
+        f"the connection of {log.title} broke during COMMIT: saved or not, nobody can tell",
+        now=[f"{type(context.original_exception).__name__} from the driver"],
+        advice=[
+            "look in the database whether the changes are there before doing them again",
+            "make the operation repeatable: a key that the client sends, a unique constraint on it",
+        ],
+        scope=log.title,
+    )

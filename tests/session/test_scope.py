@@ -1,0 +1,280 @@
+"""Scopes outside of HTTP: blocks, their rule at the end, blocks within blocks, and giving the connection back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from respool import Database, SessionPhase
+from respool.errors import NoScope, RollbackOnly, ScopeEnded, ScopeError, UncommittedChanges, WrongScope
+from respool.session.scope import ScopeState
+from tests.session.shop import Order, Product, acquired, count, opened, opened_async
+
+
+def test_outside_of_any_scope_there_is_no_session(db: Database) -> None:
+    with pytest.raises(NoScope) as refused:
+        db.session
+    told = str(refused.value)
+    assert "test_scope.py" in told
+    assert "RequestScopeMiddleware(app, db)" in told
+    assert 'with db.scope("job") as session' in told
+
+
+def test_a_block_has_one_session_and_names_itself(db: Database) -> None:
+    with db.scope("nightly") as session:
+        assert db.session is session
+        assert db.current_session() is session
+        scope = session.scope
+        assert scope is not None
+        assert scope.label == "nightly"
+        assert scope.place is not None
+        assert "test_scope.py:" in scope.place
+        assert db.scopes() == (scope,)
+        assert (scope.state, scope.phase, scope.session) == (ScopeState.OPEN, "created", session)
+        assert scope.age >= 0
+    assert db.scopes() == ()
+    assert (scope.state, scope.phase, scope.session) == (ScopeState.ENDED, "removed", None)
+
+
+@pytest.mark.parametrize(
+    "policy, fails, saved",
+    [
+        ("on_success", False, 1),
+        ("on_success", True, 0),
+        ("manual", True, 0),
+        (lambda status, error: True, False, 1),
+        (lambda status, error: False, False, 0),
+        (lambda status, error: True, True, 0),
+    ],
+)
+def test_the_rule_at_the_end_of_a_block(shop_url: str, policy: Any, fails: bool, saved: int) -> None:
+    def work() -> None:
+        with db.scope("job") as session:
+            session.add(Order(product_id=1))
+            if fails:
+                raise LookupError
+
+    with opened(shop_url, commit=policy) as db:
+        if fails:
+            with pytest.raises(LookupError):
+                work()
+        else:
+            work()
+        assert acquired(db) == 0
+    assert count(shop_url) == saved
+
+
+@pytest.mark.parametrize("driver", ["sync", "async"])
+async def test_a_blocks_own_rule_wins(shop_url: str, async_shop_url: str, driver: str) -> None:
+    if driver == "sync":
+        with opened(shop_url) as db, db.scope("job", commit="on_success") as session:
+            session.add(Order(product_id=1))
+    else:
+        async with opened_async(async_shop_url) as adb, adb.scope("job", commit="on_success") as asession:
+            asession.add(Order(product_id=1))
+    assert count(shop_url) == 1
+
+
+async def test_promise_04_what_a_block_leaves_uncommitted_is_reported_at_its_line(
+    shop_url: str, async_shop_url: str
+) -> None:
+    with opened(shop_url) as db, pytest.warns(UncommittedChanges, match="scope 'job'") as told:
+        with db.scope("job") as session:
+            session.add(Order(product_id=1))
+    async with opened_async(async_shop_url) as adb:
+        with pytest.warns(UncommittedChanges, match="scope 'job'") as also_told:
+            async with adb.scope("job") as asession:
+                asession.add(Order(product_id=1))
+    assert [w.filename.rpartition("/")[2] for w in (told[0], also_told[0])] == ["test_scope.py"] * 2
+    assert count(shop_url) == 0
+
+
+def test_promise_04_a_commit_or_a_rollback_by_hand_leaves_nothing_to_report(shop_url: str) -> None:
+    with opened(shop_url) as db:
+        with db.scope("job") as session:
+            session.add(Order(product_id=1))
+            session.commit()
+            session.add(Order(product_id=1))
+            session.rollback()
+    assert count(shop_url) == 1
+
+
+async def test_promise_05_sessions_are_not_for_blocks_beside_theirs(db: Database) -> None:
+    with db.scope("outer") as outer:
+        with db.scope("inner") as inner:
+            assert inner is not outer
+            assert inner.scope is not None
+            assert inner.scope.parent is outer.scope
+            assert outer.get_one(Product, 1).name == "tea"  # the outer one is still around us
+            assert inner.get_one(Product, 1).name == "tea"
+        with pytest.raises(ScopeEnded):
+            inner.get(Product, 1)
+        assert db.session is outer
+
+        with db.scope("beside") as beside:
+            held = beside
+            inside, leave = asyncio.Event(), asyncio.Event()
+
+            async def other() -> None:
+                db._current.set(None)
+                with db.scope("other task"):
+                    inside.set()
+                    await leave.wait()
+                    with pytest.raises(WrongScope, match="scope 'other task'"):
+                        held.get(Product, 1)
+
+            task = asyncio.create_task(other())
+            await inside.wait()
+            leave.set()
+            await task
+
+
+def test_promise_05_a_scope_that_has_ended_is_nobodys_parent(db: Database) -> None:
+    with db.scope("outer") as outer:
+        scope = outer.scope
+        assert scope is not None
+        scope.enter()  # as a thread does that took over the context, and outlives the block
+    scope._current.set(scope)
+    with db.scope("later") as later:
+        assert later.scope is not None
+        assert later.scope.parent is None
+    with pytest.raises(ScopeEnded):
+        db.session
+    scope._current.set(None)
+
+
+def test_promise_07_a_block_that_everybody_forgot_is_not_kept_alive(db: Database) -> None:
+    scope = db.new_scope("forgotten")
+    scope.enter()
+    scope_ref, session_ref = weakref.ref(scope), weakref.ref(db.session)
+    db.session.get(Product, 1)
+    assert (acquired(db), len(db.scopes())) == (1, 1)
+    scope.leave()
+    del scope
+    gc.collect()
+    assert (scope_ref(), session_ref(), db.scopes()) == (None, None, ())
+
+
+async def test_promise_07_a_cancelled_block_rolls_back_and_gives_back(async_shop_url: str, shop_url: str) -> None:
+    async with opened_async(async_shop_url, commit="on_success") as db:
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async with db.scope("job") as session:
+                session.add(Order(product_id=1))
+                await session.flush()
+                inside.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        assert acquired(db) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (acquired(db), db.scopes()) == (0, ())
+    assert count(shop_url) == 0
+
+
+# -- released() -------------------------------------------------------------------------------------------------------
+
+
+def test_promise_02_released_gives_the_connection_back_and_keeps_the_objects(db: Database) -> None:
+    with db.scope("job") as session:
+        tea = session.get_one(Product, 1)
+        assert acquired(db) == 1
+        with db.released():
+            assert acquired(db) == 0
+            assert session.scope is not None
+            assert session.scope.state is ScopeState.RELEASED
+            assert tea in session
+            assert tea.name == "tea"
+        assert session.scope.state is ScopeState.OPEN
+        tea.stock = 3
+        session.commit()
+
+
+async def test_promise_02_released_for_asyncio(async_shop_url: str) -> None:
+    async with opened_async(async_shop_url) as db, db.scope("job") as session:
+        tea = await session.get_one(Product, 1)
+        assert acquired(db) == 1
+        async with db.released():
+            assert acquired(db) == 0
+            assert tea.name == "tea"
+            await session.get_one(Product, 1, populate_existing=True)  # takes one again, if it must
+            assert acquired(db) == 1
+
+
+def test_promise_04_released_refuses_what_it_would_lose(shop_url: str) -> None:
+    with opened(shop_url) as db, db.scope("job") as session:
+        session.get_one(Product, 1).stock = 3
+        with pytest.raises(UncommittedChanges, match="would lose 1 uncommitted change") as refused:
+            with db.released():
+                pytest.fail("must not come here")
+        assert refused.value.changes == ("Product(id=1) updated: stock",)
+        assert session.scope is not None
+        assert session.scope.state is ScopeState.OPEN
+        session.commit()
+        with session.begin(), pytest.raises(ScopeError, match=r"inside a session.begin\(\) block"), db.released():
+            pytest.fail("must not come here")
+
+
+def test_released_before_anything_was_done(db: Database) -> None:
+    with db.scope("job"), db.released():
+        assert acquired(db) == 0
+    with pytest.raises(NoScope), db.released():
+        pytest.fail("must not come here")
+
+
+# -- doom -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_doomed_scope_only_rolls_back(db: Database, shop_url: str) -> None:
+    with db.scope("job") as session:
+        assert session.scope is not None
+        session.add(Order(product_id=1))
+        session.scope.doom("the payment was refused")
+        session.scope.doom("another reason, later")
+        with pytest.raises(RollbackOnly, match="the payment was refused"):
+            session.commit()
+    assert count(shop_url) == 0
+
+
+def test_promise_01_threads_of_one_scope_make_one_session(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, made = db._make_session, []
+    both_want_one = threading.Barrier(2)
+
+    def slowly(scope: Any) -> Any:
+        made.append(scope)
+        return make(scope)
+
+    monkeypatch.setattr(db, "_make_session", slowly)
+    scope = db.new_scope("shared")
+
+    def ask() -> None:
+        scope.enter()
+        both_want_one.wait()
+        sessions.append(db.session)
+
+    sessions: list[Any] = []
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert sessions[0] is sessions[1]
+    assert sessions[0].phase is SessionPhase.CREATED
+
+
+def test_text_of_a_scope(db: Database) -> None:
+    with db.scope("nightly") as session:
+        session.execute(text("SELECT 1"))
+        assert "scope 'nightly'" in repr(session.scope)
+        assert "open, database 'default'" in repr(session.scope)
