@@ -1,0 +1,1 @@
+"""Requests: the middleware that opens a scope for each and ends it before the answer leaves."""

@@ -1,0 +1,142 @@
+"""The request scope for ASGI: all the rules of a request, for every framework.
+
+A scope for each database is in force while the application runs. On the first ``http.response.start`` it is ended:
+committed or rolled back, and its connection given back, before the message is let through. If that fails, the message
+never leaves: the exception comes out of ``send()``, so that the framework answers by its own means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import ExitStack
+from typing import Any
+
+from respool.session.ending import end_async, in_greenlet, in_thread
+from respool.session.session import Session, logger
+from respool.session.shield import DEADLINE
+from respool.session.transaction import Step
+from respool.web.frameworks import failure_answer
+from respool.web.requests import KEY, RequestScopes, check_databases
+from respool.web.workers import Workers
+
+__all__ = ["RequestScopeMiddleware"]
+
+Message = MutableMapping[str, Any]
+ASGIScope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+
+class RequestScopeMiddleware:
+    """One session for each HTTP request and database, ended before the answer leaves.
+
+    As a wrapper, ``RequestScopeMiddleware(app, db)``, or by the framework's own means,
+    ``app.add_middleware(RequestScopeMiddleware, db)``. Websockets and the lifespan get no scope of a request: open
+    ``db.scope()`` there.
+
+    Args:
+        app: the ASGI application.
+        databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
+        finish_timeout: seconds that the COMMIT or ROLLBACK at the end of a request may take before its connection is
+            discarded.
+
+    Raises:
+        ConfigError: no database was given, or one twice, or something else.
+    """
+
+    def __init__(self, app: ASGIApp, *databases: Any, finish_timeout: float = DEADLINE) -> None:
+        self.app = app
+        self.finish_timeout = finish_timeout
+        self.databases = check_databases(databases, asynchronous=True)
+        self._workers = Workers()
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange = _Exchange(self, scope, receive, send)
+            exchange.scopes.enter()
+            try:
+                await exchange.run()
+            finally:
+                exchange.scopes.leave()
+        else:
+            with ExitStack() as hidden:
+                for database in self.databases:
+                    hidden.enter_context(database.without_scope())
+                await self.app(scope, receive, send)
+
+    async def perform(self, step: Step) -> Any:
+        """Run one step of an end: an async session's here, a sync one's in a thread."""
+        session = step.scope.face
+        if not isinstance(session, Session):
+            return await in_greenlet(step)
+        return await in_thread(self._workers.for_session(session), step, session)
+
+
+class _Exchange:
+    """One request, and what came of its end."""
+
+    __slots__ = ("answered", "failure", "middleware", "outermost", "receive", "scope", "scopes", "send_on", "started")
+
+    def __init__(self, middleware: RequestScopeMiddleware, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        self.middleware = middleware
+        self.scope = scope
+        self.receive = receive
+        self.send_on = send
+        found = scope.setdefault(KEY, {})
+        self.scopes = RequestScopes(middleware.databases, found, f"{scope['method']} {scope['path']}")
+        self.outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
+        self.started = False  #: the application has begun an answer
+        self.answered = False  #: an answer has begun to leave
+        self.failure: BaseException | None = None  #: why the application's own answer did not
+
+    async def run(self) -> None:
+        try:
+            await self.middleware.app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            await self._end(None, error)
+            if self.failure is None or self.answered or not isinstance(error, Exception):
+                raise
+            await self._answer_failure(error)
+        else:
+            await self._end(None, None if self.answered else _NoAnswer())
+            if self.failure is not None and not self.answered:  # somebody swallowed it
+                await self._answer_failure(self.failure)
+
+    async def send(self, message: Message) -> None:
+        starts = message["type"] == "http.response.start"
+        if self.failure is not None and not self.answered:
+            # What is left of the answer that its failed end has made untrue is dropped; an error page is let through.
+            if not starts or message["status"] < 400:
+                return
+            self.answered = True
+        elif starts and not self.answered:
+            if self.started:
+                raise RuntimeError("a second http.response.start, while the first one waits for its COMMIT")
+            self.started = True
+            try:
+                await self._end(message["status"], None)
+            except BaseException as failure:
+                self.failure = failure
+                raise
+            self.answered = True
+        await self.send_on(message)
+
+    async def _end(self, status: int | None, error: BaseException | None) -> None:
+        if not self.scopes.ended:
+            end = self.scopes.end(status, error)
+            await end_async(end, self.middleware.perform, deadline=self.middleware.finish_timeout)
+
+    async def _answer_failure(self, error: BaseException) -> None:
+        """The application's answer is void: let its framework answer the error, or leave that to whoever is outside."""
+        answer = failure_answer(self.scope)
+        if answer is not None and isinstance(error, Exception):
+            handled = await answer(self.scope, self.receive, self.send, error, self.outermost)
+            if handled and self.answered:
+                logger.info("%s: its end failed; answered by a handler for %r", self.scopes.label, error)
+                return
+        raise error
+
+
+class _NoAnswer(Exception):
+    """The application returned without an answer, so there is no success to be committed."""

@@ -1,0 +1,48 @@
+"""FastAPI: ``install(app, db)``, and the session as a dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+
+from respool.session.base import DatabaseBase
+from respool.web.asgi import RequestScopeMiddleware
+from respool.web.requests import check_databases, check_new
+
+__all__ = ["install", "session_of"]
+
+S = TypeVar("S")
+
+
+def install(app: FastAPI, *databases: Any) -> None:
+    """Give each request of an application a session of each database.
+
+    Args:
+        app: the application.
+        databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
+
+    Raises:
+        ConfigError: no database was given, or one is installed already.
+    """
+    check_databases(databases, asynchronous=True)
+    ours: Any = RequestScopeMiddleware
+    check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
+    app.add_middleware(ours, *databases)
+
+
+def session_of(database: DatabaseBase[S]) -> Callable[[], Awaitable[S]]:
+    """The session of the request as a dependency: ``Depends(session_of(db))``.
+
+    ``Depends(db.current_session)`` gives the same session. But that is a plain function, which FastAPI sends to one of
+    its threads for every request; this one it calls at once.
+
+    Args:
+        database: whose session.
+    """
+
+    async def current_session() -> S:
+        return database.session
+
+    return current_session

@@ -1,0 +1,121 @@
+"""What ASGI and WSGI have in common: the databases of an application, and the scopes of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+from respool.errors import ConfigError
+from respool.session.base import DatabaseBase
+from respool.session.database import AsyncDatabase, Database
+from respool.session.scope import Scope
+from respool.session.transaction import End
+
+__all__ = ["ENVIRON_KEY", "KEY", "RequestScopes", "check_databases", "check_new", "request_end"]
+
+#: Where the scopes of a request are found in the ASGI scope: a mapping by database name.
+KEY = "respool"
+#: The same for WSGI, whose names that are no plain strings have a dot (PEP 3333).
+ENVIRON_KEY = "respool.scopes"
+
+
+def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[DatabaseBase[Any], ...]:
+    """The databases of a middleware, if they can be served by it.
+
+    Raises:
+        ConfigError: there is none, one is not a database, is given twice, or needs asyncio where there is none.
+    """
+    if not databases:
+        raise ConfigError(
+            "RequestScopeMiddleware got no database",
+            advice=["name those that requests use: RequestScopeMiddleware(app, db)"],
+            setting="databases",
+        )
+    seen: dict[str, object] = {}
+    for database in databases:
+        _check_kind(database, asynchronous)
+        if database.name in seen:
+            twice = "the same database twice" if seen[database.name] is database else "two databases of one name"
+            raise ConfigError(
+                f"RequestScopeMiddleware got {twice}: {database.name!r}",
+                advice=['name each once, and give each a name of its own: Database(url, name="reports")'],
+                setting="databases",
+            )
+        seen[database.name] = database
+    return tuple(databases)
+
+
+def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object]) -> None:
+    """Refuse to install a database in an application twice.
+
+    Raises:
+        ConfigError: one is installed already.
+    """
+    for database in databases:
+        if database in installed:
+            raise ConfigError(
+                f"database {database.name!r} is installed in this application already",
+                advice=["install each database once"],
+                setting="databases",
+            )
+
+
+def _check_kind(database: Any, asynchronous: bool) -> None:
+    if isinstance(database, AsyncDatabase) and not asynchronous:
+        raise ConfigError(
+            f"RequestScopeMiddleware of a WSGI application got the AsyncDatabase {database.name!r}",
+            advice=["give it a Database with a sync driver, or serve the application by ASGI: respool.web.asgi"],
+            setting="databases",
+        )
+    if not isinstance(database, Database | AsyncDatabase):
+        raise ConfigError(
+            f"RequestScopeMiddleware got {type(database).__name__} where a database is expected",
+            advice=["give it what Database(url) or AsyncDatabase(url) made: RequestScopeMiddleware(app, db)"],
+            setting="databases",
+        )
+
+
+class RequestScopes:
+    """The scopes of one request, one for each database, in force from :meth:`enter` to :meth:`leave`.
+
+    Args:
+        databases: those of the middleware.
+        found: the mapping in the ASGI scope or WSGI environ where the scopes can be found by name. A database whose
+            scope is there and alive already, put by a middleware further out, is left to that one.
+        label: what people call the request: ``"POST /orders"``.
+    """
+
+    __slots__ = ("label", "scopes")
+
+    def __init__(self, databases: Iterable[DatabaseBase[Any]], found: MutableMapping[str, Scope], label: str) -> None:
+        self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
+        self.scopes: list[Scope] = []
+        for database in databases:
+            outer = found.get(database.name)
+            if outer is None or not outer.live:
+                scope = found[database.name] = database.new_scope(label)
+                self.scopes.append(scope)
+
+    def enter(self) -> None:
+        """Put the scopes in force, whatever was in force before."""
+        for scope in self.scopes:
+            scope.enter()
+
+    def leave(self) -> None:
+        """Put back what was in force before."""
+        for scope in self.scopes:
+            scope.leave()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the request is over for the databases."""
+        return not any(scope.live for scope in self.scopes)
+
+    def end(self, status: int | None = None, error: BaseException | None = None) -> End:
+        """The end of all scopes, to be driven."""
+        return End([scope for scope in self.scopes if scope.live], status, error)
+
+
+def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:
+    """The end of a request's scopes, for a framework that answers a failed one better from within than from around."""
+    return End([found[d.name] for d in databases if d.name in found and found[d.name].live], status)
