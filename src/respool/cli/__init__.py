@@ -1,0 +1,1 @@
+"""The command line: ``respool demo``, ``respool explain``."""

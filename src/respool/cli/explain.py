@@ -1,0 +1,139 @@
+"""``respool explain CODE``: what an error means and what to do about it, read from the error classes themselves."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+
+from respool import errors
+from respool.config import suggest
+from respool.errors import ConfigError, RespoolError
+
+__all__ = ["ADVICE", "codes", "explain", "overview"]
+
+#: What to do, the likeliest first. The message that an error carries is closer to the case; this is what holds always.
+ADVICE = {
+    "C001": (
+        "Read the first line of the message: it names the setting, the value that was given and what is accepted.",
+        "Settings come from arguments, from the URL and from RESPOOL_... variables: look for the one that was meant.",
+    ),
+    "P001": (
+        "See who holds the connections: the message names the oldest, and db.pool.snapshot() all of them.",
+        "Give a connection back before waiting for anything else: with db.released(): call_something_slow().",
+        "Make long transactions shorter: commit before slow work, stream outside of them.",
+        "If the database was away or slow to connect, the cause below the error says so: mend that first.",
+        "Only then raise max_size, and stay below what the server allows over all processes.",
+    ),
+    "P002": (
+        "The application is shutting down: let the request fail, or stop taking requests before db.close().",
+        "Something uses a database that was closed before: make one Database per process and close it at the very end.",
+    ),
+    "P003": (
+        "The load is more than the pool can serve: answering 503 at once is what max_waiting is for.",
+        "If it comes in short bursts, raise max_waiting, so that they wait instead.",
+        "If it lasts, look for what holds connections for long, as for P001.",
+    ),
+    "P004": (
+        "Read the cause: a wrong password, database name or certificate is in there, in the driver's own words.",
+        "Try the same URL with the database's own client from the same machine.",
+    ),
+    "S001": (
+        "Within a web application: respool.web.<framework>.install(app, db) must have been called on this very app.",
+        'Outside of a request (job, command, thread, message): with db.scope("name") as session: ...',
+        "In a thread or task that a request has started: open a scope of its own there.",
+    ),
+    "S002": (
+        'Do the work before the response leaves, or in a scope of its own: with db.scope("name") as session: ...',
+        "Do not keep a session in a global, a cache or a background task: pass ids and load the objects again.",
+    ),
+    "S003": (
+        "Ask for db.session where it is used, instead of passing a session from one request to another.",
+        "An object that one request has loaded belongs to it: load it again in the other one.",
+    ),
+    "S004": (
+        "Await one thing after the other on a session; asyncio.gather over one session cannot work.",
+        'For work that shall run side by side, open a scope in each task or thread: with db.scope("name") as session: ...',
+    ),
+    "S005": (
+        "Somebody called session.scope.doom(reason): the message gives the reason. The scope rolls back at its end.",
+        'What should be saved nevertheless belongs into a scope of its own: with db.scope("audit") as session.',
+    ),
+    "S006": (
+        'Commit: await session.commit() in the handler, or Database(..., commit="on_success") for all of them.',
+        "If the changes were not meant to be kept, say so: session.rollback().",
+    ),
+    "S007": (
+        "Do not repeat the work blindly: it may be saved. Look whether it is there, by a key of your own.",
+        "Give such requests an idempotency key, so that repeating them is harmless.",
+    ),
+}
+
+#: An attribute in the source of a class, and the note beside it.
+_NOTE = re.compile(r"^    (\w+): [^=#]+#:\s*(.*)$", re.MULTILINE)
+
+
+def codes() -> dict[str, type[RespoolError]]:
+    """Every error class by its code, in order."""
+    classes = [getattr(errors, name) for name in errors.__all__]
+    return dict(sorted((kind.code, kind) for kind in classes))
+
+
+def explain(code: str) -> str:
+    """The page of one error.
+
+    Args:
+        code: such as ``P001``, in any case, or the name of the class.
+
+    Raises:
+        ConfigError: there is no such code; the message lists those that there are.
+    """
+    known = codes()
+    by_name = {kind.__name__.lower(): number for number, kind in known.items()}
+    wanted = code.strip().strip("[]").upper()
+    kind = known.get(by_name.get(wanted.lower(), wanted))
+    if kind is None:
+        near = suggest(wanted, known) or suggest(code, [each.__name__ for each in known.values()])
+        raise ConfigError(f"there is no error code {code!r}{near}", advice=[f"codes: {', '.join(known)}"], given=code)
+    return "\n".join(_page(kind))
+
+
+def overview() -> list[str]:
+    """One line for each code."""
+    return [f"{code}  {kind.__name__:<20}  {_title(kind)}" for code, kind in codes().items()]
+
+
+def _title(kind: type[RespoolError]) -> str:
+    return re.split(r"(?<=\.)\s", _said(kind), maxsplit=1)[0]
+
+
+def _said(kind: type[RespoolError]) -> str:
+    """What the docstring says before it lists arguments, as one paragraph of plain text."""
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").partition("\n\nArgs:")[0].replace("``", "").split())
+
+
+def _page(kind: type[RespoolError]) -> Iterator[str]:
+    yield f"{kind.code}  {kind.__name__}"
+    yield ""
+    yield textwrap.fill(_said(kind), 100, initial_indent="  ", subsequent_indent="  ")
+    below = [f"{each.code} {each.__name__}" for each in codes().values() if kind in each.__bases__]
+    if below:
+        yield from ("", "Catches", *(f"  {line}" for line in below))
+    advice = ADVICE.get(kind.code, ())
+    if advice:
+        yield from ("", "What to do")
+        for number, line in enumerate(advice, 1):
+            yield textwrap.fill(line, 100, initial_indent=f"  {number}. ", subsequent_indent="     ")
+    yield from ("", "In code", f"  from respool.errors import {kind.__name__}")
+    yield "  " + " → ".join(each.__name__ for each in kind.__mro__ if each not in (BaseException, object))
+    yield from (f"  error.{fact}" for fact in _facts(kind))
+
+
+def _facts(kind: type[RespoolError]) -> Iterator[str]:
+    """The attributes that a class and its bases declare, with the notes that stand beside them."""
+    for each in reversed(kind.__mro__):
+        if issubclass(each, RespoolError) and each is not RespoolError:
+            notes = dict(_NOTE.findall(inspect.getsource(each)))
+            for name, hint in inspect.get_annotations(each).items():
+                yield f"{name}: {hint}" + (f" ({notes[name]})" if name in notes else "")

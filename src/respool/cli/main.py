@@ -1,0 +1,107 @@
+"""The ``respool`` command: reads its arguments and calls what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+
+from respool import __version__
+from respool.cli.explain import explain, overview
+from respool.errors import ConfigError
+
+__all__ = ["build_parser", "main"]
+
+DEFAULT_URL = "sqlite+aiosqlite:///respool-demo.db"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 for success, 1 for failure, 2 for a wrong command line.
+
+    Args:
+        arguments: without the program's name; those of this process when not given.
+    """
+    options = build_parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    return run(options)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``respool`` and all its commands."""
+    parser = argparse.ArgumentParser(
+        prog="respool", description="Request-bound database sessions over a fair connection pool, for SQLAlchemy."
+    )
+    parser.add_argument("--version", action="version", version=f"respool {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="run a small shop and watch its pool and sessions", description=_DEMO))
+    page = commands.add_parser("explain", help="what an error code means and what to do about it")
+    page.add_argument("code", nargs="?", metavar="CODE", help="such as P001; without one, all codes are listed")
+    page.set_defaults(run=_explain)
+    return parser
+
+
+_DEMO = """Run a small shop on a database of its own, with a page that shows the pool and the open sessions live.
+The default database is an SQLite file, respool-demo.db, in the current folder: orders are still there after a restart."""
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=8000, help="port to listen on, 0: any free (default: %(default)s)"
+    )
+    parser.add_argument("--url", default=DEFAULT_URL, help="SQLAlchemy URL with an async driver (default: %(default)s)")
+    parser.add_argument("--load", type=_clients, default=0, metavar="N", help="simulate N customers (default: none)")
+    parser.add_argument("--seconds", type=_duration, metavar="S", help="stop after S seconds (default: at Ctrl-C)")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from respool.cli.demo.command import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"fastapi", "starlette", "pydantic", "uvicorn"}:
+            raise
+        print(f'respool demo needs {error.name}: pip install "respool[demo]"', file=sys.stderr)
+        return 1
+    return run(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    if options.code is None:
+        print("\n".join(overview()))
+        return 0
+    try:
+        print(explain(options.code))
+    except ConfigError as error:
+        print(error.headline, "", *overview(), sep="\n", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _port(text: str) -> int:
+    return _whole(text, 0, 65535)
+
+
+def _clients(text: str) -> int:
+    return _whole(text, 0, 10_000)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+    return number
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds

@@ -1,0 +1,5 @@
+"""What can be seen of respool from outside: one snapshot, which everything that shows something reads."""
+
+from respool.observe.snapshots import snapshot
+
+__all__ = ["snapshot"]
