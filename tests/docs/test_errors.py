@@ -1,0 +1,216 @@
+"""The page of errors shows the messages that users really get, and the attributes that the exceptions really have."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import exc, text
+
+from respool import Database, PoolConfig, errors
+from respool.engine import FairPool
+from respool.errors import RespoolError
+from respool.pool import ConnectionPool
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+CODES = {kind.code: kind for kind in (getattr(errors, name) for name in errors.__all__)}
+LEAVES = [code for code in CODES if not code.endswith("000")]
+
+
+def section(code: str) -> str:
+    found = re.search(rf"^### {code} (.*?)(?=^<a |^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {code}"
+    return found[1]
+
+
+def attributes(code: str) -> set[str]:
+    """What the section lists behind "Attributes:"."""
+    listed = re.search(r"Attributes:((?:[^.]|\.\w)*)\.\s", section(code))
+    return set(re.findall(r"`(\w+)`", listed[1])) if listed else set()
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    database = Database("sqlite://", name="errors", pool=PoolConfig(timeout=0.01, max_waiting=1))
+    yield database
+    database.close()
+
+
+def misspelt(db: Database) -> None:
+    PoolConfig.of({"max_sise": 3})
+
+
+def exhausted(db: Database) -> None:
+    with db.engine.connect():
+        db.engine.connect()
+
+
+def closed(db: Database) -> None:
+    db.close()
+    with db.scope("late"):
+        pass
+
+
+def closed_pool(db: Database) -> None:
+    db.close()
+    db.engine.connect()
+
+
+def queue_full(db: Database) -> None:
+    pool = ConnectionPool(object, close=id, max_size=1, max_waiting=0, name="errors")
+    with pool, pool.acquire():
+        pool.acquire()
+
+
+def refused(db: Database) -> None:
+    with ConnectionPool(lambda: [].pop()) as pool:
+        pool.warm_up(1, wait=10)
+
+
+def no_scope(db: Database) -> None:
+    db.session
+
+
+def ended(db: Database) -> None:
+    scope = db.new_scope("GET /orders")
+    scope.enter()
+    session = db.session
+    scope.end()
+    try:
+        session.execute(text("SELECT 1"))
+    finally:
+        scope.leave()
+
+
+def elsewhere(db: Database) -> None:
+    told: list[RespoolError] = []
+
+    def use() -> None:
+        try:
+            session.execute(text("SELECT 1"))
+        except RespoolError as error:
+            told.append(error)
+
+    with db.scope("one") as session:
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    raise told[0]
+
+
+def two_inside(db: Database) -> None:
+    told: list[RespoolError] = []
+    with db.scope("one") as session:
+        assert session._guard.enter(session)  # we are inside
+
+        def use() -> None:
+            try:
+                session.execute(text("SELECT 1"))
+            except RespoolError as error:
+                told.append(error)
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        session._guard.leave()
+    raise told[0]
+
+
+def doomed(db: Database) -> None:
+    with db.scope("one") as session:
+        assert session.scope is not None
+        session.scope.doom("a part is missing")
+        session.commit()
+
+
+def forgotten(db: Database) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.UncommittedChanges)
+        with db.scope("one") as session:
+            session.execute(text("CREATE TABLE t (id INTEGER)"))
+
+
+def lost(db: Database) -> None:
+    dialect: Any = db.engine.dialect
+
+    def lose(connection: Any) -> None:
+        raise dialect.loaded_dbapi.OperationalError("gone")
+
+    dialect.do_commit = lose
+    dialect.is_disconnect = lambda *args: True
+    with db.scope("one") as session:
+        session.execute(text("CREATE TABLE t (id INTEGER)"))
+        session.commit()
+
+
+WAYS: list[tuple[str, Callable[[Database], None]]] = [
+    ("C001", misspelt),
+    ("P001", exhausted),
+    ("P002", closed),
+    ("P002", closed_pool),
+    ("P003", queue_full),
+    ("P004", refused),
+    ("S001", no_scope),
+    ("S002", ended),
+    ("S003", elsewhere),
+    ("S004", two_inside),
+    ("S005", doomed),
+    ("S006", forgotten),
+    ("S007", lost),
+]
+
+
+@pytest.mark.parametrize("code, way", WAYS, ids=lambda each: getattr(each, "__name__", each))
+def test_the_message_is_the_one_shown(db: Database, code: str, way: Callable[[Database], None]) -> None:
+    with pytest.raises(CODES[code]) as raised:
+        way(db)
+    shown = re.search(r"```text\n(.*?)```", section(code), re.DOTALL)
+    assert shown
+    first = str(raised.value).partition("\n")[0]
+    patterns = [line.replace("[", "[[]", 1).replace("…", "*") for line in shown[1].splitlines()]
+    assert any(fnmatch.fnmatchcase(first, pattern) for pattern in patterns), first
+    assert attributes(code) <= set(raised.value.facts), "an attribute that is listed is not there"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_attribute_that_a_class_declares_is_listed(code: str) -> None:
+    kind = CODES[code]
+    ours = [each for each in kind.__mro__ if each in CODES.values()]
+    declared = {name for each in ours for name in inspect.get_annotations(each)}
+    assert declared - {"code", "_advice_label"} <= attributes(code)
+
+
+def test_every_error_is_shown_in_one_way_at_least() -> None:
+    assert {code for code, _ in WAYS} == set(LEAVES)
+
+
+def test_every_error_has_causes_and_what_to_do() -> None:
+    for code in LEAVES:
+        assert "What to do:" in section(code), code
+        assert "Causes, likeliest first:" in section(code) or code == "S005", code
+
+
+def test_the_list_at_the_top_has_them_all() -> None:
+    assert re.findall(r"^\| \[(\w+)\]\(#\1\) \| `(\w+)` ", PAGE, re.MULTILINE) == [
+        (code, CODES[code].__name__) for code in sorted(LEAVES)
+    ]
+
+
+def test_every_code_can_be_linked_to() -> None:
+    assert re.findall(r'^<a id="(\w+)"></a>\n\n### \1 ', PAGE, re.MULTILINE) == [
+        *sorted(LEAVES),
+        *("R000", "P000", "S000"),
+    ]
+
+
+def test_a_timeout_through_an_engine_is_sqlalchemys_too(db: Database) -> None:
+    assert isinstance(db.engine.pool, FairPool)
+    with pytest.raises(exc.TimeoutError, match="P001"):
+        exhausted(db)
