@@ -1,0 +1,132 @@
+"""From rows to plain values, and from these to Markdown."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from statistics import median
+from typing import Any
+
+from benchmarks.measures import Column, Measurement
+from benchmarks.rounds import Row, Rows
+
+__all__ = ["as_plain", "page", "table"]
+
+HEAD = """\
+# Benchmarks
+
+<!-- Written by `python -m benchmarks`: do not edit. -->
+
+respool beside its peers, in one run, interleaved: round robin over the peers, in another order each round. Figures are
+medians over the rounds, with the least and the largest in brackets; ratios are taken round by round.
+How it is done, and how to repeat it: [benchmarks/README.md](../benchmarks/README.md). The raw samples:
+[latest.json](../benchmarks/results/latest.json).
+"""
+
+
+def as_plain(measurement: Measurement, rows: Rows) -> dict[str, Any]:
+    """One measurement with its results, for JSON; the tables are made from this alone."""
+    return {
+        "name": measurement.name,
+        "title": measurement.title,
+        "text": measurement.text,
+        "columns": [vars(column) for column in measurement.columns],
+        "compare": measurement.compare,
+        "rows": [vars(row) | {"ratio": _ratio(rows, row, measurement.compare)} for row in rows],
+        "targets": [
+            {"claim": target.claim, "limit": target.limit, "unit": target.unit, "value": _value(target, rows)}
+            for target in measurement.targets
+        ],
+    }
+
+
+def _ratio(rows: Rows, row: Row, figure: str | None) -> float | None:
+    """How many times ours this is: the median of the rounds' ratios; ours is the first row of the case."""
+    ours = next((other for other in rows if other.ours and other.case == row.case), None)
+    if figure is None or ours is None:
+        return None
+    return median(a / b for a, b in zip(row.samples[figure], ours.samples[figure], strict=True))
+
+
+def _value(target: Any, rows: Rows) -> float | None:
+    try:
+        return float(target.value(rows))
+    except KeyError:  # a case that a quick run leaves out
+        return None
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The results and the targets of one measurement, in Markdown."""
+    columns = [Column(**column) for column in measured["columns"]]
+    compare = measured["compare"] is not None
+    heads = ["", *(column.header for column in columns), *(["× respool"] if compare else [])]
+    lines = []
+    for case, rows in groupby(measured["rows"], key=lambda row: row["case"]):
+        lines += ["", f"**{case}**", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+        for plain in rows:
+            row = Row(**{name: value for name, value in plain.items() if name != "ratio"})
+            cells = [f"**{row.peer}**" if row.ours else row.peer, *(_cell(row, column) for column in columns)]
+            lines.append(_line([*cells, *([_times(plain["ratio"])] if compare else [])]))
+    if measured["targets"]:
+        lines += ["", _line(["target", "measured", ""]), _line(["---", "---:", "---"])]
+        lines += [_line(_verdict(target)) for target in measured["targets"]]
+    return "\n".join(lines)
+
+
+def _cell(row: Row, column: Column) -> str:
+    text = _number(row.median(column.figure), column.digits)
+    low, high = row.spread(column.figure)
+    if column.spread and len(row.samples[column.figure]) > 1:
+        text += f" ({_number(low, column.digits)}–{_number(high, column.digits)})"
+    return text
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}".replace(",", " ")
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _verdict(target: dict[str, Any]) -> list[str]:
+    value = target["value"]
+    if value is None:
+        return [target["claim"], "", "not measured"]
+    shown = f"{value:.2f}".rstrip("0").rstrip(".") + target["unit"]
+    return [target["claim"], shown, "met" if value <= target["limit"] else "**not met**"]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def page(results: dict[str, Any], pictures: dict[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        pictures: file names of plots in ``images/``, by the name of the measurement.
+    """
+    parts = [HEAD, _targets(results), _conditions(results["conditions"])]
+    for measured in results["measurements"]:
+        parts.append(f"## {measured['title']}\n\n{measured['text']}\n")
+        if measured["name"] in pictures:
+            parts.append(f"![{measured['title']}](images/{pictures[measured['name']]})\n")
+        parts.append(table(measured).strip() + "\n")
+    return "\n".join(parts)
+
+
+def _targets(results: dict[str, Any]) -> str:
+    lines = ["## Targets", "", _line(["", "target", "measured", ""]), _line(["---", "---", "---:", "---"])]
+    for measured in results["measurements"]:
+        anchor = "".join(c for c in measured["title"].lower() if c.isalnum() or c in " -_").replace(" ", "-")
+        lines += [_line([f"[{measured['name']}](#{anchor})", *_verdict(target)]) for target in measured["targets"]]
+    return "\n".join(lines) + "\n"
+
+
+def _conditions(facts: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    return (
+        "## Conditions\n\n"
+        f"`{facts['command']}`, {facts['date']}. {facts['python']} on {facts['system']}, {facts['cores']} cores"
+        f" ({facts['cpu']}), load before the run {facts['load_before']}. {versions}.\n"
+    )
