@@ -3,16 +3,20 @@
 
 PORT ?= 8000
 ARGS ?=
+SQLALCHEMY20 ?= 2.0.58
 PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean env-demo env-dev lint format types floors docs-check
+.PHONY: help demo test test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak check bench clean env-demo env-dev lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
 	@echo "make check  style, types, the floors of the house, the documents"
+	@echo "make test-sqlalchemy    SQLAlchemy's own tests on our pools; also SQLALCHEMY20 with make test-sqlalchemy-old"
+	@echo "make test-sqlalchemy20  our tests on SQLAlchemy $(SQLALCHEMY20)"
+	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
 	@echo "make clean  removes .venv, .demo/ and all caches"
 
@@ -22,6 +26,19 @@ demo: env-demo
 
 test: env-dev
 	$(PY) -m pytest $(ARGS)
+
+test-sqlalchemy: env-dev
+	$(PY) scripts/foreign_suite.py $(ARGS)
+
+test-sqlalchemy-old: env-dev
+	$(PY) scripts/foreign_suite.py --version $(SQLALCHEMY20) $(ARGS)
+
+test-sqlalchemy20:
+	@scripts/environment dev .venv20 $(SQLALCHEMY20)
+	.venv20/bin/python -m pytest $(ARGS)
+
+soak: env-dev
+	RESPOOL_SOAK_STEPS=10000000 $(PY) -m pytest --timeout 0 tests/pool/test_machine.py $(ARGS)
 
 check: lint format types floors docs-check
 
@@ -50,5 +67,5 @@ env-dev:
 	@scripts/environment dev
 
 clean:
-	rm -rf .venv .demo .foreign dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .venv .venv20 .foreign .demo .foreign dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

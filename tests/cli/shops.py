@@ -47,10 +47,10 @@ class Demo:
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # a buffer of ours would swallow lines that communicate() then misses
         )
         assert self.process.stdout is not None
-        first = self.process.stdout.readline()
+        first = self.process.stdout.readline().decode()
         self.address = first.split()[-1] if first else ""
 
     def ask(self, path: str, body: object = None) -> tuple[int, Any]:
@@ -65,8 +65,12 @@ class Demo:
         """Send a signal, or none, and wait for the end: the exit code, the output and the errors."""
         if how is not None:
             self.process.send_signal(how)
-        output, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, output, errors
+        try:
+            output, errors = self.process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return self.process.returncode, output.decode(), errors.decode()
 
 
 @contextmanager

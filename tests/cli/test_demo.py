@@ -73,6 +73,17 @@ def test_ctrl_c_lets_the_customers_finish(tmp_path: Path) -> None:
     assert output.endswith("Stopped; nothing was left open.\n")
 
 
+def test_customers_who_meet_failures_make_the_demo_fail(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as connection:  # somebody else's table, under a name of ours
+        connection.execute("CREATE TABLE customer_order (id INTEGER PRIMARY KEY)")
+    connection.close()
+    code, output, errors = Demo(tmp_path, "--load", "5", "--seconds", "2").end()
+    assert code == 1
+    assert "status 500 instead of" in output or "not JSON" in output
+    assert output.endswith("respool demo: the simulated customers met failures (exit code 1), see their report above\n")
+    assert "no such column" in errors or "has no column" in errors
+
+
 def test_several_may_start_at_once_on_one_database(tmp_path: Path) -> None:
     demos = [Demo(tmp_path, "--seconds", "0.1") for _ in range(4)]
     assert [demo.end()[0::2] for demo in demos] == [(0, "")] * 4

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from respool.cli.demo import load
 from respool.cli.demo.figures import Figures, Latencies, PoolWatch
 from respool.cli.demo.http import BadAnswer, HttpConnection
 from respool.cli.demo.load import Client, run_load
@@ -246,3 +247,23 @@ async def test_a_run_ends_when_it_is_told_to() -> None:
         figures, _ = await asyncio.wait_for(run_load(address, clients=2, seconds=None, stop=stop), 30)
     assert figures.errors.total() == figures.latencies.count >= 1
     assert figures.watch.at_rest
+
+
+async def test_what_is_left_over_is_looked_for_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the end all is well; what counts is what the customers leave behind."""
+    monkeypatch.setattr(load, "_REST", 0.0)
+    monkeypatch.setattr(load, "_LOOK", 60.0)  # one look at the start, and then none before the end
+    stop, looks = asyncio.Event(), 0
+
+    def answer(line: str) -> bytes:
+        nonlocal looks
+        if "_respool" in line:
+            looks += 1
+            return ok(json(snapshot(acquired=1 if stop.is_set() else 0)))
+        if looks:
+            stop.set()
+        return ok('{"detail": "closed today"}', "500 Internal Server Error")
+
+    async with server(answer) as address:
+        figures, _ = await asyncio.wait_for(run_load(address, clients=1, seconds=None, stop=stop), 30)
+    assert not figures.watch.at_rest

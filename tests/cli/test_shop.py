@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from respool import AsyncDatabase, PoolConfig
 from respool.cli.demo import catalogue
+from respool.cli.demo.app import create_app
 from respool.cli.demo.models import Order, OrderLine, Product
 from tests.cli.shops import open_shop
 
@@ -139,6 +140,18 @@ async def test_the_last_pieces_are_sold_once(url: str) -> None:
         left = (await client.get("/products/1")).json()["stock"]
     assert statuses == [201] * 3 + [409] * 5
     assert left == 0
+
+
+async def test_writers_on_sqlite_stand_in_line_without_a_connection(url: str) -> None:
+    async with open_shop(url) as (_, db):
+        app = create_app(db)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://shop") as client:
+            async with app.state.writing:
+                second = asyncio.create_task(client.post("/orders", json={"product_id": 1, "quantity": 1}))
+                while not app.state.writing._waiters:
+                    await asyncio.sleep(0)
+                assert db.pool.stats().acquired == 0
+            assert (await second).status_code == 201
 
 
 async def test_restocking_fills_the_shelf(url: str) -> None:

@@ -145,3 +145,19 @@ async def test_promise_10_the_same_for_asyncio(pg_url: str, postgres: PostgresSe
 
 def test_what_cannot_be_asked_is_not_dead() -> None:
     assert not staleness.has_something_to_say(object())
+
+
+def test_promise_07_an_interrupted_look_leaks_nothing(sqlite_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(pool: object, record: object) -> None:
+        raise KeyboardInterrupt
+
+    engine = sa.create_engine(f"sqlite:///{sqlite_file}", poolclass=FairPool, max_size=1)
+    engine.connect().close()
+    monkeypatch.setattr("respool.engine.pools._REST", -1.0)
+    monkeypatch.setattr("respool.engine.pools.has_something_to_say", lambda connection: True)
+    monkeypatch.setattr("respool.engine.pools.ping", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.connect()
+    assert isinstance(engine.pool, FairPool)
+    assert engine.pool.stats().total == 0
+    engine.dispose()

@@ -223,6 +223,7 @@ class Simulation:
         todo, self.state.todo = self.state.todo, []
         for item in todo:
             if isinstance(item, Open):
+                assert self.state.outage is None or self.state.connecting == 1, "a stampede"
                 self.connects.append(item.entry)
             elif isinstance(item, Wake):
                 self._woken(item.waiter)
@@ -255,6 +256,7 @@ class Simulation:
         held = [entry.number for caller in self.callers if (entry := caller.held) is not None]
         assert sorted(held) == sorted(entry.number for entry in entries if entry.state is EntryState.ACQUIRED)
         assert not [entry for entry in state.idle if entry.number in self.condemned], "evicted, and at rest"
+        assert state.connecting <= state.config.max_connecting
         assert state.alarm_at == inf or state.alarm_at in self.alarms, "an alarm that nobody was asked for"
         self._check_that_somebody_cares()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from sqlalchemy.pool import base
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from respool.engine.pools import FairPool
 
 __all__ = ["Checkout"]
+
+ROLLBACK = base.ResetStyle.reset_rollback
 
 
 def _finalize(record: Any, pool: Any, echo: Any) -> None:
@@ -55,9 +58,11 @@ class Checkout(base._ConnectionFairy):
 
     def __init__(self, pool: FairPool, record: Any, echo: Any) -> None:
         self._pool = pool
-        self._counter = 0
+        self._counter = 1
         self._echo = echo
-        self.hold(record)
+        self._connection_record = record
+        self.dbapi_connection = record.dbapi_connection
+        record.fairy_ref = ref(self)
 
     def hold(self, record: Any) -> None:
         """Become the proxy of this record's connection."""
@@ -96,6 +101,12 @@ class Checkout(base._ConnectionFairy):
             self._pool.logger.info("Connection %r was lost before its rollback", self.dbapi_connection)
             self.lost = error
 
+    def close(self) -> None:
+        """Give the connection back, when it was taken as often as given."""
+        self._counter -= 1
+        if self._counter == 0:
+            self._checkin()
+
     def _checkin(self, transaction_was_reset: bool = False) -> None:
         record, pool = self._connection_record, self._pool
         if self.lost is not None and record is not None:
@@ -103,14 +114,23 @@ class Checkout(base._ConnectionFairy):
             pool.doubt()
             record._checkin_failed(self.lost, _fairy_was_created=False)
             return
-        if record is None or not self.is_valid or record.fairy_ref is None or record.fairy_ref() is not self:
+        if record is None or self.dbapi_connection is None:
+            super()._checkin(transaction_was_reset)
+            return
+        mine = record.fairy_ref
+        if mine is None or mine() is not self:
             super()._checkin(transaction_was_reset)
             return
         if self._echo:
             pool.logger.debug("Connection %r being returned to pool", self.dbapi_connection)
         if not (transaction_was_reset and pool.reset_needs_nothing):
             try:
-                self._reset(pool, transaction_was_reset, terminate_only=False, asyncio_safe=True)
+                if pool._reset_on_return is ROLLBACK and not (
+                    self._echo or transaction_was_reset or pool.dispatch.reset
+                ):
+                    pool._dialect.do_rollback(self)  # the common case of what _reset() does
+                else:
+                    self._reset(pool, transaction_was_reset, terminate_only=False, asyncio_safe=True)
             except BaseException as error:
                 if can_mend(pool._dialect, error):
                     pool.mend(self.let_go())
@@ -123,8 +143,13 @@ class Checkout(base._ConnectionFairy):
                 record.invalidate(e=error)
         elif self._echo:
             pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
-        self.let_go()
-        record.checkin(_fairy_was_created=False)
+        self._connection_record = None
+        self.dbapi_connection = None  # type: ignore[assignment]
+        record.fairy_ref = None
+        if record.finalize_callback or pool.dispatch.checkin or record.dbapi_connection is None:
+            record.checkin(_fairy_was_created=False)
+        else:  # the rest of what checkin() does
+            pool._do_return_conn(record)
 
     def __del__(self) -> None:
         record = self._connection_record

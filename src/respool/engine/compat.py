@@ -42,6 +42,7 @@ class QueuePoolFace(QueuePool):
     config: PoolConfig
     _size: int
     _use_lifo: bool
+    _longest_wait: float
     _records: Records
 
     def stats(self) -> PoolStats:
@@ -84,6 +85,7 @@ class QueuePoolFace(QueuePool):
     @_timeout.setter
     def _timeout(self, seconds: float | None) -> None:
         self.config = replace(self.config, timeout=seconds)
+        self._longest_wait = self.config.longest_wait
 
     @property
     def _max_overflow(self) -> int:

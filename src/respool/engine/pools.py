@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from logging import DEBUG
 from typing import Any, cast
 
 from sqlalchemy import Dialect
@@ -113,6 +113,7 @@ class FairPool(QueuePoolFace):
         given = {name: value for name, value in locals().items() if name in _SETTINGS and value is not UNSET}
         Pool.__init__(self, creator, recycle=-1 if recycle is UNSET else recycle, **kw)
         self.config = (pool_config or PoolConfig()).merged(given)
+        self._longest_wait = self.config.longest_wait
         self.pool_name = pool_name
         self._observer = pool_observer or PoolObserver()
         self._size = self.config.max_size if pool_size is UNSET else pool_size
@@ -142,34 +143,38 @@ class FairPool(QueuePoolFace):
 
     def connect(self) -> PoolProxiedConnection:
         """A connection in a caller's hands; ``Engine.connect`` calls this."""
-        checkout = Checkout(self, self._do_get(), self._should_log_debug())
-        if checkout._echo:
+        echo = self.logger.isEnabledFor(DEBUG)
+        checkout = Checkout(self, self._do_get(), echo)
+        if echo:
             self.logger.debug("Connection %r checked out from pool", checkout.dbapi_connection)
         if self.dispatch.checkout:
+            checkout._counter = 0
             # its listeners may refuse the connection: SQLAlchemy knows what to do then
             return Checkout._checkout(self, fairy=checkout)
-        checkout._counter = 1
         return checkout
 
     def _do_get(self) -> ConnectionPoolEntry:
-        return self._current_record(self._monitor, self._monitor.acquire)
-
-    def _current_record(self, monitor: Monitor, acquire: Callable[[float], PoolEntry]) -> ConnectionPoolEntry:
-        """A record whose connection is of the present generation and not known to be dead; others are closed."""
+        monitor = self._monitor
         while True:
             try:
-                entry = acquire(self.config.longest_wait)
+                entry = monitor.take() or monitor.acquire(self._longest_wait)
             except PoolTimeout as error:
                 raise as_sqlalchemy(error, self._dialect) from error.__cause__
-            record = cast(Record, entry.resource)
+            record = entry.resource
             record.respool_entry = entry
             record.respool_monitor = monitor
-            if self._records.is_stale(record):
-                self._records.discard(record, CloseReason.EVICTED)
-            elif entry.acquired_at - entry.idle_since > _REST and self._is_dead(record):
-                self._records.discard(record, CloseReason.BROKEN)
-            else:
-                return cast(ConnectionPoolEntry, record)
+            if self._is_usable(record, entry):
+                return record  # type: ignore[no-any-return]
+
+    def _is_usable(self, record: Any, entry: PoolEntry) -> bool:
+        """Whether the connection is of the present generation and not known to be dead; else it is closed."""
+        if self._records.is_stale(record):
+            self._records.discard(record, CloseReason.EVICTED)
+            return False
+        if entry.acquired_at - entry.idle_since > _REST and self._is_dead(record):
+            self._records.discard(record, CloseReason.BROKEN)
+            return False
+        return True
 
     def _is_dead(self, record: Record) -> bool:
         """Whether the server closed the connection while it rested. One round trip, and only if there is a sign."""
@@ -179,10 +184,13 @@ class FairPool(QueuePoolFace):
             ping(self, record)
         except Exception:
             return True
+        except BaseException:
+            record.respool_monitor.give(record.respool_entry, CloseReason.BROKEN)
+            raise
         return False
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        ours = cast(Record, record)
+        ours: Any = record
         if ours.dbapi_connection is None:
             self._records.discard(ours, CloseReason.BROKEN)
         else:
@@ -322,11 +330,16 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         monitor = self._monitors.current()
-
-        def acquire(timeout: float) -> PoolEntry:
-            return monitor.take() or await_only(monitor.acquire_in_line(timeout))
-
-        return self._current_record(monitor, acquire)
+        while True:
+            try:
+                entry = monitor.take() or await_only(monitor.acquire_in_line(self._longest_wait))
+            except PoolTimeout as error:
+                raise as_sqlalchemy(error, self._dialect) from error.__cause__
+            record = entry.resource
+            record.respool_entry = entry
+            record.respool_monitor = monitor
+            if self._is_usable(record, entry):
+                return record  # type: ignore[no-any-return]
 
     def mend(self, record: Any) -> None:
         """Take a connection back whose query was cancelled: rolled back in a task of the pool's, then free again."""

@@ -123,7 +123,7 @@ def _committing(conn: Connection) -> None:
 def _failed(context: ExceptionContext) -> BaseException | None:
     """A connection that broke during its COMMIT: nobody can tell from here whether the changes are saved."""
     log = _log_of(context.connection)
-    if log is None or not log.committing or context.statement is not None:
+    if log is None or not log.committing:
         return None
     log.committing = False
     if not context.is_disconnect or not isinstance(context.original_exception, Exception):

@@ -159,7 +159,7 @@ function drawChart() {
   const known = samples.filter(Boolean);
   if (!known.length) return;
   const limit = known.at(-1).max_size, top = Math.max(1, ...known.flatMap((pool) => [pool.acquired, pool.waiting]));
-  const bounded = limit <= top * 5, scale = 92 / Math.max(top, bounded ? limit : 1), y = 100 - limit * scale;
+  const bounded = limit <= SPOOLS, scale = 92 / Math.max(top, bounded ? limit : 1), y = 100 - limit * scale;
   $("acquired-area").setAttribute("d", path((pool) => pool.acquired, scale, true));
   $("acquired-path").setAttribute("d", path((pool) => pool.acquired, scale));
   $("waiting-path").setAttribute("d", path((pool) => pool.waiting, scale));
