@@ -48,6 +48,8 @@ def test_a_bad_async_url_is_refused_with_the_right_one(url: Any, help_text: str)
         ("postgresql+psycopg://u:hunter2@h/d", "postgresql+psycopg://u:***@h/d"),
         ("postgresql+psycopg://u@h/d?password=hunter2", "postgresql+psycopg://u@h/d?password=***"),
         ("u:hunter2@h/d", "***@h/d"),
+        ("u:hun\nter2@h/d", "***@h/d"),
+        ("postgresql+psycopg://h/d?sslpwd=hunter2", "postgresql+psycopg://h/d?sslpwd=***"),
         ("x://u:hun@ter2@h", "x://***@h"),
     ],
 )

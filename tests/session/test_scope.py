@@ -246,29 +246,35 @@ def test_a_doomed_scope_only_rolls_back(db: Database, shop_url: str) -> None:
     assert count(shop_url) == 0
 
 
+class Meeting:
+    """A lock for two that come at once: both have found that there is no session yet before one of them makes it."""
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2)
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.both.wait()
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+
+
 def test_promise_01_threads_of_one_scope_make_one_session(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, made = db._make_session, []
-    both_want_one = threading.Barrier(2)
-
-    def slowly(scope: Any) -> Any:
-        made.append(scope)
-        return make(scope)
-
-    monkeypatch.setattr(db, "_make_session", slowly)
+    monkeypatch.setattr(db, "_making", Meeting())
     scope = db.new_scope("shared")
+    sessions: list[Any] = []
 
     def ask() -> None:
         scope.enter()
-        both_want_one.wait()
         sessions.append(db.session)
 
-    sessions: list[Any] = []
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1
     assert sessions[0] is sessions[1]
     assert sessions[0].phase is SessionPhase.CREATED
 

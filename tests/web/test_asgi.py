@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, select, text
 
 from respool import Database, Session
-from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges, WrongScope
+from respool.errors import CommitOutcomeUnknown, ConfigError, NoScope, ScopeEnded, UncommittedChanges, WrongScope
 from respool.session.scope import ScopeState
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.requests import KEY
@@ -287,10 +287,21 @@ async def test_promise_05_a_scope_is_never_inherited(db: Database) -> None:
     assert inner.scope.parent is None
 
 
-async def test_a_middleware_within_another_leaves_the_request_to_the_outer_one(db: Database, shop_url: str) -> None:
-    done = await call_asgi(RequestScopeMiddleware(order_app(db), db))
-    assert done.status == 200
-    assert count(shop_url) == 1
+async def test_promise_01_a_middleware_within_another_leaves_the_request_to_the_outer_one(db: Database) -> None:
+    sessions: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        sessions.append(db.session)
+        await answer(send)
+
+    inner = RequestScopeMiddleware(app, db)
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        sessions.append(db.session)
+        await inner(scope, receive, send)
+
+    assert (await call_asgi(RequestScopeMiddleware(between, db))).status == 200
+    assert sessions[0] is sessions[1]
 
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
@@ -443,3 +454,28 @@ def test_the_label_has_no_query_and_stays_in_one_line(db: Database) -> None:
 def test_what_the_middleware_does_not_accept(db: Database, databases: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         RequestScopeMiddleware(order_app(db), *({"d": db, "x": 3}[letter] for letter in databases))
+
+
+def test_a_finish_timeout_is_positive(db: Database) -> None:
+    with pytest.raises(ConfigError, match="finish_timeout=0"):
+        RequestScopeMiddleware(order_app(db), db, finish_timeout=0)
+
+
+async def test_promise_07_a_commit_that_is_late_is_no_success(async_shop_url: str) -> None:
+    async with opened_async(async_shop_url, commit="on_success") as db:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            db.session.add(Order(product_id=1))
+            await db.session.flush()
+            await answer(send)
+
+        middleware = RequestScopeMiddleware(app, db, finish_timeout=0.01)
+
+        async def hangs(step: Any) -> None:
+            await asyncio.Event().wait()
+
+        middleware.perform = hangs  # type: ignore[method-assign]
+        done = await call_asgi(middleware)
+        assert done.status == 500
+        assert isinstance(done.error, CommitOutcomeUnknown)
+        assert (acquired(db), db.scopes()) == (0, ())

@@ -153,6 +153,20 @@ def test_a_generator_application_that_is_closed_before_it_answers_saves_nothing(
     assert count(shop_url) == 0
 
 
+def test_promise_07_a_generator_application_that_fails_gives_its_connection_back_at_once(db: Database) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        db.session.get(Product, 1)
+        yield b""
+        raise LookupError("on purpose")
+
+    body: Any = RequestScopeMiddleware(app, db)({}, lambda *args: None)
+    next(body)
+    assert acquired(db) == 1
+    with pytest.raises(LookupError):
+        next(body)
+    assert (acquired(db), db.scopes()) == (0, ())
+
+
 def test_promise_04_uncommitted_changes_are_reported(shop_url: str) -> None:
     with opened(shop_url) as db, pytest.warns(UncommittedChanges, match="request GET /: 1 uncommitted change"):
         assert call_wsgi(order_app(db)).status == 200

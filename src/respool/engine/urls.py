@@ -16,8 +16,8 @@ __all__ = ["is_memory", "mask", "parse"]
 _SYNC = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "oracle": "oracledb", "mssql": "pyodbc"}
 _ASYNC = {"postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql", "sqlite": "aiosqlite"}
 _PACKAGES = {"psycopg": "psycopg[binary]"}
-_SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"^([^/]*//)?.*@")
+_SECRET = re.compile(r"pass|pwd|secret|token|key|credential", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"^([^/]*//)?.*@", re.DOTALL)
 
 
 def mask(url: str | URL) -> str:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from respool.pool.connector import is_outage
+from respool.pool.entries import CloseReason
 from respool.testing.gates import Script
 
 __all__ = ["AsyncScriptedConnector", "FakeClock", "FakeConnection", "ScriptedConnector"]
@@ -133,7 +134,7 @@ class ScriptedConnector(_Scripted):
         self.connects.run()
         return self._opened()
 
-    def close(self, connection: FakeConnection) -> None:
+    def close(self, connection: FakeConnection, reason: CloseReason | None = None) -> None:
         """Close it, as :attr:`closes` says; it counts as closed from the beginning."""
         self._closing(connection)
         self.closes.run()
@@ -166,7 +167,7 @@ class AsyncScriptedConnector(_Scripted):
         await self.connects.run_async()
         return self._opened()
 
-    async def close(self, connection: FakeConnection) -> None:
+    async def close(self, connection: FakeConnection, reason: CloseReason | None = None) -> None:
         """Close it, as :attr:`closes` says; it counts as closed from the beginning."""
         self._closing(connection)
         await self.closes.run_async()

@@ -34,7 +34,7 @@ class Gate:
         """Let through those who wait, and all who come later."""
         with self._lock:
             self._open = True
-            standing = list(self._standing)
+            standing, self._standing = self._standing, set()
         for place in standing:
             if place.set_running_or_notify_cancel():
                 place.set_result(None)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import ExitStack
 from typing import Any
 
+from respool.errors import ConfigError
 from respool.session.ending import end_async, in_greenlet, in_thread
 from respool.session.session import Session, logger
 from respool.session.shield import DEADLINE
@@ -42,10 +43,16 @@ class RequestScopeMiddleware:
             discarded.
 
     Raises:
-        ConfigError: no database was given, or one twice, or something else.
+        ConfigError: no database was given, or one twice, or something else; ``finish_timeout`` is not accepted.
     """
 
     def __init__(self, app: ASGIApp, *databases: Any, finish_timeout: float = DEADLINE) -> None:
+        if not finish_timeout > 0:
+            raise ConfigError(
+                f"finish_timeout={finish_timeout!r} is not accepted",
+                advice=["write seconds as a positive number: finish_timeout=10"],
+                setting="finish_timeout",
+            )
         self.app = app
         self.finish_timeout = finish_timeout
         self.databases = check_databases(databases, asynchronous=True)
