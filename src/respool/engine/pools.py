@@ -169,10 +169,10 @@ class FairPool(QueuePoolFace):
     def _is_usable(self, record: Any, entry: PoolEntry) -> bool:
         """Whether the connection is of the present generation and not known to be dead; else it is closed."""
         if self._records.is_stale(record):
-            self._records.discard(record, CloseReason.EVICTED)
+            self._records.discard(record)
             return False
         if entry.acquired_at - entry.idle_since > _REST and self._is_dead(record):
-            self._records.discard(record, CloseReason.BROKEN)
+            self._records.discard(record)
             return False
         return True
 
@@ -192,7 +192,7 @@ class FairPool(QueuePoolFace):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         ours: Any = record
         if ours.dbapi_connection is None:
-            self._records.discard(ours, CloseReason.BROKEN)
+            self._records.discard(ours)
         else:
             ours.respool_monitor.give(ours.respool_entry)
 

@@ -73,15 +73,15 @@ class Records:
         try:
             record.close()
         finally:
-            if reason in (CloseReason.MAX_LIFETIME, CloseReason.FAILED_CHECK):
+            if reason in (CloseReason.MAX_LIFETIME, CloseReason.FAILED_CHECK, CloseReason.BROKEN):
                 self.spare.append(record)
 
-    def discard(self, record: Record, reason: CloseReason) -> None:
+    def discard(self, record: Record) -> None:
         """Give a place back whose connection is no good; the record stays, for the next connect."""
-        try:
-            record.close()
-        finally:
-            entry = record.respool_entry
+        entry = record.respool_entry
+        if record.dbapi_connection is None:
             entry.resource = None
             self.spare.append(record)
-            record.respool_monitor.give(entry, reason)
+        record.respool_monitor.give(
+            entry, CloseReason.BROKEN
+        )  # the pool closes it, where no cancellation of the caller's can reach
