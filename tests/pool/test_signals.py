@@ -1,0 +1,38 @@
+"""Ctrl-C in the midst of waiting for a connection leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from respool.pool import ConnectionPool
+
+
+class Connection:
+    def close(self) -> None: ...
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system cannot signal a thread")
+def test_promise_07_ctrl_c_while_waiting_gives_up_the_place_in_line() -> None:
+    pool = ConnectionPool(Connection, max_size=1)
+    held = pool.acquire()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        while not pool.stats().waiting:
+            pass
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.acquire()
+    thread.join()
+    assert pool.stats().waiting == 0
+    held.release()
+    with pool.acquire(timeout=0):
+        assert pool.stats().acquired == 1
+    pool.close()
