@@ -14,7 +14,7 @@ HOLD, WARM_UP = 0.001, 0.1
 
 
 def run(budget: Budget) -> Rows:
-    rounds, seconds = budget.pick((3, 3.0), (1, 0.5))
+    rounds, seconds = budget.pick((3, 2.5), (1, 0.5))
     for kind in THREAD_PEERS:
         in_threads(kind, WARM_UP)
     threads = collect(THREADS, THREAD_PEERS, rounds, lambda kind: in_threads(kind, seconds), warm_up=False)

@@ -12,7 +12,7 @@ HOLD, TIMEOUT = 0.005, 1.0
 
 
 def run(budget: Budget) -> Rows:
-    rounds, seconds = budget.pick((2, 3.0), (1, 1.2))
+    rounds, seconds = budget.pick((2, 2.5), (1, 1.2))
     threads = collect(THREADS, THREAD_PEERS, rounds, lambda kind: in_threads(kind, seconds), warm_up=False)
     tasks = collect(TASKS, TASK_PEERS, rounds, lambda kind: in_tasks(kind, seconds), warm_up=False)
     return Rows([*threads, *tasks])

@@ -20,7 +20,7 @@ from respool.pool.entries import CloseReason
 from tests.pool.simulation import OUTAGE, REFUSAL, Simulation
 
 SOAK_STEPS = int(os.environ.get("RESPOOL_SOAK_STEPS", "0"))
-STEPS = max(SOAK_STEPS, 120_000)
+STEPS = max(SOAK_STEPS, 240_000)
 SEEDS = 6
 
 #: What each setting is taken from.
@@ -145,57 +145,107 @@ class PoolMachine(RuleBasedStateMachine):
             self.world.finish()
 
 
-TestPoolMachine = pytest.mark.timeout(400)(PoolMachine.TestCase)  # a failure is made short, which takes its time
-TestPoolMachine.settings = settings(max_examples=200, stateful_step_count=60)
+TestPoolMachine = pytest.mark.timeout(600)(PoolMachine.TestCase)  # a failure is made short, which takes its time
+TestPoolMachine.settings = settings(max_examples=4 * settings.default.max_examples, stateful_step_count=60)
+
+
+def ask(world: Simulation, dice: random.Random) -> None:
+    if len(world.callers) < 40:
+        world.ask(dice.choice(TIMES))
+
+
+def end_a_use(world: Simulation, dice: random.Random) -> None:
+    if world.holders:
+        caller = dice.choice(world.holders)
+        roll = dice.random()
+        if roll < 0.45:
+            world.release(caller)
+        elif roll < 0.9:
+            world.give_back(caller)
+        else:
+            world.release(caller, dice.choice(REASONS))
+
+
+def go_on(world: Simulation, dice: random.Random) -> None:
+    if world.ready:
+        world.go_on(dice.choice(world.ready))
+
+
+def end_a_check(world: Simulation, dice: random.Random) -> None:
+    if world.at_work:
+        world.go_on(dice.choice(world.at_work), dice.choice([None, None, ConnectionError("dead")]))
+
+
+def cancel(world: Simulation, dice: random.Random) -> None:
+    if world.inside:
+        world.go_on(dice.choice(world.inside), asyncio.CancelledError())
+
+
+def connect(world: Simulation, dice: random.Random) -> None:
+    if world.connects:
+        world.connected(dice.choice(world.connects))
+
+
+def fail_a_connect(world: Simulation, dice: random.Random) -> None:
+    if world.connects:
+        world.refused(dice.choice(world.connects), dice.choice([OUTAGE, REFUSAL]))
+
+
+def cancel_a_connect(world: Simulation, dice: random.Random) -> None:
+    if world.connects:
+        world.cancelled(dice.choice(world.connects))
+
+
+def pass_time(world: Simulation, dice: random.Random) -> None:
+    world.pass_time(dice.choice(TIMES), late=dice.random() < 0.2)
+
+
+def pass_a_moment(world: Simulation, dice: random.Random) -> None:
+    world.pass_time(dice.random() * 0.1)
+
+
+def operate(world: Simulation, dice: random.Random) -> None:
+    state = world.state
+    dice.choice(
+        [
+            world.evict,
+            lambda: world.operate(state.doubt),
+            lambda: world.operate(state.suspend),
+            lambda: world.operate(state.resume),
+            lambda: world.operate(state.resume),
+            lambda: world.operate(state.evict_softly, dice.choice(TIMES)),
+            lambda: world.operate(state.warm_up, dice.randint(0, 8)),
+            lambda: world.resize(dice.randint(0, 2), dice.randint(2, 8)),
+        ]
+    )()
+
+
+#: What may happen, and how often compared with the others.
+ACTIONS = {
+    ask: 8.0,
+    end_a_use: 6.0,
+    go_on: 8.0,
+    end_a_check: 4.0,
+    cancel: 1.0,
+    connect: 4.0,
+    fail_a_connect: 0.5,
+    cancel_a_connect: 0.1,
+    pass_a_moment: 3.0,
+    pass_time: 0.5,
+    operate: 0.3,
+}
 
 
 def walk(dice: random.Random, steps: int) -> int:
-    """A random life of one pool of so many steps; returns how many it made."""
+    """A random life of one pool of so many steps; returns how many it made.
+
+    Each life has its own mood: some things happen more often in it, some less, some hardly at all.
+    """
     world = Simulation(dice.random, **{name: dice.choice(values) for name, values in SETTINGS.items()})
-    state = world.state
+    weights = [weight * dice.choice([0.1, 1.0, 1.0, 4.0]) for weight in ACTIONS.values()]
     while world.steps < steps:
-        roll = dice.random()
-        if roll < 0.25:
-            if len(world.callers) < 30:
-                world.ask(dice.choice(TIMES))
-        elif roll < 0.40 and world.holders:
-            caller = dice.choice(world.holders)
-            end = dice.random()
-            if end < 0.5:
-                world.release(caller)
-            elif end < 0.9:
-                world.give_back(caller)
-            else:
-                world.release(caller, dice.choice(REASONS))
-        elif roll < 0.55 and world.ready:
-            world.go_on(dice.choice(world.ready))
-        elif roll < 0.65 and world.at_work:
-            world.go_on(dice.choice(world.at_work), dice.choice([None, None, ConnectionError("dead")]))
-        elif roll < 0.70 and world.inside:
-            world.go_on(dice.choice(world.inside), asyncio.CancelledError())
-        elif roll < 0.85 and world.connects:
-            entry = dice.choice(world.connects)
-            end = dice.random()
-            if end < 0.7:
-                world.connected(entry)
-            elif end < 0.95:
-                world.refused(entry, dice.choice([OUTAGE, REFUSAL]))
-            else:
-                world.cancelled(entry)
-        elif roll < 0.97:
-            world.pass_time(dice.choice(TIMES), late=dice.random() < 0.2)
-        elif roll < 0.985:
-            world.operate(dice.choice([state.doubt, state.suspend, state.resume, state.resume]))
-        else:
-            other = dice.random()
-            if other < 0.3:
-                world.evict()
-            elif other < 0.6:
-                world.resize(dice.randint(0, 2), dice.randint(2, 8))
-            elif other < 0.8:
-                world.operate(state.evict_softly, dice.choice(TIMES))
-            else:
-                world.operate(state.warm_up, dice.randint(0, 8))
+        for action in dice.choices(list(ACTIONS), weights, k=50):
+            action(world, dice)
     world.finish()
     return world.steps
 

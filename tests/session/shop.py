@@ -5,8 +5,6 @@ An order's product is checked at COMMIT only (a deferred foreign key), so that a
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -91,10 +89,6 @@ async def opened_async(url: str, **keywords: Any) -> AsyncIterator[AsyncDatabase
         yield database
     finally:
         await database.close()
-        # a connection that was discarded, not closed, has its thread end by itself: before the loop does, please
-        for thread in threading.enumerate():
-            if "_connection_worker_thread" in thread.name:
-                await asyncio.to_thread(thread.join)
 
 
 def acquired(database: Any) -> int:

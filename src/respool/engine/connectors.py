@@ -84,14 +84,16 @@ def ping(pool: FairPool, record: Any) -> None:
         raise ConnectionError("the connection does not answer")
 
 
+#: libpq's states of a connection that are worth a word.
+_STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
+
+
 def transaction_note(dbapi_connection: Any) -> str | None:
-    """``"in transaction"`` or ``"idle in transaction"`` when the driver can tell without asking the server."""
+    """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
     driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    if (info := getattr(driver, "info", None)) is not None and hasattr(info, "transaction_status"):
-        status = info.transaction_status.name  # psycopg
-        return {"INTRANS": "idle in transaction", "INERROR": "in a failed transaction", "ACTIVE": "in a query"}.get(
-            status
-        )
+    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    if isinstance(status, int):  # psycopg, psycopg2
+        return _STATES.get(status)
     if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
         return "in transaction" if asks() else None
     return "in transaction" if getattr(driver, "in_transaction", False) is True else None  # sqlite3, aiosqlite

@@ -93,9 +93,17 @@ def _first(context: Any, statement: str, cursor: Any, run: Callable[[Any], objec
             return True
 
 
+def _saves_at_once(dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether there is no transaction that would have died with the connection: a function may have done its work."""
+    always = getattr(dialect, "_on_connect_isolation_level", None)
+    return always == "AUTOCOMMIT" or getattr(dbapi_connection, "autocommit", False) is True
+
+
 def _may_run_again(context: Any, checkout: Checkout) -> bool:
     """Whether this is a plain read, in a transaction, with nothing set on the connection beforehand."""
     if checkout._pool.as_queue_pool or context.is_crud or context.isddl or context.executemany:
+        return False
+    if _saves_at_once(context.dialect, checkout.dbapi_connection):
         return False
     if context._is_server_side or any(name in context.execution_options for name in _ON_THE_CONNECTION):
         return False

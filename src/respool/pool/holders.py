@@ -64,22 +64,22 @@ class Holder:
 
     def place(self) -> str | None:
         """``shop/views.py:88 in checkout``: the line of the user's code that it is at now, if it can be told."""
-        frame: FrameType | None
-        if self.task is None:
-            frame = sys._current_frames().get(self.thread)
+        task = None if self.task is None else self.task()
+        if self.task is None or (task is not None and asyncio.current_task(task.get_loop()) is task):
+            frames = frames_here() if self.thread == threading.get_ident() else _outwards(_now(self.thread))
         else:
-            task = self.task()
-            frames = [] if task is None else task.get_stack()
-            frame = frames[-1] if frames else None
-            if task is not None and (inner := _innermost(task)) is not None:
-                frame = inner
-        lines = _lines(_outwards(frame))
+            frames = _outwards(None if task is None else _innermost(task))
+        lines = _lines(frames)
         return lines[0] if lines else None
 
     def __str__(self) -> str:
         place = self.place()
         text = self.name() if place is None else f"{self.name()}, now at {place}"
         return text + "".join(f"\n    taken at {line}" for line in self.stack)
+
+
+def _now(thread: int) -> FrameType | None:
+    return sys._current_frames().get(thread)
 
 
 def stack() -> tuple[str, ...]:

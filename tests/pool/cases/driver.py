@@ -97,6 +97,7 @@ class Face:
     """A pool of either kind with its scripted connector and a recorder."""
 
     def __init__(self, driver: Driver, steps: tuple[str, ...], settings: dict[str, Any]) -> None:
+        self.driver = driver
         self.observer = Recorder()
         self.connector = driver.connector()
         self.late = 0  # connects that were given up, and come to something all the same
@@ -167,12 +168,15 @@ class Driver:
             settings: of the pool.
         """
         face = Face(self, ("connect", "close", *steps), {"max_size": 2, "timeout": PATIENCE, **settings})
-        yield face
-        face.connector.free()
-        face.check()
-        await face.close()
+        try:
+            yield face
+            face.connector.free()
+            face.check()
+        finally:
+            face.connector.free()
+            await face.close(1.0)
         gc.collect()  # leases that the case forgot would warn here, and not in the middle of another test
-        assert face.connector.open == 0
+        await until(lambda: face.connector.open == 0)
 
 
 THREADS = Driver("threads", ConnectionPool, ScriptedConnector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 from tests.pool.cases.driver import ASYNCIO, THREADS, until
 
@@ -27,10 +28,21 @@ async def test_64_threads_on_5_connections() -> None:
         served: list[int] = []  # who, in order
         holders = await shop.hold(SIZE)
 
+        inside: list[int] = []
+
+        def may_go(me: int) -> bool:
+            """Who holds a connection knows it, and all the others are in line: nobody is late by the system's doing."""
+            all_here = len(inside) == SIZE and inside[0] == me and shop.stats.waiting == callers - SIZE
+            return all_here or len(served) >= rounds * callers
+
         def work(me: int) -> None:
             while len(served) < rounds * callers:
                 with shop.pool.acquire():
                     served.append(me)
+                    inside.append(me)
+                    while not may_go(me):
+                        time.sleep(0.0001)
+                    inside.remove(me)
 
         threads = [threading.Thread(target=work, args=(n,)) for n in range(callers)]
         for thread in threads:
