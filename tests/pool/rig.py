@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from respool.config import PoolConfig
+from respool.pool import algorithms
+from respool.pool.algorithms import Check, Describe, Effect, Park
 from respool.pool.entries import Alarm, CloseReason, Closing, Open, PoolEntry, Tell, Waiter, Wake
 from respool.pool.state import PoolState
 from respool.testing import FakeClock
@@ -126,3 +128,45 @@ class Rig:
         """``"1 idle, 2 acquired, 0 connecting, 3 waiting"``."""
         state = self.state
         return f"{len(state.idle)} idle, {state.acquired} acquired, {state.connecting} connecting, {state.line.waiting} waiting"
+
+
+class Run:
+    """One run of an algorithm: ``effect`` is what it wants done now; ``result`` or ``error`` is how it ended."""
+
+    def __init__(self, rig: Rig, algorithm: Generator[Effect, Any, Any]) -> None:
+        self.rig = rig
+        self.effect: Effect | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._algorithm = algorithm
+        self.answer(None)
+
+    def answer(self, value: Any = None) -> None:
+        """What it wanted is done."""
+        self._step(self._algorithm.send, value)
+
+    def throw(self, error: BaseException) -> None:
+        """It failed, or the caller was cancelled."""
+        self._step(self._algorithm.throw, error)
+
+    def _step(self, resume: Any, value: Any) -> None:
+        self.effect = None
+        try:
+            effect = self.rig.do(resume, value)
+            while isinstance(effect, Describe):
+                effect = self.rig.do(self._algorithm.send, [f"{entry.holder} has it" for entry in effect.entries])
+            self.effect = effect
+        except StopIteration as stop:
+            self.result = stop.value
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def deadline(self) -> float:
+        assert isinstance(self.effect, Park | Check)
+        return self.effect.deadline
+
+
+def acquire(rig: Rig, who: str = "caller", timeout: float = 30.0) -> Run:
+    """Somebody acquires a connection, by the real algorithm."""
+    return Run(rig, algorithms.acquire(rig.state, "shop", timeout, who))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
 from math import inf
 from typing import Any
 
@@ -11,50 +10,9 @@ import pytest
 
 from respool.errors import ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool import algorithms
-from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
+from respool.pool.algorithms import Check, Park, Reset
 from respool.pool.entries import PoolEntry
-from tests.pool.rig import OUTAGE, REFUSAL, Rig
-
-
-class Run:
-    """One run of an algorithm: ``effect`` is what it wants done now; ``result`` or ``error`` is how it ended."""
-
-    def __init__(self, rig: Rig, algorithm: Generator[Effect, Any, Any]) -> None:
-        self.rig = rig
-        self.effect: Effect | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._algorithm = algorithm
-        self.answer(None)
-
-    def answer(self, value: Any = None) -> None:
-        """What it wanted is done."""
-        self._step(self._algorithm.send, value)
-
-    def throw(self, error: BaseException) -> None:
-        """It failed, or the caller was cancelled."""
-        self._step(self._algorithm.throw, error)
-
-    def _step(self, resume: Any, value: Any) -> None:
-        self.effect = None
-        try:
-            effect = self.rig.do(resume, value)
-            while isinstance(effect, Describe):
-                effect = self.rig.do(self._algorithm.send, [f"{entry.holder} has it" for entry in effect.entries])
-            self.effect = effect
-        except StopIteration as stop:
-            self.result = stop.value
-        except BaseException as error:
-            self.error = error
-
-    @property
-    def deadline(self) -> float:
-        assert isinstance(self.effect, Park | Check)
-        return self.effect.deadline
-
-
-def acquire(rig: Rig, who: str = "caller", timeout: float = 30.0) -> Run:
-    return Run(rig, algorithms.acquire(rig.state, "shop", timeout, who))
+from tests.pool.rig import OUTAGE, REFUSAL, Rig, Run, acquire
 
 
 def rested(**settings: Any) -> Rig:
@@ -341,49 +299,6 @@ def test_a_pool_that_is_closed_meanwhile_refuses_who_waits() -> None:
     Run(rig, algorithms.close(rig.state, "shop", 10))
     run.answer()
     assert isinstance(run.error, PoolClosed)
-
-
-# -- what the errors say -----------------------------------------------------------------------------------------------
-
-
-def test_a_timeout_gives_the_numbers_of_the_moment_and_the_holders() -> None:
-    rig = Rig(max_size=2)
-    rig.grown("GET /slow", "GET /slower")
-    other = acquire(rig, "also waiting")
-    run = acquire(rig, timeout=1.5)
-    run.answer()
-    error = run.error
-    assert isinstance(error, PoolTimeout)
-    assert isinstance(other.effect, Park)
-    assert (error.pool, error.timeout) == ("shop", 1.5)
-    for fact, value in {"max_size": 2, "acquired": 2, "idle": 0, "connecting": 0, "waiting": 1}.items():
-        assert error.facts[fact] == value
-    text = str(error)
-    assert "no connection from pool 'shop' within 1.5 s" in text
-    assert "GET /slow has it" in text
-    assert "max_size=2" in text
-    assert error.__cause__ is None
-
-
-def test_a_timeout_in_an_outage_has_the_last_connect_error_as_its_cause() -> None:
-    rig = Rig()
-    run = acquire(rig, timeout=1)
-    rig.fail(OUTAGE)
-    run.answer()
-    assert isinstance(run.error, PoolTimeout)
-    assert run.error.__cause__ is OUTAGE
-    assert run.error.facts["database_away"] is True
-    assert "ConnectionRefusedError" in str(run.error)
-
-
-def test_a_timeout_names_the_three_who_hold_longest() -> None:
-    rig = Rig(max_size=5)
-    for name in ("first", "second", "third", "fourth", "fifth"):
-        rig.grown(name)
-        rig.advance(1)
-    run = acquire(rig, timeout=1)
-    run.answer()
-    assert [name in str(run.error) for name in ("first has", "third has", "fourth has")] == [True, True, False]
 
 
 # -- giving back -------------------------------------------------------------------------------------------------------
