@@ -20,6 +20,7 @@ __all__ = [
     "PoolError",
     "PoolQueueFull",
     "PoolTimeout",
+    "ReadOnly",
     "RespoolError",
     "RollbackOnly",
     "ScopeEnded",
@@ -149,6 +150,13 @@ class RollbackOnly(ScopeError):
     """A commit was asked for in a scope that can only be rolled back any more."""
 
     code = "S005"
+
+
+class ReadOnly(ScopeError):
+    """Something was to be written where only reads are expected."""
+
+    code = "S008"
+    scope: str
 
 
 class UncommittedChanges(RespoolError, UserWarning):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import exc, text
+from sqlalchemy import delete, exc, table, text
 
 from respool import Database, PoolConfig, errors
 from respool.engine import FairPool
@@ -137,6 +137,12 @@ def forgotten(db: Database) -> None:
             session.execute(text("CREATE TABLE t (id INTEGER)"))
 
 
+def only_to_be_read(db: Database) -> None:
+    with db.scope("job") as session, session.read_only():
+        session.execute(text("SELECT 1"))
+        session.execute(delete(table("t")))
+
+
 def lost(db: Database) -> None:
     dialect: Any = db.engine.dialect
 
@@ -164,6 +170,7 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("S005", doomed),
     ("S006", forgotten),
     ("S007", lost),
+    ("S008", only_to_be_read),
 ]
 
 

@@ -36,7 +36,7 @@ def _names_are_free() -> Iterator[None]:
         ({"name": ""}, "name='' is not accepted"),
         ({"commit": "on_sucess"}, "did you mean 'on_success'?"),
         ({"commit": None}, "commit=None is not accepted"),
-        ({"begin": "on_write"}, 'this version has begin="on_use"'),
+        ({"begin": "on_wrte"}, "did you mean 'on_write'?"),
     ],
 )
 def test_what_is_not_accepted(keywords: dict[str, Any], told: str) -> None:

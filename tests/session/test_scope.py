@@ -153,7 +153,7 @@ def test_promise_07_a_block_that_everybody_forgot_is_not_kept_alive(db: Database
     scope = db.new_scope("forgotten")
     scope.enter()
     scope_ref, session_ref = weakref.ref(scope), weakref.ref(db.session)
-    db.session.get(Product, 1)
+    db.session.connection()
     assert (acquired(db), len(db.scopes())) == (1, 1)
     scope.leave()
     del scope
@@ -187,6 +187,7 @@ async def test_promise_07_a_cancelled_block_rolls_back_and_gives_back(async_shop
 
 def test_promise_02_released_gives_the_connection_back_and_keeps_the_objects(db: Database) -> None:
     with db.scope("job") as session:
+        session.connection()
         tea = session.get_one(Product, 1)
         assert acquired(db) == 1
         with db.released():
@@ -202,12 +203,13 @@ def test_promise_02_released_gives_the_connection_back_and_keeps_the_objects(db:
 
 async def test_promise_02_released_for_asyncio(async_shop_url: str) -> None:
     async with opened_async(async_shop_url) as db, db.scope("job") as session:
+        await session.connection()
         tea = await session.get_one(Product, 1)
         assert acquired(db) == 1
         async with db.released():
             assert acquired(db) == 0
             assert tea.name == "tea"
-            await session.get_one(Product, 1, populate_existing=True)  # takes one again, if it must
+            await session.connection()  # takes one again, if it must
             assert acquired(db) == 1
 
 

@@ -65,6 +65,7 @@ def test_savepoints_do_not_change_the_phase(db: Database) -> None:
 
 def test_a_closed_session_gives_its_connection_back_and_works_again(db: Database) -> None:
     with db.scope("job") as session:
+        session.connection()
         tea = session.get_one(Product, 1)
         assert (acquired(db), session.holds_connection) == (1, True)
         session.close()
@@ -195,7 +196,7 @@ def test_promise_07_a_connection_that_cannot_be_given_back_cleanly_is_discarded(
         raise OperationalError("ROLLBACK", {}, Exception("the cable is out"))
 
     with db.scope("job", commit="manual") as session:
-        session.get(Product, 1)
+        session.connection()
         event.listen(db.engine, "rollback", fails)
     event.remove(db.engine, "rollback", fails)
     assert "its connection was discarded" in caplog.text
@@ -209,7 +210,7 @@ def test_promise_07_closing_by_hand_tells_of_it_and_gives_back_too(db: Database)
         raise OperationalError("ROLLBACK", {}, Exception("the cable is out"))
 
     with db.scope("job") as session:
-        session.get(Product, 1)
+        session.connection()
         event.listen(db.engine, "rollback", fails)
         with pytest.raises(OperationalError, match="the cable is out"):
             session.close()
@@ -220,7 +221,7 @@ def test_promise_07_closing_by_hand_tells_of_it_and_gives_back_too(db: Database)
 
 def test_invalidate_discards_the_connection(db: Database) -> None:
     with db.scope("job") as session:
-        session.get(Product, 1)
+        session.connection()
         session.invalidate()
         assert (db.pool.stats().total, session.phase) == (0, CLOSED)
         assert session.get_one(Product, 1).name == "tea"

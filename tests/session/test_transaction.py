@@ -16,7 +16,7 @@ from respool.session.ending import end_async, in_greenlet, in_thread
 from respool.session.scope import ScopeState
 from respool.session.shield import DeadlinePassed, shielded
 from respool.session.transaction import End, Step, Verdict, decide
-from tests.session.shop import Order, Product, acquired, count, opened_async
+from tests.session.shop import Order, acquired, count, opened_async
 
 COMMIT, ROLLBACK, LEAVE = Verdict.COMMIT, Verdict.ROLLBACK, Verdict.LEAVE
 
@@ -134,7 +134,7 @@ async def test_promise_07_an_end_that_is_late_discards_the_connection(
         scope = db.new_scope("late", commit=policy)
         scope.enter()
         session = db.session
-        await session.get(Product, 1)
+        await session.connection()
         if policy == "on_success":
             session.add(Order(product_id=1))
             await session.flush()

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, text
 
 from respool import Database, Session
 from respool.errors import CommitOutcomeUnknown, ConfigError, NoScope, ScopeEnded, UncommittedChanges, WrongScope
@@ -148,7 +148,7 @@ async def test_promise_03_the_connection_is_back_before_the_first_byte(db: Datab
     during: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        db.session.scalars(select(Product)).all()
+        db.session.connection()
         during.append(acquired(db))
         await answer(send)
 
@@ -325,7 +325,7 @@ async def test_promise_07_a_request_cancelled_in_a_query_leaves_nothing_behind(a
         querying, forever = asyncio.Event(), asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await db.session.get(Product, 1)
+            await db.session.connection()
             querying.set()
             await forever.wait()
 

@@ -155,7 +155,7 @@ def test_a_generator_application_that_is_closed_before_it_answers_saves_nothing(
 
 def test_promise_07_a_generator_application_that_fails_gives_its_connection_back_at_once(db: Database) -> None:
     def app(environ: Any, start_response: Any) -> Iterator[bytes]:
-        db.session.get(Product, 1)
+        db.session.connection()
         yield b""
         raise LookupError("on purpose")
 

@@ -68,6 +68,10 @@ ADVICE = {
         "Do not repeat the work blindly: it may be saved. Look whether it is there, by a key of your own.",
         "Give such requests an idempotency key, so that repeating them is harmless.",
     ),
+    "S008": (
+        "Write before or after the read_only() block, or leave it out: plain reads are leased without it.",
+        "If nothing was meant to be changed, look for the line that set an attribute or added an object.",
+    ),
 }
 
 #: An attribute in the source of a class, and the note beside it.

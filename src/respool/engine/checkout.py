@@ -51,8 +51,11 @@ class Checkout(base._ConnectionFairy):
 
     _finalizer = _NoFinalizer()  # type: ignore[assignment]
     _pool: FairPool
+    _connection_record: Any  #: a ``Record`` of ours, or ``None``
     #: Whether a statement has been sent since the connection was taken.
     used = False
+    #: Whether it was taken for one plain read, in autocommit.
+    alone = False
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
@@ -73,7 +76,7 @@ class Checkout(base._ConnectionFairy):
     @property
     def is_fresh(self) -> bool:
         """Whether the connection was opened for this checkout."""
-        return bool(self._connection_record.respool_entry.uses == 1)  # type: ignore[union-attr]
+        return bool(self._connection_record.respool_entry.uses == 1)
 
     def let_go(self) -> Any:
         """Stop being its proxy, without a word to the pool; returns the record."""
@@ -123,7 +126,7 @@ class Checkout(base._ConnectionFairy):
             return
         if self._echo:
             pool.logger.debug("Connection %r being returned to pool", self.dbapi_connection)
-        if not (transaction_was_reset and pool.reset_needs_nothing):
+        if not ((transaction_was_reset or self.alone) and pool.reset_needs_nothing):
             try:
                 if pool._reset_on_return is ROLLBACK and not (
                     self._echo or transaction_was_reset or pool.dispatch.reset
@@ -144,7 +147,7 @@ class Checkout(base._ConnectionFairy):
         elif self._echo:
             pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
         self._connection_record = None
-        self.dbapi_connection = None  # type: ignore[assignment]
+        self.dbapi_connection = None
         record.fairy_ref = None
         if record.finalize_callback or pool.dispatch.checkin or record.dbapi_connection is None:
             record.checkin(_fairy_was_created=False)
@@ -154,5 +157,5 @@ class Checkout(base._ConnectionFairy):
     def __del__(self) -> None:
         record = self._connection_record
         if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-            record.fairy_ref = _nobody  # type: ignore[assignment]
+            record.fairy_ref = _nobody
             _finalize(record, self._pool, self._echo)

@@ -23,6 +23,7 @@ from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from respool.config import PoolConfig
+from respool.engine import leases
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
 from respool.engine.connectors import AsyncRecordConnector, RecordConnector, ping
@@ -145,7 +146,21 @@ class FairPool(QueuePoolFace):
         """A connection in a caller's hands; ``Engine.connect`` calls this."""
         echo = self.logger.isEnabledFor(DEBUG)
         checkout = Checkout(self, self._do_get(), echo)
-        if echo:
+        if checkout._connection_record.respool_autocommit:
+            leases.settle(checkout)
+        return self._announced(checkout) if echo or self.dispatch.checkout else checkout
+
+    def lease(self) -> PoolProxiedConnection:
+        """A connection for the length of one plain read, in autocommit; see :mod:`respool.engine.leases`."""
+        echo = self.logger.isEnabledFor(DEBUG)
+        checkout = Checkout(self, self._do_get(), echo)
+        checkout.alone = True
+        if not checkout._connection_record.respool_autocommit and not leases.reads_stand_alone(self._dialect):
+            leases.settle(checkout)
+        return self._announced(checkout) if echo or self.dispatch.checkout else checkout
+
+    def _announced(self, checkout: Checkout) -> PoolProxiedConnection:
+        if checkout._echo:
             self.logger.debug("Connection %r checked out from pool", checkout.dbapi_connection)
         if self.dispatch.checkout:
             checkout._counter = 0
@@ -225,6 +240,8 @@ class FairPool(QueuePoolFace):
         self._do_return_conn(record)
         self.doubt()
         checkout.hold(self._do_get())
+        if not (checkout.alone and leases.reads_stand_alone(self._dialect)):
+            leases.settle(checkout)
         if self.dispatch.checkout:
             self.dispatch.checkout(checkout.dbapi_connection, checkout._connection_record, checkout)
 

@@ -21,13 +21,14 @@ __all__ = ["Record", "Records"]
 
 
 class Record(Protocol):
-    """What is used of SQLAlchemy's connection record, and the two marks that we leave on it."""
+    """What is used of SQLAlchemy's connection record, and the marks that we leave on it."""
 
     dbapi_connection: Any
     starttime: float
     _soft_invalidate_time: float
     respool_entry: PoolEntry
     respool_monitor: Monitor
+    respool_autocommit: bool  #: whether its connection was left in autocommit by a lease
 
     def close(self) -> None: ...
     def get_connection(self) -> Any: ...
@@ -44,12 +45,14 @@ class Records:
         """A record with a new connection; opening it may take a while."""
         record = self._take_spare()
         if record is None:
-            return self._pool._create_connection()
-        try:
-            record.get_connection()
-        except BaseException:
-            self.spare.append(record)
-            raise
+            record = self._pool._create_connection()
+        else:
+            try:
+                record.get_connection()
+            except BaseException:
+                self.spare.append(record)
+                raise
+        record.respool_autocommit = False
         return record
 
     def _take_spare(self) -> Any:

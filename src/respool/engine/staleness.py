@@ -103,6 +103,8 @@ def _may_run_again(context: Any, checkout: Checkout) -> bool:
     """Whether this is a plain read, in a transaction, with nothing set on the connection beforehand."""
     if checkout._pool.as_queue_pool or context.is_crud or context.isddl or context.executemany:
         return False
+    if checkout.alone:  # taken for a read that is proved plain
+        return True
     if _saves_at_once(context.dialect, checkout.dbapi_connection):
         return False
     if context._is_server_side or any(name in context.execution_options for name in _ON_THE_CONNECTION):

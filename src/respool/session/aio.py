@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from sqlalchemy.ext import asyncio as sa_asyncio
 
 from respool.session.changes import Changes
 from respool.session.phase import SessionPhase
+from respool.session.reader import Begin, BeginRule
 from respool.session.scope import Scope
 from respool.session.session import Session
 from respool.session.tracking import ObjectState
@@ -24,6 +26,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
     Args:
         bind: the async engine.
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
+        begin: as for :class:`~respool.Session`.
         options: as for SQLAlchemy's ``AsyncSession``.
     """
 
@@ -34,9 +37,10 @@ class AsyncSession(sa_asyncio.AsyncSession):
         bind: sa_asyncio.AsyncEngine | sa_asyncio.AsyncConnection | None = None,
         *,
         scope: Scope | None = None,
+        begin: Begin | BeginRule = "on_use",
         **options: Any,
     ) -> None:
-        super().__init__(bind, scope=scope, **options)
+        super().__init__(bind, scope=scope, begin=begin, **options)
 
     @property
     def rules(self) -> Session:
@@ -57,6 +61,10 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
         return self.rules.holds_connection
+
+    def read_only(self) -> AbstractContextManager[None]:
+        """As :meth:`respool.Session.read_only`; a plain ``with``, since nothing is awaited."""
+        return self.rules.read_only()
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""

@@ -18,6 +18,7 @@ from respool.engine import mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
 from respool.session.places import caller, running
+from respool.session.reader import Begin, BeginRule
 from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
 from respool.session.session import Session
 
@@ -27,6 +28,7 @@ S = TypeVar("S")
 
 _KEYWORDS = ("name", "pool", "commit", "begin", "engine_options")
 _POLICIES = ("manual", "on_success")
+_BEGINS = ("on_write", "on_use")
 
 #: The databases that are open now, by name; one that nobody holds any more gives its name back.
 _names: weakref.WeakValueDictionary[str, DatabaseBase[Any]] = weakref.WeakValueDictionary()
@@ -44,7 +46,7 @@ class DatabaseBase(ABC, Generic[S]):
         name: str,
         pool: PoolConfig | None,
         commit: CommitPolicy,
-        begin: str,
+        begin: Begin,
         engine_options: Mapping[str, Any] | None,
         unknown: Mapping[str, Any],
     ) -> None:
@@ -53,6 +55,7 @@ class DatabaseBase(ABC, Generic[S]):
         self.name = name
         self.commit_policy = _policy(commit)
         _check_begin(begin)
+        self._begin = BeginRule(begin)
         _check_free(name)
         self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
         self._current: CurrentScope = ContextVar(f"respool scope of {name}", default=None)
@@ -278,10 +281,14 @@ def _check_free(name: str) -> None:
 
 
 def _check_begin(begin: Any) -> None:
-    if begin != "on_use":
+    if begin not in (None, "on_write", "on_use"):
         raise ConfigError(
-            f"begin={begin!r} is not accepted",
-            advice=['this version has begin="on_use": a transaction begins with the first statement'],
+            f"begin={begin!r} is not accepted{suggest(begin, _BEGINS) if isinstance(begin, str) else ''}",
+            advice=[
+                'write begin="on_write": plain reads before the first write lease a connection each',
+                'or begin="on_use": a transaction begins with the first statement, as SQLAlchemy does it',
+                "or leave it out: on_write where the isolation level is READ COMMITTED, and on SQLite",
+            ],
             setting="begin",
         )
 

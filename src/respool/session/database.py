@@ -15,6 +15,7 @@ from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
 from respool.session.ending import end_async, in_greenlet
 from respool.session.places import caller
+from respool.session.reader import Begin
 from respool.session.scope import CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.transaction import End, drive
@@ -39,7 +40,9 @@ class Database(DatabaseBase[Session]):
         commit: what happens to uncommitted changes at the end of a request or scope. ``"manual"``: they are rolled
             back and reported. ``"on_success"``: they are committed if the status is below 400 and no exception
             escaped. Or a function of ``(status, exception)``, asked about successes, that says whether to commit.
-        begin: ``"on_use"``: a transaction begins with the first statement.
+        begin: ``"on_write"``: until the first write each plain read leases a connection for that one statement, in
+            autocommit. ``"on_use"``: a transaction begins with the first statement, whatever it is. By default
+            ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.
         engine_options: further arguments of SQLAlchemy's ``create_engine``.
 
     Raises:
@@ -56,7 +59,7 @@ class Database(DatabaseBase[Session]):
         name: str = "default",
         pool: PoolConfig | None = None,
         commit: CommitPolicy = "manual",
-        begin: str = "on_use",
+        begin: Begin = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
@@ -132,7 +135,7 @@ class Database(DatabaseBase[Session]):
         return build_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
     def _make_session(self, scope: Scope) -> tuple[Session, Session]:
-        session = Session(self.engine, scope=scope)
+        session = Session(self.engine, scope=scope, begin=self._begin)
         return session, session
 
 
@@ -158,7 +161,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         name: str = "default",
         pool: PoolConfig | None = None,
         commit: CommitPolicy = "manual",
-        begin: str = "on_use",
+        begin: Begin = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
@@ -239,7 +242,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
     def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
         from respool.session.aio import AsyncSession
 
-        face = AsyncSession(self.engine, scope=scope)
+        face = AsyncSession(self.engine, scope=scope, begin=self._begin)
         return face.rules, face
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, orm
 
-from respool.errors import RollbackOnly, UncommittedChanges
+from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
 from respool.session.changes import ChangeLog, Changes
 from respool.session.phase import SessionPhase
+from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
 
@@ -37,16 +38,27 @@ class Session(orm.Session):
     Args:
         bind: the engine.
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
+        begin: when a transaction begins: ``"on_use"``, ``"on_write"``, or ``None`` for what suits the database.
         options: as for SQLAlchemy's ``Session``.
     """
 
-    def __init__(self, bind: Engine | Connection | None = None, *, scope: Scope | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        bind: Engine | Connection | None = None,
+        *,
+        scope: Scope | None = None,
+        begin: Begin | BeginRule = "on_use",
+        **options: Any,
+    ) -> None:
         self.scope = scope
+        self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
+        self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
         self._log = ChangeLog(self.title)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
         self.ending = False  #: a step of the scope's end is at work on it
+        self.reading = False  #: inside a ``read_only()`` block
         options.setdefault("expire_on_commit", False)
         super().__init__(bind, **options)
 
@@ -67,6 +79,10 @@ class Session(orm.Session):
         """Whether the session has a connection of the pool now."""
         return bool(self._connections)
 
+    def at_work(self) -> None:
+        """A statement is executed outside of a transaction."""
+        self._phase = SessionPhase.WORKING
+
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
         return tracked(self)
@@ -84,8 +100,53 @@ class Session(orm.Session):
             scope.require_usable()
         return super().get_bind(*args, **kwargs)
 
+    def connection(self, *args: Any, **kwargs: Any) -> Connection:
+        """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
+        self._autobegin_t()
+        return super().connection(*args, **kwargs)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """A block whose statements only read, by your word: each leases a connection, ``text()`` and functions too.
+
+        For a single statement there is ``execution_options(respool_read=True)``; ``False`` says that it does more.
+
+        Raises:
+            ReadOnly: something was to be written.
+        """
+        outer, self.reading = self.reading, True
+        try:
+            yield
+        finally:
+            self.reading = outer
+
+    def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
+        if self._transaction is None and isinstance(engine, Engine):
+            try:
+                reader = self._readers[engine]
+            except KeyError:
+                reader = self._readers[engine] = self._make_reader(engine)
+            if reader is not None:
+                return reader
+        return super()._connection_for_bind(engine, execution_options, **kw)
+
+    def _make_reader(self, engine: Engine) -> Reader | None:
+        if not self.autobegin or watch.has_begin_hooks(self) or not self._begin.leases(engine):
+            return None
+        return Reader(self, engine)
+
+    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if not getattr(statement, "is_select", False):
+            if self.reading and getattr(statement, "is_dml", False):
+                self._refuse_write("a statement that writes")
+            if self._transaction is None and not self.reading and self._begin.may_lease:
+                self._autobegin_t()  # a write may read first, and both belong into one transaction
+        return super()._execute_internal(statement, *args, **kwargs)
+
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """As SQLAlchemy's."""
+        if self.reading and not self._is_clean():
+            self._refuse_write("a flush of changed objects")
         self._log.flushing = True
         try:
             super().flush(objects)
@@ -144,6 +205,13 @@ class Session(orm.Session):
             self._log.clear()
             self._phase = SessionPhase.CLOSED
 
+    def _refuse_write(self, what: str) -> NoReturn:
+        raise ReadOnly(
+            f"{what} inside a read_only() block of {self.title}",
+            advice=["write before or after the block", "or leave read_only() out: plain reads are leased without it"],
+            scope=self.title,
+        )
+
     # -- the end --------------------------------------------------------------------------------------------------
 
     def in_begin_block(self) -> bool:
@@ -188,7 +256,7 @@ class Session(orm.Session):
 
 for _name in guards.OPERATIONS:
     if hasattr(orm.Session, _name):
-        setattr(Session, _name, guards.guarded(getattr(orm.Session, _name)))
+        setattr(Session, _name, guards.guarded(getattr(Session, _name)))
 for _name in ("flush", "commit", "release_connection"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name)))
 Session.rollback = guards.guarded(orm.Session.rollback, ignore_ended=True)  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
     from respool.session.session import Session
 
-__all__ = ["engine", "sessions"]
+__all__ = ["engine", "has_begin_hooks", "sessions"]
 
 #: The execution option by which a connection leads to the log of the session that has it.
 _LOG = "respool_changes"
@@ -28,6 +28,11 @@ def sessions(cls: type[Session]) -> None:
     """Listen to all sessions of a class."""
     for listener in _SESSION_LISTENERS:
         event.listen(cls, listener.__name__.removeprefix("_"), listener, propagate=True)
+
+
+def has_begin_hooks(session: Session) -> bool:
+    """Whether somebody beside us listens to the beginning of the session's transactions."""
+    return any(listener is not _after_begin for listener in session.dispatch.after_begin)
 
 
 def engine(target: Engine) -> None:
