@@ -93,7 +93,7 @@ def test_promise_04_closing_with_uncommitted_changes_is_reported(db: Database, s
     with db.scope("job") as session:
         session.add(Order(product_id=1))
         close = getattr(session, how)
-        with pytest.warns(UncommittedChanges, match=r"rolled back at close\(\)") as told:
+        with pytest.warns(UncommittedChanges, match=rf"rolled back at {how}\(\)") as told:
             close()
     assert len(told) == 1
     assert count(shop_url) == 0

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus
 
 from respool.session.statements import changes_data, summary
 from respool.session.tracking import describe
@@ -224,6 +224,10 @@ def _modified(state: InstanceState[Any]) -> dict[str, tuple[Any, Any]]:
     changed: dict[str, tuple[Any, Any]] = {}
     for attribute in state.attrs:
         if attribute.key not in state.committed_state:
+            continue
+        if state.committed_state[attribute.key] is LoaderCallableStatus.PASSIVE_NO_RESULT:
+            # a relationship replaced without having been loaded: to ask for its history would load it
+            changed[attribute.key] = (Unloaded.UNLOADED, state.dict.get(attribute.key))
             continue
         history = attribute.history
         if not history.has_changes():

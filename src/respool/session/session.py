@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
@@ -177,26 +177,26 @@ class Session(orm.Session):
 
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
-        lost = self.changes().lines()
-        self._close(invalidate=False)
-        if lost:
-            report(self.scope, lost, how="close()")
+        self._close_and_report(super().close, "close()")
 
     def reset(self) -> None:
-        """The same as :meth:`close`."""
-        self.close()
+        """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
+        self._close_and_report(super().reset, "reset()")
 
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
-        self._close(invalidate=True)
+        self._close(super().invalidate)
 
-    def _close(self, *, invalidate: bool) -> None:
+    def _close_and_report(self, close: Callable[[], None], how: str) -> None:
+        lost = self.changes().lines()
+        self._close(close)
+        if lost:
+            report(self.scope, lost, how=how)
+
+    def _close(self, close: Callable[[], None]) -> None:
         connections = list(self._connections)
         try:
-            if invalidate:
-                super().invalidate()
-            else:
-                super().close()
+            close()
         except BaseException:
             _discard(connections)
             raise
@@ -231,7 +231,7 @@ class Session(orm.Session):
         if self._phase is SessionPhase.REMOVED:
             return
         try:
-            self._close(invalidate=False)
+            self._close(super().close)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:

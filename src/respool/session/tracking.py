@@ -68,9 +68,11 @@ def _deleted(session: Session) -> list[InstanceState[Any]]:
 
 def describe(state: InstanceState[Any], key: Any) -> str:
     """``Order(id=7)``: class and primary key, and no other value. ``Order(new)`` without an identity key."""
-    mapper = state.mapper
+    name, mapper = state.class_.__name__, state.mapper
     if key is None:
-        return f"{mapper.class_.__name__}(new)"
+        return f"{name}(new)"
+    if mapper is None:  # unmapped meanwhile, by clear_mappers()
+        return f"{name}({', '.join(map(repr, key[1]))})"
     pairs = zip(mapper.primary_key, key[1], strict=True)
     keys = ", ".join(f"{mapper.get_property_by_column(column).key}={value!r}" for column, value in pairs)
-    return f"{mapper.class_.__name__}({keys})"
+    return f"{name}({keys})"

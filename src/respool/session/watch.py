@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["engine", "has_begin_hooks", "sessions"]
 
-#: The execution option by which a connection leads to the log of the session that has it.
-_LOG = "respool_changes"
+#: The attribute by which a connection leads to the log of the session that has it. An execution option would do too,
+#: if users did not see those, and their listeners did not hear of each that is set.
+_LOG = "_respool_log"
 
 _watched: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -37,7 +38,7 @@ def has_begin_hooks(session: Session) -> bool:
 
 def engine(target: Engine) -> None:
     """Listen to an engine, once: what is executed beside a flush, and how a COMMIT goes."""
-    if target not in _watched:
+    if target not in _watched and isinstance(target, Engine):  # else it stands for one in somebody's test
         _watched.add(target)
         event.listen(target, "after_cursor_execute", _executed)
         event.listen(target, "commit", _committing)
@@ -59,11 +60,14 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         engine(connection.engine)
         session._connections.append(connection)
         session._log.committing = False
-    connection.execution_options(**{_LOG: session._log})
+        setattr(connection, _LOG, session._log)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
+        for connection in session._connections:  # one of the user's own goes on without us
+            if _log_of(connection) is session._log:
+                delattr(connection, _LOG)
         session._connections.clear()
 
 
@@ -112,7 +116,7 @@ _SESSION_LISTENERS = (
 
 
 def _log_of(connection: Connection | None) -> ChangeLog | None:
-    return connection.get_execution_options().get(_LOG) if connection is not None else None
+    return getattr(connection, _LOG, None)
 
 
 def _executed(conn: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
