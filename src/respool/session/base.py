@@ -17,7 +17,7 @@ from respool.config import PoolConfig, suggest
 from respool.engine import mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
-from respool.session.places import caller, running
+from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
 from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
 from respool.session.session import Session
@@ -145,7 +145,7 @@ class DatabaseBase(ABC, Generic[S]):
         """Whether :meth:`close` was called."""
         return self._closed
 
-    def new_scope(self, label: str, *, place: str | None = None, commit: CommitPolicy | None = None) -> Scope:
+    def new_scope(self, label: str, *, place: Place | str | None = None, commit: CommitPolicy | None = None) -> Scope:
         """A scope that is not in force yet: what a web framework's adapter begins a request with.
 
         Args:

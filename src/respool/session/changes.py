@@ -17,7 +17,12 @@ from respool.session.tracking import describe
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["Change", "ChangeKind", "ChangeLog", "Changes", "Unloaded"]
+    from respool.session.scope import Scope
+
+__all__ = ["UNSCOPED", "Change", "ChangeKind", "ChangeLog", "Changes", "Unloaded"]
+
+#: What a session is called that belongs to no scope.
+UNSCOPED = "a session without a scope"
 
 
 class Unloaded(Enum):
@@ -104,19 +109,24 @@ class ChangeLog:
     takes back is forgotten again.
 
     Args:
-        title: whose session it is, in words.
+        scope: whose session it is.
     """
 
-    __slots__ = ("_flushed", "_marks", "_seen", "_statements", "committing", "flushing", "title")
+    __slots__ = ("_flushed", "_marks", "_scope", "_seen", "_statements", "committing", "flushing")
 
-    def __init__(self, title: str) -> None:
-        self.title = title
+    def __init__(self, scope: Scope | None) -> None:
+        self._scope = scope
         self._flushed: _Filed = {}
         self._statements: list[str] = []
         self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
         self._seen: Callable[[], Any] = _nothing
         self.flushing = False  #: statements of a flush are told by their objects
         self.committing = False  #: a COMMIT is under way
+
+    @property
+    def title(self) -> str:
+        """Whose changes these are, in words."""
+        return self._scope.title if self._scope is not None else UNSCOPED
 
     def clear(self) -> None:
         """Forget everything: it was committed, or rolled back."""

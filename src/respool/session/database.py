@@ -13,12 +13,11 @@ from respool.config import PoolConfig
 from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_engine
 from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
-from respool.session.ending import end_async, in_greenlet
-from respool.session.places import caller
+from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.places import calling
 from respool.session.reader import Begin
 from respool.session.scope import CommitPolicy, Scope
 from respool.session.session import Session
-from respool.session.transaction import End, drive
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -69,28 +68,17 @@ class Database(DatabaseBase[Session]):
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
         return self.session
 
-    @contextmanager
-    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> Iterator[Session]:
+    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> ScopeBlock[Session]:
         """A scope outside of HTTP: for a script, a job, a thread, a message.
 
         Args:
             label: what errors and pages call it: ``"nightly"``.
             commit: what happens to uncommitted changes at its end, as for the database, whose rule is the default.
 
-        Yields:
-            the session of the scope.
+        Returns:
+            a context manager that gives the session of the scope.
         """
-        scope = self.new_scope(label, place=caller(), commit=commit)
-        scope.enter()
-        try:
-            try:
-                yield self.session
-            except BaseException as error:
-                drive(End([scope], error=error))
-                raise
-            drive(End([scope]))
-        finally:
-            scope.leave()
+        return ScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -171,8 +159,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
         return self.session
 
-    @asynccontextmanager
-    async def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncIterator[AsyncSession]:
+    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncScopeBlock[AsyncSession]:
         """A scope outside of HTTP: for a script, a job, a task, a websocket message.
 
         Its end is finished even if the task is cancelled meanwhile.
@@ -181,20 +168,10 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
             label: what errors and pages call it: ``"nightly"``.
             commit: what happens to uncommitted changes at its end, as for the database, whose rule is the default.
 
-        Yields:
-            the session of the scope.
+        Returns:
+            an async context manager that gives the session of the scope.
         """
-        scope = self.new_scope(label, place=caller(), commit=commit)
-        scope.enter()
-        try:
-            try:
-                yield self.session
-            except BaseException as error:
-                await end_async(End([scope], error=error), in_greenlet)
-                raise
-            await end_async(End([scope]), in_greenlet)
-        finally:
-            scope.leave()
+        return AsyncScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:

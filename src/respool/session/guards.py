@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
 from collections.abc import Callable
@@ -32,11 +33,12 @@ ENDING = "the end of the scope"
 class Guard:
     """Who is inside a session. One at a time; the one inside may enter again."""
 
-    __slots__ = ("_inside", "_lock")
+    __slots__ = ("_lock", "_task", "_thread")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside: Runner | None = None
+        self._thread = 0  #: 0 while nobody is inside, or on nobody's behalf
+        self._task: asyncio.Task[Any] | None = None
 
     def enter(self, session: Session) -> bool:
         """Go inside; ``False`` if the caller is inside already and must not :meth:`leave` again.
@@ -44,21 +46,25 @@ class Guard:
         Raises:
             ConcurrentUse: somebody else is inside.
         """
-        me = running()
-        if self._inside == me:
+        # as running() tells it, without making an object of it: this is asked at every call
+        loop = asyncio._get_running_loop()
+        task = asyncio.current_task(loop) if loop is not None else None
+        thread = threading.get_ident()
+        if self._thread == thread and self._task is task:
             return False
-        if not self._lock.acquire(blocking=False):
-            self._refuse(me, session)
-        self._inside = me
+        if not self._lock.acquire(False):
+            self._refuse(session)
+        self._thread, self._task = thread, task
         return True
 
     @property
     def inside(self) -> Runner | None:
         """Who is inside now."""
-        return self._inside
+        thread, task = self._thread, self._task
+        return Runner(thread, task) if thread else None
 
     def leave(self) -> None:
-        self._inside = None
+        self._thread, self._task = 0, None
         self._lock.release()
 
     def seize(self) -> bool:
@@ -67,10 +73,10 @@ class Guard:
 
     def adopt(self) -> None:
         """Act for the scope's end from here on: its steps may run in one thread after another."""
-        self._inside = running()
+        self._thread, self._task = running()
 
-    def _refuse(self, me: Runner, session: Session) -> None:
-        inside = self._inside
+    def _refuse(self, session: Session) -> None:
+        me, inside = running(), self.inside
         owner = str(inside) if inside is not None else ENDING
         place = place_of(inside) if inside is not None else None
         raise ConcurrentUse(

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from respool.pool.holders import frames_here
 
-__all__ = ["Runner", "at", "caller", "place_of", "running", "shorten"]
+__all__ = ["Place", "Runner", "at", "caller", "calling", "place_of", "running", "shorten"]
 
 #: Where libraries are installed. Their frames are machinery between a user's line and us.
 _LIBRARIES = tuple(
@@ -57,6 +57,25 @@ def place_of(runner: Runner) -> str | None:
     return _place(frame) if frame is not None else None
 
 
+class Place:
+    """A line of the user's, written as ``file:line`` when somebody asks for it."""
+
+    __slots__ = ("_code", "_line")
+
+    def __init__(self, frame: FrameType) -> None:
+        self._code = frame.f_code
+        self._line = frame.f_lineno
+
+    def __str__(self) -> str:
+        return f"{shorten(self._code.co_filename)}:{self._line}"
+
+
+def calling() -> Place | str:
+    """The line that has called the caller of this, if it is the user's; else what :func:`caller` finds."""
+    frame = sys._getframe(2)
+    return Place(frame) if _users((frame,)) is frame else caller()
+
+
 def at(who: str, place: str | None) -> str:
     """``who at place``, as far as it is known."""
     return f"{who} at {place}" if place else who
@@ -68,7 +87,7 @@ def shorten(path: str) -> str:
 
 
 def _place(frame: FrameType) -> str:
-    return f"{shorten(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return str(Place(frame))
 
 
 def _users(frames: Iterable[FrameType]) -> FrameType | None:

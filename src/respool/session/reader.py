@@ -38,11 +38,12 @@ class BeginRule:
         begin: what was asked for.
     """
 
-    __slots__ = ("_begin", "_leases")
+    __slots__ = ("_begin", "_leases", "_reader")
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
         self._leases: bool | None = False if begin == "on_use" else None
+        self._reader: Reader | None = None
 
     @property
     def may_lease(self) -> bool:
@@ -54,6 +55,12 @@ class BeginRule:
         if self._leases is None:
             self._leases = _can_lease(engine) and (self._begin == "on_write" or _reads_committed(engine))
         return self._leases and not (engine.dispatch.begin or engine.dispatch.engine_connect)
+
+    def reader(self, engine: Engine, session: Session) -> Reader:
+        """What a session that may lease executes its statements on."""
+        if self._reader is None or self._reader.engine is not engine:
+            self._reader = Reader(engine)
+        return self._reader.of(session)
 
 
 def _can_lease(engine: Engine) -> bool:
@@ -80,14 +87,23 @@ class Reader(Connection):
     """See the head of the file.
 
     Args:
-        session: whose statements it executes.
         engine: where the connections come from.
     """
 
-    def __init__(self, session: Session, engine: Engine) -> None:
+    _session: weakref.ref[Session]
+
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine, _NOTHING)
         self._dbapi_connection = None
-        self._session = weakref.ref(session)
+
+    def of(self, session: Session) -> Reader:
+        """A copy for one session; making one anew would cost several times as much."""
+        copy = Reader.__new__(Reader)
+        copy.__dict__.update(self.__dict__)
+        copy._session = weakref.ref(session)
+        copy._echo = self.engine._should_log_info()
+        copy._execution_options = self.engine._execution_options
+        return copy
 
     def _autobegin(self) -> None:
         """No transaction begins here."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from respool.errors import ScopeEnded, WrongScope
 from respool.pool.holders import label
-from respool.session.places import caller, running
+from respool.session.places import Place, caller, running
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -54,13 +54,13 @@ class Scope:
         "__weakref__",
         "_current",
         "_live",
+        "_place",
         "_previous",
         "database",
         "doomed",
         "face",
         "label",
         "parent",
-        "place",
         "policy",
         "session",
         "started",
@@ -75,13 +75,13 @@ class Scope:
         live: LiveScopes,
         *,
         policy: CommitPolicy = "manual",
-        place: str | None = None,
+        place: Place | str | None = None,
         parent: Scope | None = None,
     ) -> None:
         self.database = database
         self.label = label
         self.policy = policy
-        self.place = place
+        self._place = place
         self.parent = parent
         self.started = time.monotonic()
         self.state = ScopeState.NEW
@@ -96,9 +96,14 @@ class Scope:
         return f"<Scope {self.title}: {self.state.value}, database {self.database!r}>"
 
     @property
+    def place(self) -> str | None:
+        """``file:line`` of the ``db.scope()`` block; ``None`` for a request."""
+        return None if self._place is None else str(self._place)
+
+    @property
     def title(self) -> str:
         """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
-        return f"request {self.label}" if self.place is None else f"scope {self.label!r} ({self.place})"
+        return f"request {self.label}" if self._place is None else f"scope {self.label!r} ({self.place})"
 
     @property
     def age(self) -> float:
@@ -216,15 +221,15 @@ class LiveScopes:
     __slots__ = ("_scopes",)
 
     def __init__(self) -> None:
-        self._scopes: weakref.WeakValueDictionary[int, Scope] = weakref.WeakValueDictionary()
+        self._scopes: set[weakref.ref[Scope]] = set()
 
     def add(self, scope: Scope) -> None:
-        self._scopes[id(scope)] = scope
+        self._scopes.add(weakref.ref(scope, self._scopes.discard))
 
     def discard(self, scope: Scope) -> None:
-        self._scopes.pop(id(scope), None)
+        self._scopes.discard(weakref.ref(scope))
 
     def __iter__(self) -> Iterator[Scope]:
-        # valuerefs() copies in one step, so that other threads may add and discard meanwhile.
-        scopes = (ref() for ref in self._scopes.valuerefs())
+        # copied in one step, so that other threads may add and discard meanwhile
+        scopes = (ref() for ref in self._scopes.copy())
         return iter(sorted((s for s in scopes if s is not None), key=lambda s: s.started))

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, orm
 
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
-from respool.session.changes import ChangeLog, Changes
+from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.phase import SessionPhase
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
@@ -21,8 +21,6 @@ from respool.session.tracking import ObjectState, tracked
 __all__ = ["Session", "logger", "report"]
 
 logger = logging.getLogger("respool.session")
-
-_UNSCOPED = "a session without a scope"
 
 
 class Session(orm.Session):
@@ -54,7 +52,7 @@ class Session(orm.Session):
         self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
-        self._log = ChangeLog(self.title)
+        self._log = ChangeLog(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
         self.ending = False  #: a step of the scope's end is at work on it
@@ -72,7 +70,7 @@ class Session(orm.Session):
     @property
     def title(self) -> str:
         """The scope that the session belongs to, in words."""
-        return self.scope.title if self.scope is not None else _UNSCOPED
+        return self._log.title
 
     @property
     def holds_connection(self) -> bool:
@@ -133,7 +131,7 @@ class Session(orm.Session):
     def _make_reader(self, engine: Engine) -> Reader | None:
         if not self.autobegin or watch.has_begin_hooks(self) or not self._begin.leases(engine):
             return None
-        return Reader(self, engine)
+        return self._begin.reader(engine, self)
 
     def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         if not getattr(statement, "is_select", False):
@@ -231,7 +229,10 @@ class Session(orm.Session):
         if self._phase is SessionPhase.REMOVED:
             return
         try:
-            self._close(super().close)
+            if self._transaction is None:
+                super().expunge_all()
+            else:
+                self._close(super().close)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
@@ -280,7 +281,7 @@ def report(scope: Scope | None, lost: Sequence[str], *, how: str = "its end") ->
     Raises:
         UncommittedChanges: where the warning filters turn it into an error.
     """
-    title = scope.title if scope is not None else _UNSCOPED
+    title = scope.title if scope is not None else UNSCOPED
     what = f"{len(lost)} uncommitted change{'s' if len(lost) > 1 else ''}"
     warning = UncommittedChanges(
         f"{title}: {what} rolled back at {how}",

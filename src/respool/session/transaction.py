@@ -140,7 +140,11 @@ class End:
             return False
         if session._guard.seize():
             scope.state = ScopeState.FINISHING
-            return True
+            if session.in_transaction():
+                return True
+            Step(scope, Session.remove).run(session)  # nothing to decide, and no connection: no reason to wait
+            _complete(scope)
+            return False
         inside = session._guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
         session._last_one_out()

@@ -1,0 +1,70 @@
+"""``with db.scope("nightly") as session``: the scopes outside of HTTP, for threads and for asyncio."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from respool.session.ending import end_async, in_greenlet
+from respool.session.scope import Scope
+from respool.session.transaction import End, drive
+
+if TYPE_CHECKING:
+    from respool.session.base import DatabaseBase
+
+__all__ = ["AsyncScopeBlock", "ScopeBlock"]
+
+S = TypeVar("S")
+
+
+class ScopeBlock(AbstractContextManager[S]):
+    """A block in which a scope is in force; it ends with the block."""
+
+    __slots__ = ("_database", "_scope")
+
+    def __init__(self, database: DatabaseBase[S], scope: Scope) -> None:
+        self._database = database
+        self._scope = scope
+
+    def __enter__(self) -> S:
+        self._scope.enter()
+        try:
+            return self._database.session
+        except BaseException:
+            self._scope.leave()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            drive(End([self._scope], error=error))
+        finally:
+            self._scope.leave()
+
+
+class AsyncScopeBlock(AbstractAsyncContextManager[S]):
+    """The same for asyncio. The end is finished even if the task is cancelled meanwhile."""
+
+    __slots__ = ("_database", "_scope")
+
+    def __init__(self, database: DatabaseBase[S], scope: Scope) -> None:
+        self._database = database
+        self._scope = scope
+
+    async def __aenter__(self) -> S:
+        self._scope.enter()
+        try:
+            return self._database.session
+        except BaseException:
+            self._scope.leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Any:
+        try:
+            await end_async(End([self._scope], error=error), in_greenlet)
+        finally:
+            self._scope.leave()
