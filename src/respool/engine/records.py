@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from respool.engine.pipelining import is_far
 from respool.pool import CloseReason
 from respool.pool.entries import PoolEntry
 from respool.pool.monitor import Monitor
@@ -29,6 +30,7 @@ class Record(Protocol):
     respool_entry: PoolEntry
     respool_monitor: Monitor
     respool_autocommit: bool  #: whether its connection was left in autocommit by a lease
+    respool_far: bool  #: whether saving a round trip on it is worth some work
 
     def close(self) -> None: ...
     def get_connection(self) -> Any: ...
@@ -53,6 +55,7 @@ class Records:
                 self.spare.append(record)
                 raise
         record.respool_autocommit = False
+        record.respool_far = is_far(self._pool._dialect, record.dbapi_connection)
         return record
 
     def _take_spare(self) -> Any:

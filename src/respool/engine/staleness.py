@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import event
 
+from respool.engine import pipelining
 from respool.engine.checkout import Checkout
 
 __all__ = ["has_something_to_say", "watch"]
@@ -50,13 +51,21 @@ def watch(dialect: Any) -> None:
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     return _first(
-        context, statement, cursor, lambda cursor: context.dialect.do_execute(cursor, statement, parameters, context)
+        context,
+        statement,
+        parameters,
+        cursor,
+        lambda cursor: context.dialect.do_execute(cursor, statement, parameters, context),
     )
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
     return _first(
-        context, statement, cursor, lambda cursor: context.dialect.do_execute_no_params(cursor, statement, context)
+        context,
+        statement,
+        None,
+        cursor,
+        lambda cursor: context.dialect.do_execute_no_params(cursor, statement, context),
     )
 
 
@@ -66,7 +75,7 @@ def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) 
         checkout.used = True
 
 
-def _first(context: Any, statement: str, cursor: Any, run: Callable[[Any], object]) -> bool | None:
+def _first(context: Any, statement: str, parameters: Any, cursor: Any, run: Callable[[Any], object]) -> bool | None:
     """Run a checkout's first statement, if this is it; ``None`` leaves it to SQLAlchemy."""
     if context is None:
         return None
@@ -74,14 +83,19 @@ def _first(context: Any, statement: str, cursor: Any, run: Callable[[Any], objec
     if type(checkout) is not Checkout or checkout.used:
         return None
     checkout.used = True
+    along = pipelining.goes_along(context, checkout)
     # what SQLAlchemy runs on the way to a statement, a default or a sequence, comes with the context of that one
-    if getattr(context, "statement", None) != statement or not _may_run_again(context, checkout):
+    again = getattr(context, "statement", None) == statement and _may_run_again(context, checkout)
+    if not (along or again):
         return None
     while True:
         try:
-            run(cursor)
+            if along:
+                pipelining.execute(checkout.dbapi_connection, cursor, run, statement, parameters)
+            else:
+                run(cursor)
         except context.dialect.loaded_dbapi.Error as error:
-            if checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
+            if not again or checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
                 raise
             try:
                 checkout._pool.replace(checkout, error)

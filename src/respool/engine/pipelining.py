@@ -1,0 +1,88 @@
+"""psycopg sends BEGIN together with a transaction's first statement, where waiting for an answer to it alone takes long.
+
+That saves a round trip, and costs some work: it is done on connections whose server is far away, as told by the time
+of one ping when they are opened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from sqlalchemy.util import await_only
+
+__all__ = ["FAR", "execute", "goes_along", "is_far"]
+
+#: Seconds of a round trip above which it is worth saving: several times what saving it costs.
+FAR = 0.0003
+
+_DRIVERS = ("psycopg", "psycopg_async")
+
+
+#: What is used of psycopg beside its documented names: by itself it waits for the answer to its BEGIN, in a pipeline too.
+_INSIDE = ("_exec_command", "_get_tx_start_command")
+
+
+@cache
+def _supported() -> bool:
+    """Whether the installed libpq can do it (version 14 and newer), and psycopg is the one that we know."""
+    from psycopg import AsyncConnection, Connection, Pipeline
+
+    known = all(hasattr(kind, name) for kind in (Connection, AsyncConnection) for name in _INSIDE)
+    return known and bool(Pipeline.is_supported())
+
+
+def is_far(dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether saving a round trip on a new connection is worth it; asked of drivers that can save one."""
+    if getattr(dialect, "driver", None) not in _DRIVERS or not _supported():
+        return False
+    asked = time.perf_counter()
+    try:
+        dialect.do_ping(dbapi_connection)
+    except Exception:  # whoever uses the connection will see it, and can tell what it means
+        return False
+    return time.perf_counter() - asked > FAR
+
+
+def goes_along(context: Any, checkout: Any) -> bool:
+    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it."""
+    return bool(
+        checkout._connection_record.respool_far
+        and not context._is_server_side
+        and not checkout.dbapi_connection.autocommit
+    )
+
+
+def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object], statement: str, parameters: Any) -> None:
+    """Execute it on the cursor; raises as the driver does.
+
+    Args:
+        dbapi_connection: as it comes from the pool.
+        cursor: the one that was made for the statement.
+        run: executes it on a sync driver's cursor.
+        statement: the text.
+        parameters: for the text; ``None``: it has none.
+    """
+    connection = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    connection._autocommit = True  # the transaction is begun here
+    try:
+        if connection is not dbapi_connection:
+            await_only(_execute(connection, cursor, statement, parameters))
+        else:
+            with connection.pipeline():
+                connection.wait(connection._exec_command(connection._get_tx_start_command()))
+                run(cursor)
+    finally:
+        connection._autocommit = False
+
+
+async def _execute(connection: Any, cursor: Any, statement: str, parameters: Any) -> None:
+    """As SQLAlchemy's cursor for asyncio does it, which looks for rows before they can be there."""
+    async with connection.pipeline():
+        await connection.wait(connection._exec_command(connection._get_tx_start_command()))
+        await cursor._cursor.execute(statement, parameters)
+    if cursor._cursor.description is not None:
+        cursor._rows = deque(await cursor._cursor.fetchall())

@@ -1,0 +1,89 @@
+"""BEGIN that goes along with a transaction's first statement: the transaction is as it would be without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from respool.engine import AsyncFairPool, FairPool, pipelining
+
+pytestmark = pytest.mark.postgres
+
+METADATA = sa.MetaData()
+THINGS = sa.Table("things", METADATA, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String))
+
+
+@pytest.fixture(autouse=True)
+def _every_server_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelining, "FAR", -1.0)
+
+
+def status(connection: Any) -> str:
+    driver = connection.connection.driver_connection
+    return str(driver.info.transaction_status.name)
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "SERIALIZABLE"])
+def test_a_transaction_is_begun_and_ended(pg_url: str, level: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool, isolation_level=level)
+    METADATA.create_all(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.insert(THINGS).returning(THINGS.c.id), {"name": "a"}) == 1
+        assert status(connection) == "INTRANS"
+        assert connection.scalar(sa.text("SHOW transaction_isolation")) == level.lower()
+        connection.rollback()
+        assert status(connection) == "IDLE"
+    with engine.begin() as connection:
+        connection.execute(sa.insert(THINGS), [{"name": "b"}, {"name": "c"}])
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(THINGS.c.name).order_by(THINGS.c.name)).scalars().all() == ["b", "c"]
+    engine.dispose()
+
+
+def test_a_first_statement_that_fails_can_be_rolled_back(pg_url: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool)
+    METADATA.create_all(engine)
+    with engine.connect() as connection:
+        connection.execute(sa.insert(THINGS), {"id": 1, "name": "a"})
+        connection.commit()
+    with engine.connect() as connection:
+        with pytest.raises(IntegrityError):
+            connection.execute(sa.insert(THINGS), {"id": 1, "name": "b"})
+        assert status(connection) == "INERROR"
+        connection.rollback()
+        assert connection.scalar(sa.select(THINGS.c.name)) == "a"
+    assert engine.pool.stats().connects == 1  # type: ignore[attr-defined]
+    engine.dispose()
+
+
+async def test_the_same_with_asyncio(postgres: Any, pg_url: str) -> None:
+    url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
+    engine = create_async_engine(url, poolclass=AsyncFairPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.create_all)
+    async with engine.connect() as connection:
+        rows = await connection.execute(sa.insert(THINGS).returning(THINGS.c.id, THINGS.c.name), {"name": "a"})
+        assert rows.all() == [(1, "a")]
+        await connection.rollback()
+        assert (await connection.execute(sa.select(THINGS))).all() == []
+        await connection.rollback()
+    async with engine.connect() as connection:
+        assert (await connection.execute(sa.text("SELECT 1 WHERE false"))).all() == []
+        with pytest.raises(IntegrityError):
+            await connection.execute(sa.text("INSERT INTO things (id, name) VALUES (1, 'x'), (1, 'y')"))
+    await engine.dispose()
+
+
+def test_an_isolated_read_is_replaced_when_its_connection_was_stale(postgres: Any, pg_url: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool, check_after=None)
+    with engine.connect() as connection:
+        connection.scalar(sa.select(1))
+    postgres.terminate_backends(sa.make_url(pg_url).database)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(1)) == 1
+        assert status(connection) == "INTRANS"
+    engine.dispose()
