@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import QueuePool
 
 from respool.config import UNLIMITED, PoolConfig
+from respool.engine.leases import LendingPool
 from respool.pool import PoolStats
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class QueueView:
         return len(self.queue) >= self.maxsize
 
 
-class QueuePoolFace(QueuePool):
+class QueuePoolFace(QueuePool, LendingPool):
     """The names, counted from the pool's own figures."""
 
     config: PoolConfig

@@ -15,10 +15,19 @@ from sqlalchemy.pool import Pool, PoolProxiedConnection
 if TYPE_CHECKING:
     from respool.engine.checkout import Checkout
 
-__all__ = ["give_back", "reads_stand_alone", "settle", "take"]
+__all__ = ["LendingPool", "give_back", "reads_stand_alone", "settle", "take"]
 
 #: Drivers whose mode is an attribute or a method ``autocommit``; with others the isolation level is set.
-_FLAGGED = frozenset({"psycopg", "psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
+_FLAGGED = frozenset({"psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
+_PSYCOPG = ("psycopg", "psycopg_async")
+
+
+class LendingPool(Pool):
+    """A pool that lends connections for one statement; ours does."""
+
+    def lease(self) -> PoolProxiedConnection:
+        """One that is in autocommit."""
+        raise NotImplementedError
 
 
 def reads_stand_alone(dialect: Any, dbapi_connection: Any = None) -> bool:
@@ -34,10 +43,8 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection:
     Raises:
         PoolTimeout: and whatever else the pool raises at a checkout.
     """
-    lease = getattr(pool, "lease", None)
-    if lease is not None:
-        checkout: PoolProxiedConnection = lease()
-        return checkout
+    if isinstance(pool, LendingPool):
+        return pool.lease()
     connection = pool.connect()
     if not reads_stand_alone(dialect):
         try:
@@ -48,9 +55,9 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection:
     return connection
 
 
-def give_back(connection: Any, dialect: Dialect) -> None:
+def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
     """Give it back; one of a pool that is not ours is brought back into the mode in which it was taken."""
-    if connection.dbapi_connection is not None and not hasattr(connection, "alone"):
+    if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
         try:
             if not reads_stand_alone(dialect):
                 _switch(dialect, connection.dbapi_connection, False)
@@ -84,7 +91,10 @@ def settle(checkout: Checkout) -> None:
 
 
 def _switch(dialect: Any, dbapi_connection: Any, on: bool) -> None:
-    if dialect.driver in _FLAGGED:
+    if dialect.driver in _PSYCOPG:
+        # what the public setter does, once it has made sure that no transaction is open; with asyncio it would wait
+        getattr(dbapi_connection, "driver_connection", dbapi_connection)._autocommit = on
+    elif dialect.driver in _FLAGGED:
         flag = dbapi_connection.autocommit
         if callable(flag):
             flag(on)

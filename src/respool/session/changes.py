@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -112,14 +111,13 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    __slots__ = ("_flushed", "_marks", "_scope", "_seen", "_statements", "committing", "flushing")
+    __slots__ = ("_flushed", "_marks", "_scope", "_statements", "committing", "flushing")
 
     def __init__(self, scope: Scope | None) -> None:
         self._scope = scope
         self._flushed: _Filed = {}
         self._statements: list[str] = []
         self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
-        self._seen: Callable[[], Any] = _nothing
         self.flushing = False  #: statements of a flush are told by their objects
         self.committing = False  #: a COMMIT is under way
 
@@ -133,7 +131,6 @@ class ChangeLog:
         self._flushed = {}
         self._statements = []
         self._marks = {}
-        self._seen = _nothing
         self.committing = False
 
     # -- what happened --------------------------------------------------------------------------------------------
@@ -148,12 +145,10 @@ class ChangeLog:
     def deleted(self, state: InstanceState[Any]) -> None:
         self._file(Change(ChangeKind.DELETE, state, state.key))
 
-    def executed(self, sql: str, context: Any) -> None:
+    def executed(self, context: Any) -> None:
         """A statement was executed on the session's connection."""
-        if self.flushing or sql.startswith("SELECT") or self._seen() is context:
-            return
-        self._seen = weakref.ref(context)  # listeners of an engine and of its options hear everything twice
-        if changes_data(sql, context):
+        sql: str = context.statement
+        if not self.flushing and not sql.startswith("SELECT") and changes_data(sql, context):
             self._statements.append(summary(sql, context))
 
     def savepoint(self, transaction: SessionTransaction) -> None:
@@ -185,10 +180,6 @@ class ChangeLog:
             by_kind[ChangeKind.DELETE],
             tuple(self._statements),
         )
-
-
-def _nothing() -> None:
-    return None
 
 
 def _put(filed: _Filed, change: Change) -> None:

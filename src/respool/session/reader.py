@@ -139,7 +139,7 @@ class Reader(Connection):
         finally:
             connection, self._dbapi_connection = self._dbapi_connection, None
             if connection is not None:
-                leases.give_back(connection, self.dialect)
+                leases.give_back(connection, self.engine.pool, self.dialect)
 
 
 def _fetched(result: Any) -> Any:

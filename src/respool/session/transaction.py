@@ -95,9 +95,10 @@ class End:
         for scope in self.scopes:
             if self._begins(scope):
                 self._verdicts[scope] = Verdict.ROLLBACK
-        with self._noting():
-            for scope in self._verdicts:
-                self._verdicts[scope] = decide(scope.policy, self.status, self.error, scope.doomed)
+        if self._verdicts:
+            with self._noting():
+                for scope in self._verdicts:
+                    self._verdicts[scope] = decide(scope.policy, self.status, self.error, scope.doomed)
         return bool(self._verdicts) or self._failure is not None
 
     def flushes(self) -> Steps:
@@ -142,7 +143,8 @@ class End:
             scope.state = ScopeState.FINISHING
             if session.in_transaction():
                 return True
-            Step(scope, Session.remove).run(session)  # nothing to decide, and no connection: no reason to wait
+            session._guard.adopt()
+            session.remove()  # nothing to decide, and no connection: no reason to wait
             _complete(scope)
             return False
         inside = session._guard.inside
@@ -218,7 +220,8 @@ class _Conclusion:
 def drive(end: End) -> None:
     """End scopes here and now."""
     if end.begin():
-        _drive(end.flushes())
+        if len(end.scopes) > 1:  # else the COMMIT's own flush comes early enough
+            _drive(end.flushes())
         _drive(end.conclusions())
 
 

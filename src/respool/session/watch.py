@@ -10,17 +10,13 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import SessionTransaction
 
 from respool.errors import CommitOutcomeUnknown
+from respool.session import held
 from respool.session.phase import SessionPhase
 
 if TYPE_CHECKING:
-    from respool.session.changes import ChangeLog
     from respool.session.session import Session
 
 __all__ = ["engine", "has_begin_hooks", "sessions"]
-
-#: The attribute by which a connection leads to the log of the session that has it. An execution option would do too,
-#: if users did not see those, and their listeners did not hear of each that is set.
-_LOG = "_respool_log"
 
 _watched: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -37,11 +33,9 @@ def has_begin_hooks(session: Session) -> bool:
 
 
 def engine(target: Engine) -> None:
-    """Listen to an engine, once: what is executed beside a flush, and how a COMMIT goes."""
+    """Listen to an engine, once: how a COMMIT fails."""
     if target not in _watched and isinstance(target, Engine):  # else it stands for one in somebody's test
         _watched.add(target)
-        event.listen(target, "after_cursor_execute", _executed)
-        event.listen(target, "commit", _committing)
         event.listen(target, "handle_error", _failed)
 
 
@@ -60,14 +54,14 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         engine(connection.engine)
         session._connections.append(connection)
         session._log.committing = False
-        setattr(connection, _LOG, session._log)
+        if isinstance(connection, Connection):
+            held.hold(connection, session._log)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         for connection in session._connections:  # one of the user's own goes on without us
-            if _log_of(connection) is session._log:
-                delattr(connection, _LOG)
+            held.let_go(connection, session._log)
         session._connections.clear()
 
 
@@ -115,23 +109,9 @@ _SESSION_LISTENERS = (
 # -- engines ------------------------------------------------------------------------------------------------------
 
 
-def _log_of(connection: Connection | None) -> ChangeLog | None:
-    return getattr(connection, _LOG, None)
-
-
-def _executed(conn: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
-    if (log := _log_of(conn)) is not None:
-        log.executed(statement, context)
-
-
-def _committing(conn: Connection) -> None:
-    if (log := _log_of(conn)) is not None:
-        log.committing = True
-
-
 def _failed(context: ExceptionContext) -> BaseException | None:
     """A connection that broke during its COMMIT: nobody can tell from here whether the changes are saved."""
-    log = _log_of(context.connection)
+    log = held.log_of(context.connection)
     if log is None or not log.committing:
         return None
     log.committing = False

@@ -1,0 +1,59 @@
+"""The connection that a session's transaction holds: SQLAlchemy's own, which also tells the session what it does.
+
+It is told by overriding, not by an engine's events: once an engine has a single listener, every statement of everybody
+pays for all of its events.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from respool.session.changes import ChangeLog
+
+__all__ = ["hold", "let_go", "log_of"]
+
+_LOG = "_respool_log"
+
+
+@cache
+def _held(kind: Any) -> Any:
+    """What a connection's class becomes for as long as a session has it."""
+
+    class Held(kind):  # type: ignore[misc]
+        __slots__ = ()
+
+        def _execute_context(self, *args: Any, **kw: Any) -> Any:
+            result = super()._execute_context(*args, **kw)
+            self._respool_log.executed(result.context)
+            return result
+
+        def _commit_impl(self) -> None:
+            self._respool_log.committing = True
+            super()._commit_impl()
+
+    Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
+    return Held
+
+
+def hold(connection: Any, log: ChangeLog) -> None:
+    """Have a connection tell this log what is executed on it, and when a COMMIT is under way."""
+    if not hasattr(connection, _LOG):
+        connection.__class__ = _held(connection.__class__)
+    setattr(connection, _LOG, log)
+
+
+def let_go(connection: Any, log: ChangeLog) -> None:
+    """The session has it no more; one of the user's own goes on without it."""
+    if log_of(connection) is log:
+        connection.__class__ = type(connection).__base__
+        delattr(connection, _LOG)
+
+
+def log_of(connection: Connection | None) -> ChangeLog | None:
+    """The log of the session that has it, if one does."""
+    log: ChangeLog | None = getattr(connection, _LOG, None)
+    return log
