@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import engine, fairness, memory, raw, recovery, shrink, timeouts, waiters
+from benchmarks.measures import engine, fairness, holding, memory, raw, recovery, sessions, shrink, timeouts, waiters
 from benchmarks.measures.base import Column, Measurement, Target
 
 __all__ = ["MEASUREMENTS", "Column", "Measurement", "Target"]
@@ -16,4 +16,6 @@ MEASUREMENTS: list[Measurement] = [
     memory.MEASUREMENT,
     recovery.MEASUREMENT,
     shrink.MEASUREMENT,
+    holding.MEASUREMENT,
+    sessions.MEASUREMENT,
 ]
