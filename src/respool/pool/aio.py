@@ -31,6 +31,8 @@ __all__ = ["AsyncConnectionPool", "AsyncLease", "LoopMonitor", "LoopMonitors"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_new = object.__new__
+
 
 class LoopMonitor(Monitor):
     """Runs the algorithms in the caller's task, and connects in tasks of the pool's own, all on one event loop.
@@ -45,6 +47,23 @@ class LoopMonitor(Monitor):
         self._thread = threading.get_ident()
         self._keep_stacks = config.leak_after is not None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.done: asyncio.Future[None] = self.loop.create_future()  #: what is over at once may be awaited all the same
+        self.done.set_result(None)
+
+    def take(self) -> PoolEntry | None:
+        """See :meth:`Monitor.take`."""
+        who = self._who()
+        lock = self._lock
+        lock.acquire()  # `with` costs as much as all the rest of the locking
+        try:
+            state = self.state
+            state.now = self.clock()
+            entry = state.take(who)
+        finally:
+            lock.release()
+        if self._inbox:
+            self._empty_inbox()
+        return entry
 
     def acquire_in_line(self, timeout: float) -> Coroutine[Any, Any, PoolEntry]:
         """A connection's entry, after ``take`` gave none; see :func:`algorithms.acquire`."""
@@ -273,12 +292,16 @@ class AsyncConnectionPool(Generic[T]):
         listener = observer or PoolObserver()
         self._monitors = LoopMonitors(lambda: LoopMonitor(connector, self.config, name, listener))
 
-    def acquire(self, timeout: float | None = None) -> Acquiring[T]:
+    def acquire(self, timeout: float | None = None) -> AsyncLease[T]:
         """Take a connection: ``async with pool.acquire() as connection``, or ``lease = await pool.acquire()``.
 
         Args and errors are those of ``ConnectionPool.acquire``.
         """
-        return Acquiring(self, self.config.longest_wait if timeout is None else timeout)
+        lease: AsyncLease[T] = _new(AsyncLease)  # a call of the class would take twice as long
+        lease._pool = self
+        lease._timeout = timeout
+        lease._entry = None
+        return lease
 
     def stats(self) -> PoolStats:
         """The numbers of this moment, of the running loop's connections."""
@@ -324,17 +347,30 @@ class AsyncConnectionPool(Generic[T]):
 
 
 class AsyncLease(Generic[T]):
-    """A connection that is yours until you release it."""
+    """What ``acquire()`` returns: await it to hold a connection until ``release()``, or enter it for the connection."""
 
-    __slots__ = ("__weakref__", "_entry", "_monitor", "_pool", "resource")
+    __slots__ = ("__weakref__", "_entry", "_monitor", "_pool", "_timeout", "resource")
 
-    def __init__(self, pool: AsyncConnectionPool[T], monitor: LoopMonitor, entry: PoolEntry) -> None:
-        self._pool = pool
-        self._monitor = monitor
-        self._entry: PoolEntry | None = entry
-        self.resource: T = entry.resource
+    _entry: PoolEntry | None
+    _monitor: LoopMonitor
+    _pool: AsyncConnectionPool[T]
+    _timeout: float | None
+    resource: T
 
-    async def release(self, *, broken: bool = False) -> None:
+    def __await__(self) -> Generator[Any, Any, AsyncLease[T]]:
+        if self._entry is not None:
+            return self
+        pool = self._pool
+        monitor = self._monitor = pool._monitors.current()
+        entry = monitor.take()
+        if entry is None:
+            timeout = pool.config.longest_wait if self._timeout is None else self._timeout
+            entry = yield from monitor.acquire_in_line(timeout).__await__()
+        self._entry = entry
+        self.resource = entry.resource
+        return self
+
+    def release(self, *, broken: bool = False) -> Awaitable[None]:
         """Give the connection back; a second call does nothing.
 
         Args:
@@ -342,14 +378,24 @@ class AsyncLease(Generic[T]):
         """
         entry = self._entry
         if entry is None:
-            return
+            return self._pool._monitors.current().done
         self._entry = None
+        monitor = self._monitor
         if broken:
-            self._monitor.give(entry, CloseReason.BROKEN)
+            monitor.give(entry, CloseReason.BROKEN)
         elif self._pool._reset:
-            await self._monitor.run(algorithms.give_back(self._monitor.state, entry))
+            return monitor.run(algorithms.give_back(monitor.state, entry))
         else:
-            self._monitor.give(entry)
+            monitor.give(entry)
+        return monitor.done
+
+    async def __aenter__(self) -> T:
+        return (await self).resource
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Awaitable[None]:
+        return self.release()
 
     def __del__(self) -> None:
         if self._entry is not None:
@@ -362,32 +408,3 @@ class AsyncLease(Generic[T]):
             ResourceWarning,
             stacklevel=3,
         )
-
-
-class Acquiring(Generic[T]):
-    """What ``acquire()`` returns: await it for a lease, or enter it for the connection itself."""
-
-    __slots__ = ("_lease", "_pool", "_timeout")
-
-    def __init__(self, pool: AsyncConnectionPool[T], timeout: float) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._lease: AsyncLease[T] | None = None
-
-    def __await__(self) -> Generator[Any, Any, AsyncLease[T]]:
-        pool = self._pool
-        monitor = pool._monitors.current()
-        entry = monitor.take()
-        if entry is None:
-            entry = yield from monitor.acquire_in_line(self._timeout).__await__()
-        return AsyncLease(pool, monitor, entry)
-
-    async def __aenter__(self) -> T:
-        self._lease = lease = await self
-        return lease.resource
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            await self._lease.release()

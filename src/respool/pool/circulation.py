@@ -58,6 +58,35 @@ class Circulation(Figures):
         signal: makes the driver's means of waking one caller.
     """
 
+    __slots__ = (
+        "_ceiling",
+        "_jitter",
+        "_numbers",
+        "_signal",
+        "alarm_at",
+        "calm",
+        "check_after",
+        "closed",
+        "config",
+        "connecting",
+        "drained",
+        "generation",
+        "idle",
+        "keep",
+        "last_error",
+        "leak_after",
+        "line",
+        "max_idle",
+        "min_size",
+        "most_recent_first",
+        "outage",
+        "refill_at",
+        "suspended",
+        "todo",
+        "warm_size",
+        "warming",
+    )
+
     def __init__(self, config: PoolConfig, jitter: Callable[[], float], signal: Callable[[], Any]) -> None:
         super().__init__()
         self.todo: list[ToDo] = []
@@ -112,7 +141,7 @@ class Circulation(Figures):
 
     # -- taking ----------------------------------------------------------------------------------------------------
 
-    def take(self) -> PoolEntry | None:
+    def take(self, who: Any = None) -> PoolEntry | None:
         """The common case, written out: the connection used last, when all is calm and it needs no second look."""
         idle = self.idle
         if not idle or not self.calm or self.line.waiting:
@@ -124,9 +153,10 @@ class Circulation(Figures):
         idle.pop()
         entry.state = ACQUIRED
         entry.acquired_at = now
+        entry.holder = who
         entry.uses += 1
-        self.acquired += 1
-        if self.acquired >= self._notable:
+        self.acquired = acquired = self.acquired + 1
+        if acquired >= self._notable:
             self._note_use()
         return entry
 
@@ -136,6 +166,7 @@ class Circulation(Figures):
             entry = self.idle.pop() if self.most_recent_first else self.idle.popleft()
             reason = self._ended(entry)
             if reason is None:
+                entry.rested = True
                 return self._acquired(entry)
             self._remove(entry, reason)
             self._settle()
@@ -190,24 +221,24 @@ class Circulation(Figures):
         """Take a connection back: it goes to the first in line, else to rest; an ended one is closed."""
         now = self.now
         expires_at = entry.expires_at
-        if not self.calm or self.line.waiting or entry.state is not ACQUIRED or expires_at <= now:
+        check_at = now + self.check_after
+        if check_at >= expires_at or entry.state is not ACQUIRED or not self.calm or self.line.waiting:
             self._give(entry)
             return
         # the common case of what _give does, written out
-        if now >= self.saturated_since:
-            self._desaturate()
+        entry.state = IDLE
+        entry.idle_since = now
+        entry.check_at = check_at
+        self.idle.append(entry)
         self.acquired -= 1
         used = self._used
         used.append(now - entry.acquired_at)
         if len(used) == BATCH:
             self.use_time.add_all(used)
-        entry.state = IDLE
-        entry.idle_since = now
-        entry.rested = True
-        check_at = now + self.check_after
-        entry.check_at = check_at if check_at < expires_at else expires_at
-        self.idle.append(entry)
-        if now + self.max_idle < self.alarm_at or expires_at < self.alarm_at:
+        if now >= self.saturated_since:
+            self._desaturate()
+        alarm_at = self.alarm_at
+        if now + self.max_idle < alarm_at or expires_at < alarm_at:
             self._plan()
 
     def _give(self, entry: PoolEntry) -> None:
@@ -245,14 +276,13 @@ class Circulation(Figures):
     def _rest(self, entry: PoolEntry) -> None:
         """A usable connection of nobody: to the first in line, else onto the stack."""
         entry.idle_since = now = self.now
-        entry.rested = False
         if self.line.waiting and not self.suspended:
+            entry.rested = False
             self._hand(entry)
         elif len(self.idle) >= self.keep:
             self._remove(entry, CloseReason.SHRUNK)
         else:
             entry.state = IDLE
-            entry.rested = True
             check_at, expires_at = now + self.check_after, entry.expires_at
             entry.check_at = check_at if check_at < expires_at else expires_at
             self.idle.append(entry)

@@ -17,6 +17,24 @@ BATCH = 256
 class Figures:
     """The figures of one pool; its circulation writes them."""
 
+    __slots__ = (
+        "_notable",
+        "_past_uses",
+        "_used",
+        "acquired",
+        "closes",
+        "count",
+        "create_time",
+        "entries",
+        "max_size",
+        "now",
+        "peak",
+        "saturated_seconds",
+        "saturated_since",
+        "use_time",
+        "wait_time",
+    )
+
     max_size: int
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 __all__ = ["BOUNDS", "Histogram", "HistogramValue"]
@@ -53,9 +53,21 @@ class Histogram:
             self._max = seconds
 
     def add_all(self, values: list[float]) -> None:
-        """Count these, and empty the list."""
-        for seconds in values:
-            self.add(seconds)
+        """Count these, and empty the list; for many a fraction of the price of one by one."""
+        if not values:
+            return
+        values.sort()
+        below = 0
+        for bucket, bound in enumerate(BOUNDS):
+            upto = bisect_right(values, bound, below)
+            self._counts[bucket] += upto - below
+            below = upto
+            if upto == len(values):
+                break
+        self._counts[-1] += len(values) - below
+        self._sum += sum(values)
+        if values[-1] > self._max:
+            self._max = values[-1]
         values.clear()
 
     def value(self, zeros: int = 0) -> HistogramValue:

@@ -18,6 +18,8 @@ CONNECTING, IDLE, ACQUIRED, CLOSED = EntryState
 class PoolState(Circulation):
     """One pool. Every method is one step, for a driver that holds its lock; see ``circulation.py``."""
 
+    __slots__ = ()
+
     # -- operating -------------------------------------------------------------------------------------------------
 
     def evict(self) -> None:
@@ -76,6 +78,7 @@ class PoolState(Circulation):
         while self.idle and self.line.waiting:
             entry = self.idle.pop()
             if (reason := self._ended(entry)) is None:
+                entry.rested = True
                 self._hand(entry)
             else:
                 self._remove(entry, reason)
