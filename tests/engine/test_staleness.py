@@ -20,6 +20,7 @@ def name_of(url: str) -> str:
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing shows before the first statement that the connection is dead."""
     monkeypatch.setattr("respool.engine.pools.has_something_to_say", lambda connection: False)
+    monkeypatch.setattr("respool.engine.connectors.hung_up", lambda records: [])
 
 
 def killed(engine: sa.Engine, postgres: PostgresServer, size: int) -> FairPool:

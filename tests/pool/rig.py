@@ -8,7 +8,7 @@ from typing import Any
 from respool.config import PoolConfig
 from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park
-from respool.pool.entries import Alarm, CloseReason, Closing, Open, PoolEntry, Tell, Waiter, Wake
+from respool.pool.entries import Alarm, CloseReason, Closing, Look, Open, PoolEntry, Tell, Waiter, Wake
 from respool.pool.state import PoolState
 from respool.testing import FakeClock
 
@@ -30,6 +30,7 @@ class Rig:
         self.state = PoolState(PoolConfig(**settings), lambda: self.jitter, object)
         self.opening: list[PoolEntry] = []  #: connects under way, the oldest first
         self.closed: list[tuple[PoolEntry, CloseReason]] = []
+        self.looks: list[list[PoolEntry]] = []  #: the idle connections that were to be looked at, each time
         self.woken: list[Waiter] = []
         self.alarms: list[float] = []  #: that have not gone off yet
         self.told: list[tuple[Any, ...]] = []
@@ -53,6 +54,8 @@ class Rig:
                 self.closed.append((item.entry, item.reason))
             elif isinstance(item, Wake):
                 self.woken.append(item.waiter)
+            elif isinstance(item, Look):
+                self.looks.append(item.entries)
             elif isinstance(item, Alarm):
                 self.alarms.append(item.at)
             elif isinstance(item, Tell):

@@ -17,7 +17,7 @@ from respool.config import PoolConfig
 from respool.errors import PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
-from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Open, PoolEntry, Waiter, Wake
+from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Waiter, Wake
 from respool.pool.state import PoolState
 
 OUTAGE = ConnectionRefusedError("nobody listens")
@@ -56,15 +56,18 @@ class Simulation:
         settings: of the pool.
     """
 
-    def __init__(self, jitter: Callable[[], float], **settings: Any) -> None:
+    def __init__(self, jitter: Callable[[], float], *, look_every: float = inf, **settings: Any) -> None:
         self.now = 0.0
         self.steps = 0
         self.state = PoolState(PoolConfig(**settings), jitter, object)
+        self.state.look_every = look_every
+        self.state.reconsider()
         self.callers: list[Caller] = []  #: those who are still in it
         self.line: list[Caller] = []  #: the model: who waits, in the order of arrival
         self.connects: list[PoolEntry] = []  #: under way, those that were given up included
         self.open: set[int] = set()  #: the model: the resources that are open
         self.alarms: list[float] = []
+        self.looks: list[list[PoolEntry]] = []  #: under way: what is looked at
         self.condemned: set[int] = set()  #: the model: the entries that an eviction found
         self._resources = 0
         self._numbers = 0
@@ -145,6 +148,11 @@ class Simulation:
     def cancelled(self, entry: PoolEntry) -> None:
         self.connects.remove(entry)
         self._checked(self.state.cancelled, entry)
+
+    def looked(self, look: list[PoolEntry], gone: list[PoolEntry]) -> None:
+        """A look is over: the server has closed some of these; whoever has taken one meanwhile will find it out."""
+        self.looks.remove(look)
+        self._checked(self.state.found_closed, gone)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -229,6 +237,9 @@ class Simulation:
                 self._woken(item.waiter)
             elif isinstance(item, Closing):
                 self.open.remove(item.entry.resource)  # KeyError: closed twice, or never opened
+            elif isinstance(item, Look):
+                assert all(entry.state is EntryState.IDLE for entry in item.entries), "looks at what is not at rest"
+                self.looks.append(item.entries)
             elif isinstance(item, Alarm):
                 self.alarms.append(item.at)
 
@@ -277,6 +288,7 @@ class Simulation:
         for entry in state.entries.values():
             if entry.state is EntryState.IDLE:
                 assert entry.expires_at > self.now, f"{entry} rests beyond its life"
+                assert max(state.look_at, entry.idle_since + state.look_every) > self.now, f"{entry} is not looked at"
                 if config.max_idle is not None and state.total > state.min_size:
                     assert entry.idle_since + config.max_idle > self.now, f"{entry} rests too long"
             elif entry.state is EntryState.CONNECTING and config.connect_timeout is not None:

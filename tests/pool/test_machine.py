@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from math import inf
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ SETTINGS: dict[str, list[Any]] = {
     "check_after": [None, 0.0, 1.0],
     "connect_timeout": [None, 2.0, 10.0],
     "leak_after": [None, None, 3.0],
+    "look_every": [inf, 0.5, 2.0],
 }
 TIMES = [0.0, 0.004, 0.3, 1.0, 3.0, 12.0, 100.0]
 REASONS = [CloseReason.BROKEN, CloseReason.DETACHED]
@@ -106,6 +108,12 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(number=pick)
     def connect_is_cancelled(self, number: int) -> None:
         self.world.cancelled(one_of(self.world.connects, number))
+
+    @precondition(lambda self: self.world.looks)
+    @rule(number=pick, gone=st.sampled_from([0, 1, 8]))
+    def a_look_is_over(self, number: int, gone: int) -> None:
+        look = one_of(self.world.looks, number)
+        self.world.looked(look, look[:gone])
 
     @rule(seconds=some_time, late=st.booleans())
     def time_passes(self, seconds: float, late: bool) -> None:
@@ -196,6 +204,12 @@ def cancel_a_connect(world: Simulation, dice: random.Random) -> None:
         world.cancelled(dice.choice(world.connects))
 
 
+def end_a_look(world: Simulation, dice: random.Random) -> None:
+    if world.looks:
+        look = dice.choice(world.looks)
+        world.looked(look, dice.sample(look, dice.randint(0, len(look))))
+
+
 def pass_time(world: Simulation, dice: random.Random) -> None:
     world.pass_time(dice.choice(TIMES), late=dice.random() < 0.2)
 
@@ -230,6 +244,7 @@ ACTIONS = {
     connect: 4.0,
     fail_a_connect: 0.5,
     cancel_a_connect: 0.1,
+    end_a_look: 1.0,
     pass_a_moment: 3.0,
     pass_time: 0.5,
     operate: 0.3,

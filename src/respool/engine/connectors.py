@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
+from respool.engine.hangups import hung_up
 from respool.engine.outage import is_outage
 from respool.pool import CloseReason
 from respool.pool.connector import CheckAborted
@@ -38,6 +39,9 @@ class RecordConnector:
     def note(self, record: Any) -> str | None:
         return transaction_note(record.dbapi_connection)
 
+    def dead(self, records: list[Any]) -> list[Any]:
+        return hung_up(records)
+
 
 class AsyncRecordConnector:
     """For asyncio: the same, in the greenlet that SQLAlchemy's async drivers need."""
@@ -63,6 +67,9 @@ class AsyncRecordConnector:
 
     def note(self, record: Any) -> str | None:
         return transaction_note(record.dbapi_connection)
+
+    def dead(self, records: list[Any]) -> list[Any]:
+        return hung_up(records)
 
 
 def ping(pool: FairPool, record: Any) -> None:

@@ -138,7 +138,8 @@ class FairPool(QueuePoolFace):
         monitor.state.most_recent_first = self._use_lifo
         if self.as_queue_pool:
             monitor.state.keep = self._size
-        monitor.state.reconsider()
+        has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
+        monitor.look_at_idle(has_server and not self.as_queue_pool)
 
     # -- SQLAlchemy's side: one record out, one record back ----------------------------------------------------------
 

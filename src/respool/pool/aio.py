@@ -140,6 +140,9 @@ class LoopMonitor(Monitor):
     def _note(self, resource: Any) -> str | None:
         return self.connector.note(resource)
 
+    def _dead(self, resources: list[Any]) -> list[Any]:
+        return self.connector.dead(resources)
+
     def _signal(self) -> Any:
         return self.loop.create_future()
 
@@ -264,7 +267,7 @@ class AsyncConnectionPool(Generic[T]):
     """A pool of any resource that is dear to open, for asyncio.
 
     Args and errors are those of :class:`~respool.pool.ConnectionPool`; ``connect``, ``close``, ``check`` and ``reset``
-    are coroutine functions. Each event loop has its own connections and limits.
+    are coroutine functions, ``is_dead`` is a plain one. Each event loop has its own connections and limits.
 
     Use::
 
@@ -280,6 +283,7 @@ class AsyncConnectionPool(Generic[T]):
         close: Callable[[T], Awaitable[object]] | None = None,
         check: Callable[[T], Awaitable[object]] | None = None,
         reset: Callable[[T], Awaitable[object]] | None = None,
+        is_dead: Callable[[T], bool] | None = None,
         name: str = "default",
         config: PoolConfig | None = None,
         observer: PoolObserver | None = None,
@@ -288,9 +292,15 @@ class AsyncConnectionPool(Generic[T]):
         self.name = name
         self.config = (config or PoolConfig()).merged(settings)
         self._reset = reset is not None
-        connector = AsyncFunctions(connect, close, check, reset)
+        connector = AsyncFunctions(connect, close, check, reset, is_dead)
         listener = observer or PoolObserver()
-        self._monitors = LoopMonitors(lambda: LoopMonitor(connector, self.config, name, listener))
+
+        def new_monitor() -> LoopMonitor:
+            monitor = LoopMonitor(connector, self.config, name, listener)
+            monitor.look_at_idle(is_dead is not None)
+            return monitor
+
+        self._monitors = LoopMonitors(new_monitor)
 
     def acquire(self, timeout: float | None = None) -> AsyncLease[T]:
         """Take a connection: ``async with pool.acquire() as connection``, or ``lease = await pool.acquire()``.

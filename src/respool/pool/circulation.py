@@ -76,9 +76,12 @@ class Circulation(Figures):
         "last_error",
         "leak_after",
         "line",
+        "look_at",
+        "look_every",
         "max_idle",
         "min_size",
         "most_recent_first",
+        "notable_rest",
         "outage",
         "refill_at",
         "suspended",
@@ -95,6 +98,8 @@ class Circulation(Figures):
         self.min_size = config.min_size
         self.check_after = inf if config.check_after is None else config.check_after
         self.max_idle = inf if config.max_idle is None else config.max_idle
+        self.look_every = inf  #: seconds of rest after which, and then so often, the other end may have closed it
+        self.look_at = -inf  #: the next look is not before
         self.keep = inf  #: idle connections kept; one that comes back beyond is closed
         self.most_recent_first = True
         self.leak_after = inf if config.leak_after is None else config.leak_after
@@ -123,6 +128,7 @@ class Circulation(Figures):
         """Whether the common case may be the common case; to be asked when one of these has changed."""
         odd = self.closed or self.suspended or self._ceiling or self.keep < inf or self.leak_after < inf
         self.calm = self.most_recent_first and not odd
+        self.notable_rest = min(self.max_idle, self.look_every)  #: seconds after which a rest calls for something
 
     @property
     def total(self) -> int:
@@ -238,7 +244,7 @@ class Circulation(Figures):
         if now >= self.saturated_since:
             self._desaturate()
         alarm_at = self.alarm_at
-        if now + self.max_idle < alarm_at or expires_at < alarm_at:
+        if now + self.notable_rest < alarm_at or expires_at < alarm_at:
             self._plan()
 
     def _give(self, entry: PoolEntry) -> None:
@@ -286,7 +292,7 @@ class Circulation(Figures):
             check_at, expires_at = now + self.check_after, entry.expires_at
             entry.check_at = check_at if check_at < expires_at else expires_at
             self.idle.append(entry)
-            if now + self.max_idle < self.alarm_at or expires_at < self.alarm_at:
+            if now + self.notable_rest < self.alarm_at or expires_at < self.alarm_at:
                 self._plan()
 
     def _hand(self, entry: PoolEntry) -> None:

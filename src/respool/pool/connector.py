@@ -35,6 +35,9 @@ class Connector(Protocol):
     def note(self, resource: Any) -> str | None:
         """What is worth knowing of a connection that somebody holds, such as "in transaction"; without I/O."""
 
+    def dead(self, resources: list[Any]) -> list[Any]:
+        """Those of these idle connections that the other end has closed, as far as one sees without blocking."""
+
 
 class AsyncConnector(Protocol):
     """For asyncio; as :class:`Connector`."""
@@ -45,6 +48,7 @@ class AsyncConnector(Protocol):
     async def reset(self, resource: Any) -> None: ...
     def is_outage(self, error: BaseException) -> bool: ...
     def note(self, resource: Any) -> str | None: ...
+    def dead(self, resources: list[Any]) -> list[Any]: ...
 
 
 def is_outage(error: BaseException) -> bool:
@@ -61,9 +65,10 @@ class Functions:
         close: Callable[[Any], object] | None,
         check: Callable[[Any], object] | None,
         reset: Callable[[Any], object] | None,
+        is_dead: Callable[[Any], bool] | None,
     ) -> None:
         self.connect = connect
-        self._close, self._check, self._reset = close, check, reset
+        self._close, self._check, self._reset, self._is_dead = close, check, reset, is_dead
         self.is_outage = is_outage
 
     def close(self, resource: Any, reason: CloseReason) -> None:
@@ -83,6 +88,9 @@ class Functions:
     def note(self, resource: Any) -> None:
         """Nothing is known of just any resource."""
 
+    def dead(self, resources: list[Any]) -> list[Any]:
+        return [] if self._is_dead is None else [one for one in resources if self._is_dead(one)]
+
 
 class AsyncFunctions:
     """A connector for asyncio made of the coroutine functions that ``AsyncConnectionPool`` is given."""
@@ -93,8 +101,10 @@ class AsyncFunctions:
         close: Callable[[Any], Awaitable[object]] | None,
         check: Callable[[Any], Awaitable[object]] | None,
         reset: Callable[[Any], Awaitable[object]] | None,
+        is_dead: Callable[[Any], bool] | None,
     ) -> None:
         self._connect, self._close, self._check, self._reset = connect, close, check, reset
+        self._is_dead = is_dead
         self.is_outage = is_outage
 
     async def connect(self) -> Any:
@@ -116,3 +126,6 @@ class AsyncFunctions:
 
     def note(self, resource: Any) -> None:
         """Nothing is known of just any resource."""
+
+    def dead(self, resources: list[Any]) -> list[Any]:
+        return [] if self._is_dead is None else [one for one in resources if self._is_dead(one)]

@@ -13,6 +13,7 @@ __all__ = [
     "CloseReason",
     "Closing",
     "EntryState",
+    "Look",
     "Open",
     "PoolEntry",
     "Tell",
@@ -55,6 +56,7 @@ class CloseReason(Enum):
     EVICTED = "evicted"
     SHRUNK = "shrunk"
     POOL_CLOSED = "pool_closed"
+    SERVER_CLOSED = "server_closed"
 
 
 class PoolEntry:
@@ -141,6 +143,13 @@ class Closing:
 
 
 @dataclass(slots=True)
+class Look:
+    """To do: see whether the other end has closed these, and report ``found_closed``."""
+
+    entries: list[PoolEntry]
+
+
+@dataclass(slots=True)
 class Alarm:
     """To do: call ``tick`` at this time."""
 
@@ -155,4 +164,4 @@ class Tell:
     facts: tuple[Any, ...]
 
 
-ToDo = Wake | Open | Closing | Alarm | Tell
+ToDo = Wake | Open | Closing | Look | Alarm | Tell

@@ -16,17 +16,21 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, ParamSpec, TypeVar
 
 from respool.config import PoolConfig
 from respool.pool import snapshot
-from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Open, PoolEntry, Tell, ToDo, Wake
+from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Tell, ToDo, Wake
 from respool.pool.holders import Holder, Who
 from respool.pool.observer import PoolObserver
 from respool.pool.state import PoolState
 from respool.pool.stats import PoolStats, stats_of
 
 __all__ = ["Monitor", "resized"]
+
+#: Seconds between two looks at the connections that rest.
+LOOK_EVERY = 1.0
 
 logger = logging.getLogger("respool.pool")
 
@@ -102,6 +106,7 @@ class Monitor:
             _orphans.append(entry.resource)
         new = PoolState(old.config, self._jitter, self._signal)
         new.keep, new.most_recent_first, new.suspended = old.keep, old.most_recent_first, old.suspended
+        new.look_every = old.look_every
         new.reconsider()
         self._begin(new)
 
@@ -185,6 +190,11 @@ class Monitor:
         else:
             self.step(self.state.evict)
 
+    def look_at_idle(self, look: bool) -> None:
+        """Whether the connector can see that the other end has closed an idle connection."""
+        self.state.look_every = LOOK_EVERY if look else inf
+        self.state.reconsider()
+
     def name_stragglers(self, lines: list[str]) -> None:
         """Say what was still held when the time for closing was over."""
         for line in lines:
@@ -225,6 +235,8 @@ class Monitor:
                 self._wake(item.waiter.signal)
             elif type(item) is Open:
                 self._open(item.entry)
+            elif type(item) is Look:
+                self._look(item.entries)
             elif type(item) is Alarm:
                 self._alarm(item.at)
             elif type(item) is Tell:
@@ -240,6 +252,15 @@ class Monitor:
             except BaseException:
                 self._perform([*closings])
                 raise
+
+    def _look(self, entries: list[PoolEntry]) -> None:
+        try:
+            dead = self._dead([entry.resource for entry in entries])
+        except Exception:
+            logger.exception("pool %r: the connector failed to look at idle connections", self.name)
+            return
+        if dead:
+            self.step(self.state.found_closed, [e for e in entries if any(e.resource is one for one in dead)])
 
     def _tell(self, event: str, *facts: Any) -> None:
         if event == "connect_failed" and self.state.outage is not None and self.state.outage.attempts <= 1:
@@ -257,6 +278,9 @@ class Monitor:
         raise NotImplementedError
 
     def _note(self, resource: Any) -> str | None:
+        raise NotImplementedError
+
+    def _dead(self, resources: list[Any]) -> list[Any]:
         raise NotImplementedError
 
     def _signal(self) -> Any:

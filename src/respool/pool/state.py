@@ -8,7 +8,7 @@ from math import inf
 
 from respool.config import PoolConfig
 from respool.pool.circulation import Circulation
-from respool.pool.entries import Alarm, CloseReason, EntryState, Tell, Waiter
+from respool.pool.entries import Alarm, CloseReason, EntryState, Look, PoolEntry, Tell, Waiter
 
 __all__ = ["PoolState"]
 
@@ -127,6 +127,7 @@ class PoolState(Circulation):
         self.alarm_at = inf
         self._expire_lives()
         self._expire_rests()
+        self._look()
         self._expire_connects()
         self._report_leaks()
         self._settle()
@@ -140,6 +141,19 @@ class PoolState(Circulation):
     def _expire_rests(self) -> None:
         while self.idle and self.total > self.min_size and self.idle[0].idle_since + self.max_idle <= self.now:
             self._expire(self.idle[0], CloseReason.MAX_IDLE)
+
+    def _look(self) -> None:
+        if self.idle and max(self.look_at, self.idle[0].idle_since + self.look_every) <= self.now:
+            self.look_at = self.now + self.look_every
+            self.todo.append(Look([e for e in self.idle if e.idle_since + self.look_every <= self.now]))
+
+    def found_closed(self, entries: list[PoolEntry]) -> None:
+        """The other end has closed these while they rested; those that were taken meanwhile are their taker's matter."""
+        for entry in entries:
+            if entry.state is IDLE:
+                self._expire(entry, CloseReason.SERVER_CLOSED)
+        self._settle()
+        self._plan()
 
     def _expire_connects(self) -> None:
         if self.config.connect_timeout is None or not self.connecting:
@@ -161,9 +175,10 @@ class PoolState(Circulation):
         """Ask for a tick at the next time when something is due, unless one comes before it anyway."""
         due = inf
         if self.idle:
+            rested_since = self.idle[0].idle_since
             due = min(entry.expires_at for entry in self.idle)
-            if self.total > self.min_size:
-                due = min(due, self.idle[0].idle_since + self.max_idle)
+            due = min(due, max(self.look_at, rested_since + self.look_every))
+            due = min(due, (rested_since if self.total > self.min_size else self.now) + self.max_idle)
         if self.connecting and self.config.connect_timeout is not None:
             starts = (e.created_at for e in self.entries.values() if e.state is CONNECTING)
             due = min(due, min(starts) + self.config.connect_timeout)

@@ -130,6 +130,9 @@ class ThreadMonitor(Monitor):
     def _note(self, resource: Any) -> str | None:
         return self.connector.note(resource)
 
+    def _dead(self, resources: list[Any]) -> list[Any]:
+        return self.connector.dead(resources)
+
     def _signal(self) -> Any:
         signal = threading.Lock()
         signal.acquire()
@@ -213,6 +216,8 @@ class ConnectionPool(Generic[T]):
         close: closes one; default: its ``close()``.
         check: raises when one is broken; called before one that rested longer than ``check_after`` is handed out.
         reset: brings one back into its first state when it is given back; one that cannot be reset is closed.
+        is_dead: whether the other end has closed one, told without blocking; asked about once a second of those that
+            rest, which are closed then and reported although nobody wanted them.
         name: for people: errors, logs, figures.
         config: the settings; or give them as keywords.
         observer: hears what happens.
@@ -235,6 +240,7 @@ class ConnectionPool(Generic[T]):
         close: Callable[[T], object] | None = None,
         check: Callable[[T], object] | None = None,
         reset: Callable[[T], object] | None = None,
+        is_dead: Callable[[T], bool] | None = None,
         name: str = "default",
         config: PoolConfig | None = None,
         observer: PoolObserver | None = None,
@@ -242,8 +248,9 @@ class ConnectionPool(Generic[T]):
     ) -> None:
         self.name = name
         self.config = (config or PoolConfig()).merged(settings)
-        connector = Functions(connect, close, check, reset)
+        connector = Functions(connect, close, check, reset, is_dead)
         self._monitor = ThreadMonitor(connector, self.config, name, observer or PoolObserver())
+        self._monitor.look_at_idle(is_dead is not None)
         self._give: Callable[[PoolEntry], None] = self._monitor.give if reset is None else self._reset_and_give
         self._monitor.tick()
 

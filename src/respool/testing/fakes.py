@@ -48,6 +48,7 @@ class FakeConnection:
     def __init__(self, number: int) -> None:
         self.number = number  #: the first one opened is 1
         self.closed = False
+        self.dead = False  #: the other end has closed it
         self.busy = False  #: a step on it is under way
 
     def enter(self, step: str) -> None:
@@ -101,6 +102,14 @@ class _Scripted:
     def note(self, connection: FakeConnection) -> str | None:
         """What there is to say of a held connection."""
         return "busy" if connection.busy else None
+
+    def is_dead(self, connection: FakeConnection) -> bool:
+        """Whether the other end has closed it: set :attr:`FakeConnection.dead`."""
+        return connection.dead
+
+    def dead(self, connections: list[FakeConnection]) -> list[FakeConnection]:
+        """Those of them that the other end has closed."""
+        return [one for one in connections if one.dead]
 
     def _opened(self) -> FakeConnection:
         with self._lock:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
+
+from respool.pool import monitor
 from tests.pool.cases.driver import Driver, until
 
 
@@ -31,12 +34,41 @@ async def test_a_pool_that_is_forgotten_is_not_kept_alive_by_its_alarms(driver: 
         async with driver.pool(max_idle=1000, connect_timeout=None) as shop:
             await (await shop.acquire()).release()
             assert shop.monitor.state.alarm_at < float("inf")
-            monitor = weakref.ref(shop.monitor)
+            forgotten = weakref.ref(shop.monitor)
         del shop
 
         def collected() -> bool:
             gc.collect()
-            return monitor() is None
+            return forgotten() is None
 
         await until(collected)
         await (await other.acquire()).release()
+
+
+async def test_promise_10_what_the_other_end_closed_leaves_the_pool_without_any_traffic(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "LOOK_EVERY", 0.01)
+    async with driver.pool("is_dead", min_size=2, max_size=3) as shop:
+        await until(lambda: shop.stats.idle == 2)
+        first, second = shop.connector.connections
+        first.dead = True
+        await until(lambda: first.closed and shop.stats.idle == 2)
+        assert shop.observer.closes == ["server_closed"]
+        assert not second.closed
+        assert shop.stats.connects == 3
+
+
+async def test_a_look_that_fails_closes_nothing(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def fails(connections: list[object]) -> list[object]:
+        looks.append(len(connections))
+        raise OSError("cannot look")
+
+    monkeypatch.setattr(monitor, "LOOK_EVERY", 0.01)
+    async with driver.pool("is_dead") as shop:
+        monkeypatch.setattr(shop.monitor.connector, "dead", fails)
+        await (await shop.acquire()).release()
+        await until(lambda: len(looks) > 2)
+        assert shop.stats.idle == 1

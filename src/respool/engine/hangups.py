@@ -1,0 +1,47 @@
+"""Idle connections that the server has closed: seen at their sockets, without a round trip and without any traffic.
+
+A server that ends a connection may say a last word before it hangs up, and one that does not may still have something
+to say (a notice): so it is not what can be read that counts, but that the other end has hung up.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+__all__ = ["hung_up"]
+
+#: What tells so without being asked for; and Linux's sign that the other end will send no more, which has to be.
+_ENDS = getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
+_ASKED = getattr(select, "POLLRDHUP", 0)
+
+
+def hung_up(records: list[Any]) -> list[Any]:
+    """Those of these connection records whose server has hung up; one system call for all that have a socket."""
+    gone, sockets = [], {}
+    for record in records:
+        connection = record.dbapi_connection
+        driver = getattr(connection, "driver_connection", connection)
+        if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg, whose loop has seen it
+            if is_closed() is True:
+                gone.append(record)
+        elif (descriptor := _descriptor(driver)) is not None:
+            sockets[descriptor] = record
+    return gone + [sockets[descriptor] for descriptor in _ended(list(sockets))]
+
+
+def _descriptor(driver: Any) -> int | None:
+    try:
+        descriptor = driver.fileno()  # psycopg, psycopg2, mysqlclient
+    except Exception:  # no socket, or none any more
+        return None
+    return descriptor if isinstance(descriptor, int) and descriptor >= 0 else None
+
+
+def _ended(descriptors: list[int]) -> list[int]:
+    if not descriptors or not hasattr(select, "poll"):  # Windows has none: there it is noticed at the next checkout
+        return []
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, _ASKED)
+    return [descriptor for descriptor, signs in poll.poll(0) if signs & (_ENDS | _ASKED)]
