@@ -36,6 +36,8 @@ COLORS = {
     "asyncpg": "#5b7db1",
     "stock": "#d1495b",
     "none": "#cccccc",
+    "bare": "#cccccc",
+    "floor": "#cccccc",
 }
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from benchmarks.measures.base import Column, Measurement, Target
+from benchmarks.peers.bare import AsyncReadyPool, ReadyPool
 from benchmarks.rounds import Budget, Rows, collect
 from benchmarks.stub import StubServer
 from respool.engine import AsyncFairPool, FairPool
@@ -44,6 +45,12 @@ TASKS = [
 ]
 
 
+#: On the stub driver only: what is left when a pool does nothing at all.
+FLOOR, ASYNC_FLOOR = (
+    Variant("(floor: a pool that does nothing)", "floor", kind) for kind in (ReadyPool, AsyncReadyPool)
+)
+
+
 def run(budget: Budget) -> Rows:
     rounds, seconds = budget.pick((7, 0.2), (3, 0.04))
     with _folder() as folder:
@@ -51,9 +58,14 @@ def run(budget: Budget) -> Rows:
         aiosqlite = f"sqlite+aiosqlite:///{folder}/bench.db"
         return Rows(
             [
-                *collect(STUB, THREADS, rounds, lambda variant: in_threads(variant, "stub://", seconds)),
+                *collect(STUB, [*THREADS, FLOOR], rounds, lambda variant: in_threads(variant, "stub://", seconds)),
                 *collect(SQLITE, THREADS, rounds, lambda variant: in_threads(variant, sqlite, seconds)),
-                *collect(ASYNC_STUB, TASKS, rounds, lambda variant: in_tasks(variant, "stub+asyncio://", seconds)),
+                *collect(
+                    ASYNC_STUB,
+                    [*TASKS, ASYNC_FLOOR],
+                    rounds,
+                    lambda variant: in_tasks(variant, "stub+asyncio://", seconds),
+                ),
                 *collect(AIOSQLITE, TASKS, rounds, lambda variant: in_tasks(variant, aiosqlite, seconds)),
             ]
         )
@@ -113,7 +125,9 @@ MEASUREMENT = Measurement(
         "`engine.connect()` and `close()` in a loop, one caller, a free connection: the same engine once with the stock"
         " pool and once with ours, everything else at its default (so every close rolls back). The greater part of it"
         " is SQLAlchemy's own and the same for both: `Connection`, greenlets, and with aiosqlite a trip to another"
-        " thread for each rollback. The stub driver shows what is left without a database. Time of the processor; with aiosqlite, time on the wall."
+        " thread for each rollback. The stub driver shows what is left without a database; the floor there is the same engine with a pool that hands"
+        " everybody the same ready proxy and does nothing: for asyncio mostly two greenlets, one for `connect()` and one"
+        " for `close()`, which an `AsyncConnection` starts whatever its pool does. Time of the processor; with aiosqlite, time on the wall."
     ),
     columns=(Column("us", "µs a turn", 2, spread=True),),
     compare="us",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import perf_counter, thread_time
 
 from benchmarks.measures.base import Column, Measurement, Target, with_task_peer, with_thread_peer
-from benchmarks.peers import TASK_PEERS, THREAD_PEERS, Setup, TaskPeer, ThreadPeer
+from benchmarks.peers import TASK_PEERS, THREAD_PEERS, Bare, BareAsync, Setup, TaskPeer, ThreadPeer
 from benchmarks.rounds import Budget, Rows, collect
 
 ONE, EIGHT, TASK = "1 thread", "8 threads on 5 connections", "asyncio, 1 task"
@@ -18,9 +18,9 @@ def run(budget: Budget) -> Rows:
     rounds, seconds = budget.pick((7, 0.2), (3, 0.04))
     return Rows(
         [
-            *collect(ONE, THREAD_PEERS, rounds, lambda kind: one_thread(kind, seconds)),
-            *collect(EIGHT, THREAD_PEERS, rounds, lambda kind: eight_threads(kind, 2 * seconds)),
-            *collect(TASK, TASK_PEERS, rounds, lambda kind: one_task(kind, seconds)),
+            *collect(ONE, [*THREAD_PEERS, Bare], rounds, lambda kind: one_thread(kind, seconds)),
+            *collect(EIGHT, [*THREAD_PEERS, Bare], rounds, lambda kind: eight_threads(kind, 2 * seconds)),
+            *collect(TASK, [*TASK_PEERS, BareAsync], rounds, lambda kind: one_task(kind, seconds)),
         ]
     )
 
@@ -86,7 +86,9 @@ MEASUREMENT = Measurement(
         " share five connections and hold them for no time at all: a pool that serves in order of arrival then may"
         " switch threads at each turn, which is what its spread shows (this case is in time on the wall, the others in time of the processor). SQLAlchemy's pools are called below the engine, as `engine.raw_connection()`, and those for asyncio"
         " within one greenlet, which is their cheapest way in. `asyncpg.Pool` is measured without its reset, which"
-        " would be a round trip to the server."
+        " would be a round trip to the server. The floor serves in order of arrival and does nothing else: it knows no"
+        " deadline, no age, no figures, no holder, no lost lease. With eight threads a strict order makes it, too, switch"
+        " threads at each turn once somebody waits: it shows what the order itself costs in CPython, whoever keeps it."
     ),
     columns=(Column("us", "µs a turn", 2, spread=True),),
     compare="us",

@@ -34,7 +34,6 @@ from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
 from respool.pool.aio import LoopMonitor, LoopMonitors
-from respool.pool.entries import PoolEntry
 from respool.pool.monitor import Monitor, resized
 from respool.pool.threads import ThreadMonitor
 
@@ -179,15 +178,13 @@ class FairPool(QueuePoolFace):
             record = entry.resource
             record.respool_entry = entry
             record.respool_monitor = monitor
-            if self._is_usable(record, entry):
+            suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
+            if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
 
-    def _is_usable(self, record: Any, entry: PoolEntry) -> bool:
-        """Whether the connection is of the present generation and not known to be dead; else it is closed."""
-        if self._records.is_stale(record):
-            self._records.discard(record)
-            return False
-        if entry.acquired_at - entry.idle_since > _REST and self._is_dead(record):
+    def _is_usable(self, record: Any) -> bool:
+        """Whether the connection is of the present generation and not dead; else it is closed."""
+        if self._records.is_stale(record) or self._is_dead(record):
             self._records.discard(record)
             return False
         return True
@@ -356,7 +353,8 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
             record = entry.resource
             record.respool_entry = entry
             record.respool_monitor = monitor
-            if self._is_usable(record, entry):
+            suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
+            if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
 
     def mend(self, record: Any) -> None:

@@ -10,10 +10,12 @@ import asyncio
 import threading
 import warnings
 import weakref
+from asyncio import current_task, get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from math import inf
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+from weakref import ref
 
 from respool.config import PoolConfig
 from respool.pool import algorithms
@@ -52,7 +54,11 @@ class LoopMonitor(Monitor):
 
     def take(self) -> PoolEntry | None:
         """See :meth:`Monitor.take`."""
-        who = self._who()
+        if self._keep_stacks:
+            who = self._who()
+        else:
+            task = current_task(self.loop)
+            who = label.get(), self._thread, task and ref(task)
         lock = self._lock
         lock.acquire()  # `with` costs as much as all the rest of the locking
         try:
@@ -134,8 +140,8 @@ class LoopMonitor(Monitor):
         return None
 
     def _who(self) -> Who:
-        task = asyncio.current_task(self.loop)
-        return label.get(), self._thread, task and weakref.ref(task), stack() if self._keep_stacks else ()
+        task = current_task(self.loop)
+        return label.get(), self._thread, task and ref(task), stack() if self._keep_stacks else ()
 
     def _note(self, resource: Any) -> str | None:
         return self.connector.note(resource)
@@ -222,18 +228,18 @@ class LoopMonitors:
     def __init__(self, make: Callable[[], LoopMonitor]) -> None:
         self._make = make
         self._of: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
-        self._latest: LoopMonitor | None = None
+        self.latest: LoopMonitor | None = None  #: the one asked for last
         self._lock = threading.Lock()
         self._suspended = False
 
     def current(self) -> LoopMonitor:
         """The running loop's; made when there is none yet."""
-        loop = asyncio.get_running_loop()
-        latest = self._latest
+        loop = get_running_loop()
+        latest = self.latest
         if latest is not None and latest.loop is loop:
             return latest
         monitor = self._of.get(loop) or self._add(loop)
-        self._latest = monitor
+        self.latest = monitor
         return monitor
 
     def _add(self, loop: asyncio.AbstractEventLoop) -> LoopMonitor:
@@ -371,7 +377,10 @@ class AsyncLease(Generic[T]):
         if self._entry is not None:
             return self
         pool = self._pool
-        monitor = self._monitor = pool._monitors.current()
+        monitor = pool._monitors.latest
+        if monitor is None or monitor.loop is not get_running_loop():
+            monitor = pool._monitors.current()
+        self._monitor = monitor
         entry = monitor.take()
         if entry is None:
             timeout = pool.config.longest_wait if self._timeout is None else self._timeout
