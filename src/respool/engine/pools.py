@@ -67,8 +67,8 @@ class FairPool(QueuePoolFace):
         use_lifo: ``False``: take the connection that rested longest, not the most recently used; none will age then.
         recycle: SQLAlchemy's name of ``max_lifetime``.
         pre_ping: SQLAlchemy's name of ``check_after=0``.
-        as_queue_pool: do as ``QueuePool`` does where this pool does better: close connections beyond ``pool_size`` as
-            soon as they come back, close all idle ones when one is found dead, and let the caller see a stale one.
+        as_queue_pool: as ``QueuePool``, where this pool does better: callers connect in their own threads, and see stale
+            connections; those beyond ``pool_size`` are closed as they come back, all idle ones when one is found dead.
         pool_name: for people.
         pool_config: settings made before; those given as keywords win.
         pool_observer: hears what happens.
@@ -130,6 +130,7 @@ class FairPool(QueuePoolFace):
         inline = getattr(self._dialect, "name", None) == "sqlite"
         connector = RecordConnector(self, self._records)
         self._monitor = ThreadMonitor(connector, self.config, self.pool_name, self._observer, inline=inline)
+        self._monitor.by_caller = self.as_queue_pool
         self._like_queue_pool(self._monitor)
 
     def _like_queue_pool(self, monitor: Monitor) -> None:

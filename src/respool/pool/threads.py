@@ -41,12 +41,16 @@ class ThreadMonitor(Monitor):
         inline: connect in the thread that asks, for connections that only work in the thread which made them.
     """
 
+    #: Whether a caller connects in its own thread if it need not wait for that; it cannot give up then.
+    by_caller = False
+
     def __init__(
         self, connector: Connector, config: PoolConfig, name: str, observer: PoolObserver, *, inline: bool = False
     ) -> None:
         super().__init__(config, name, observer)
         self.connector = connector
         self._inline = inline
+        self._caller = _Caller()
         self._keep_stacks = config.leak_after is not None
 
     def take(self) -> PoolEntry | None:
@@ -66,7 +70,14 @@ class ThreadMonitor(Monitor):
 
     def acquire(self, timeout: float) -> PoolEntry:
         """A connection's entry; see :func:`algorithms.acquire`."""
-        return self.take() or self.run(algorithms.acquire(self.state, self.name, timeout, self._who()))
+        entry = self.take()
+        if entry is not None:
+            return entry
+        self._caller.connects = self.by_caller
+        try:
+            return self.run(algorithms.acquire(self.state, self.name, timeout, self._who()))
+        finally:
+            self._caller.connects = False
 
     def run(self, algorithm: Generator[Effect, Any, R]) -> R:
         """Run an algorithm to its end: its steps under the lock, its effects outside."""
@@ -142,7 +153,8 @@ class ThreadMonitor(Monitor):
         signal.release()
 
     def _open(self, entry: PoolEntry) -> None:
-        if self._inline:
+        if self._inline or self._caller.connects:
+            self._caller.connects = False  # what its end starts is for somebody else
             self._connect(entry)
         else:
             keeper.start(copy_context().run, self._connect, entry)
@@ -170,6 +182,12 @@ class ThreadMonitor(Monitor):
 
     def _alarm(self, at: float) -> None:
         keeper.at(time.monotonic() + at - self.clock(), partial(_tick, weakref.ref(self), at))
+
+
+class _Caller(threading.local):
+    """Whether this thread is about to wait for a connect, and may as well do it."""
+
+    connects = False
 
 
 class _Checking:
