@@ -14,11 +14,12 @@ help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
 	@echo "make check  style, types, the floors of the house, the documents"
-	@echo "make test-sqlalchemy    SQLAlchemy's own tests on our pools; also SQLALCHEMY20 with make test-sqlalchemy-old"
-	@echo "make test-sqlalchemy20  our tests on SQLAlchemy $(SQLALCHEMY20)"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
 	@echo "make clean  removes .venv, .demo/ and all caches"
+	@echo "make test-sqlalchemy      SQLAlchemy's own tests on our pools and sessions   (ARGS='--suite pool --only sqlite')"
+	@echo "make test-sqlalchemy-old  the same with SQLAlchemy $(SQLALCHEMY20)"
+	@echo "make test-sqlalchemy20    our tests with SQLAlchemy $(SQLALCHEMY20)"
 
 demo: env-demo
 	@mkdir -p .demo
@@ -28,10 +29,10 @@ test: env-dev
 	$(PY) -m pytest $(ARGS)
 
 test-sqlalchemy: env-dev
-	$(PY) scripts/foreign_suite.py $(ARGS)
+	$(PY) -m tests.foreign $(ARGS)
 
 test-sqlalchemy-old: env-dev
-	$(PY) scripts/foreign_suite.py --version $(SQLALCHEMY20) $(ARGS)
+	$(PY) -m tests.foreign --version $(SQLALCHEMY20) $(ARGS)
 
 test-sqlalchemy20:
 	@scripts/environment dev .venv20 $(SQLALCHEMY20)
@@ -67,5 +68,5 @@ env-dev:
 	@scripts/environment dev
 
 clean:
-	rm -rf .venv .venv20 .foreign .demo .foreign dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .venv .venv20 .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,50 +1,39 @@
-"""The run of SQLAlchemy's suite finds what it is there to find; the suite itself is run by scripts/foreign_suite.py."""
+"""The run of SQLAlchemy's suite finds what it is there to find; the suite itself is run by ``python -m tests.foreign``."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "foreign_suite.py"
+from tests.foreign import running, source
+from tests.foreign.__main__ import chosen, main, parse
+from tests.foreign.allowed import BadEntry, Entry, read_allowed
+from tests.foreign.suites import POOL, SESSION, SUITES, Run
+from tests.foreign.verdicts import Outcome, Verdict, closing_line, generic, judge, table
+
 TEST = "test/engine/test_pool.py::PoolTest::test_one"
+SQLITE, POSTGRES = POOL.jobs[0], POOL.jobs[2]
+RUN = Run(POOL, "fair", SQLITE)
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("foreign_suite", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def verdict(*outcomes: tuple[str, str], **more: Any) -> Verdict:
+    return Verdict(RUN, [Outcome(name, outcome, 0.1, "why") for name, outcome in outcomes], **more)
 
 
-suite: Any = load()
-SQLITE, POSTGRES = suite.JOBS[0], suite.JOBS[2]
+def entry(**values: Any) -> Entry:
+    return Entry(**{"reason": "because", "promise": 9, **values})
 
 
-def verdict(*outcomes: tuple[str, str], **more: Any) -> Any:
-    return suite.Verdict(
-        SQLITE, "fair", [suite.Outcome(name, outcome, 0.1, "why") for name, outcome in outcomes], **more
-    )
-
-
-def entry(**values: Any) -> Any:
-    return suite.Entry(**{"reason": "because", "promise": 9, **values})
-
-
-def wrong(given: Any, *listed: str, whole: bool = True) -> list[str]:
-    suite.judge(given, {name: entry() for name in listed}, whole=whole)
-    words: list[str] = [line.split(": ")[0] for line in given.wrong]
-    return words
+def wrong(given: Verdict, *listed: str, whole: bool = True) -> list[str]:
+    judge(given, {name: entry() for name in listed}, whole=whole)
+    return [line.split(": ")[0] for line in given.wrong]
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def distribution(tmp_path: Path) -> Path:
     """A source distribution with one test in it."""
     file = tmp_path / TEST.partition("::")[0]
     file.parent.mkdir(parents=True)
@@ -58,13 +47,13 @@ def test_a_failure_is_wrong_unless_it_is_listed() -> None:
 
 
 def test_a_listed_test_that_passes_is_wrong() -> None:
-    assert wrong(verdict((TEST, "passed")), TEST) == ["passes, but is listed in allowed.toml"]
+    assert wrong(verdict((TEST, "passed")), TEST) == ["passes, but is listed in pool.toml"]
     assert wrong(verdict((TEST, "skipped")), TEST) == []
 
 
 def test_a_listed_test_that_is_not_there_is_wrong_when_all_was_run() -> None:
     given = (TEST, "passed")
-    assert wrong(verdict(given), f"{TEST}_more") == ["is listed in allowed.toml, but not there"]
+    assert wrong(verdict(given), f"{TEST}_more") == ["is listed in pool.toml, but not there"]
     assert wrong(verdict(given), f"{TEST}_more", whole=False) == []
     assert wrong(verdict(given), "test/engine/test_other.py::PoolTest::test_two") == []
 
@@ -75,42 +64,118 @@ def test_what_goes_wrong_beside_a_test_is_wrong() -> None:
     assert wrong(verdict((TEST, "failed"), complaints=[(TEST, "in a thread")]), TEST) == []
 
 
-def test_an_entry_gives_one_true_reason(source: Path) -> None:
-    read = suite.Entry.read
-    assert read(TEST, {"reason": "why", "private": "_pool.queue"}, source).private == "_pool.queue"
-    for bad, said in [
-        ({"reason": "why"}, "either private or promise"),
+def test_an_entry_gives_one_true_reason(distribution: Path) -> None:
+    good = {"reason": "why", "private": "_pool.queue"}
+    assert Entry.read(TEST, good, POOL, distribution).private == "_pool.queue"
+    fair = {"reason": "why", "mode": "fair"}
+    assert Entry.read(TEST, {**fair, "promise": 9}, POOL, distribution).promise == 9
+    wrong_ones: list[tuple[dict[str, Any], str]] = [
+        (fair, "either private or promise"),
         ({"promise": 9}, "missing 1 required positional argument: 'reason'"),
-        ({"reason": "why", "promise": 9, "private": "_pool.queue"}, "either private or promise"),
+        ({**fair, "promise": 9, "private": "_pool.queue"}, "either private or promise"),
         ({"reason": "why", "promise": 9, "mode": "any"}, "mode is one of"),
-        ({"reason": "why", "promise": 9, "because": "?"}, "unexpected keyword argument 'because'"),
+        ({"reason": "why", "promise": 9}, "with as_queue_pool only a private name is a reason"),
+        (
+            {"reason": "why", "promise": 9, "mode": "as_queue_pool"},
+            "with as_queue_pool only a private name is a reason",
+        ),
+        ({**good, "because": "?"}, "unexpected keyword argument 'because'"),
+        ({**good, "databases": ["sqlyte"]}, "databases are"),
         ({"reason": "why", "private": "_elsewhere"}, "does not mention '_elsewhere'"),
-    ]:
-        with pytest.raises(SystemExit, match=said):
-            read(TEST, bad, source)
+    ]
+    for bad, said in wrong_ones:
+        with pytest.raises(BadEntry, match=said):
+            Entry.read(TEST, bad, POOL, distribution)
 
 
 def test_an_entry_concerns_what_it_names() -> None:
-    assert entry().concerns(SQLITE, "fair", "2.1.9")
-    assert not entry(mode="as_queue_pool").concerns(SQLITE, "fair", "2.1.9")
-    assert not entry(versions=("2.0.",)).concerns(SQLITE, "fair", "2.1.9")
-    assert not entry(databases=(POSTGRES.name,)).concerns(SQLITE, "fair", "2.1.9")
+    assert entry().concerns(RUN, "2.1.9")
+    assert not entry(mode="as_queue_pool").concerns(RUN, "2.1.9")
+    assert not entry(versions=("2.0.",)).concerns(RUN, "2.1.9")
+    assert not entry(databases=(POSTGRES.name,)).concerns(RUN, "2.1.9")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_lists_can_be_read(suite: Any) -> None:
+    assert read_allowed(suite, Path("nowhere"))
 
 
 def test_names_are_without_the_database() -> None:
     with_database = "test/engine/test_x.py::RealTest_postgresql+asyncpg_async_18_6::test_one[a_sqlite+b]"
-    assert suite.generic(with_database) == "test/engine/test_x.py::RealTest::test_one[a_sqlite+b]"
+    assert generic(with_database) == "test/engine/test_x.py::RealTest::test_one[a_sqlite+b]"
 
 
-def test_the_table_counts_each_test_once() -> None:
+def test_the_report_counts_each_test_once() -> None:
     given = verdict((TEST, "failed"), (f"{TEST}_b", "failed"), (f"{TEST}_c", "passed"), (f"{TEST}_d", "skipped"))
-    suite.judge(given, {TEST: entry()}, whole=True)
-    assert suite.table([given]).splitlines()[1].split() == [
-        *("fair", "test/engine/test_pool.py"),
+    judge(given, {TEST: entry()}, whole=True)
+    assert table([given]).splitlines()[1].split() == [
+        *("fair", "sqlite", "test/engine/test_pool.py"),
         *("1", "1", "1", "1"),
         "0",
     ]
+    assert closing_line([given], 1.0) == "== 1 failed, 1 passed, 1 skipped, 1 xfailed in 1.00s =="
+    given.wrong.append("passes, but is listed")
+    assert closing_line([given], 1.0).endswith("1 xfailed, 1 errors in 1.00s ==")
+    assert closing_line([], 1.0) == "== no tests ran in 1.00s =="
 
 
-def test_the_list_can_be_read() -> None:
-    assert suite.read_allowed(Path("nowhere"))
+def test_one_may_choose() -> None:
+    assert {run.suite.name for run in chosen(parse([]))} == {suite.name for suite in SUITES}
+    assert "stock" not in {run.mode for run in chosen(parse([]))}
+    assert [str(run) for run in chosen(parse(["--suite=session", "--mode=stock", "--only=sqlite"]))] == [
+        "session, stock, sqlite"
+    ]
+
+
+def test_an_index_without_the_suite_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "CACHE", tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(SystemExit, match="only in its source distribution") as failure:
+        main(["--version=2.0.0"])
+    assert failure.value.code not in (None, 0)
+
+
+class TestARun:
+    """One run of a suite that is two lines long, with our classes in it and without."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(running, "CACHE", tmp_path)
+        (tmp_path / "9.9").mkdir()
+        distribution = tmp_path / "distribution"
+        test = distribution / SESSION.jobs[0].files[0]
+        test.parent.mkdir(parents=True)
+        (distribution / "test" / "conftest.py").write_text(
+            "def pytest_addoption(parser): parser.addoption('--dburi')\n", encoding="utf-8"
+        )
+
+        def run(content: str, mode: str = "on_write", *options: str) -> Verdict:
+            test.write_text(content, encoding="utf-8")
+            given = Verdict(Run(SESSION, mode, SESSION.jobs[0]))
+            running.run(given, source.interpreter(version("sqlalchemy")), distribution, "9.9", options)
+            return given
+
+        return run
+
+    def test_what_each_test_came_to_is_noted(self, run: Any) -> None:
+        given = run(
+            "import logging, pytest\n"
+            "from sqlalchemy.orm import Session, sessionmaker\n"
+            "def test_ours(): assert type(Session()).__mro__[1].__module__ == 'respool.session.session'\n"
+            "def test_of_a_maker(): assert isinstance(sessionmaker()(), Session)\n"
+            "def test_mode(): assert Session()._begin._begin == 'on_use'\n"
+            "def test_skipped(): pytest.skip()\n"
+            "def test_log(): logging.getLogger('respool.pool').error('oh')\n",
+        )
+        assert given.counts() == {"passed": 3, "failed": 1, "skipped": 1}
+        assert [(test.rpartition(":")[2], text) for test, text in given.complaints] == [("test_log", "oh")]
+
+    def test_a_run_without_our_classes_is_none(self, run: Any) -> None:
+        with pytest.raises(running.NotRun, match="nothing of ours was made"):
+            run("def test_nothing(): pass")
+        assert run("def test_nothing(): pass", "stock").counts() == {"passed": 1}
+
+    def test_a_run_that_breaks_off_is_none(self, run: Any) -> None:
+        with pytest.raises(running.NotRun, match="did not run to its end, status 3"):
+            run("import os\ndef test_end(): os._exit(3)")

@@ -1,0 +1,44 @@
+"""A pytest plugin for SQLAlchemy's own test suite: puts our sessions where the suite expects the stock ones.
+
+They belong to no scope, as a session that is managed by hand.  ``FOREIGN_MODE`` is their ``begin``: ``on_use`` as with
+SQLAlchemy's sessions, or ``on_write``.
+
+One default is set back to SQLAlchemy's: ``expire_on_commit=True``, since much of the suite is about just that.  The name
+in ``sqlalchemy.orm.session`` stays the stock class: the suite reads from it which methods a session has to have, and
+calls each of them on the name that it imports, which is ours.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import sqlalchemy.ext.asyncio
+import sqlalchemy.orm
+from foreign_results import made
+
+import respool
+
+
+class Session(respool.Session):
+    """Our session under the name that the suite looks for in error messages, with the stock session's default."""
+
+    def __init__(self, bind: Any = None, *, expire_on_commit: bool = True, **options: Any) -> None:
+        options["begin"] = os.environ["FOREIGN_MODE"]
+        super().__init__(bind, expire_on_commit=expire_on_commit, **options)
+        made[type(self).__name__] += 1
+
+
+class AsyncSession(respool.AsyncSession):
+    """The same for asyncio."""
+
+    sync_session_class = Session
+
+
+def _swap(module: Any, maker: Any, ours: type[Any]) -> None:
+    setattr(module, ours.__name__, ours)
+    maker.__init__.__kwdefaults__["class_"] = ours
+
+
+_swap(sqlalchemy.orm, sqlalchemy.orm.sessionmaker, Session)
+_swap(sqlalchemy.ext.asyncio, sqlalchemy.ext.asyncio.async_sessionmaker, AsyncSession)

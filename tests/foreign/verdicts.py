@@ -1,0 +1,92 @@
+"""A run held against the list, and the report of all runs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.foreign.allowed import Entry
+from tests.foreign.suites import Run
+
+__all__ = ["Outcome", "Verdict", "closing_line", "generic", "judge", "table"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one test came to."""
+
+    test: str
+    outcome: str
+    seconds: float
+    message: str
+
+
+@dataclass
+class Verdict:
+    """A run held against the list."""
+
+    run: Run
+    outcomes: list[Outcome] = field(default_factory=list)
+    complaints: list[tuple[str, str]] = field(default_factory=list)  #: of our classes, beside the tests
+    listed: list[Outcome] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def counts(self) -> Counter[str]:
+        """How many tests came to what; one that may fail and does is ``xfailed``, in pytest's word."""
+        listed = {outcome.test for outcome in self.listed}
+        return Counter("xfailed" if outcome.test in listed else outcome.outcome for outcome in self.outcomes)
+
+
+def generic(name: str) -> str:
+    """A test's name without the database that the suite writes into it."""
+    return re.sub(r"_(?:sqlite|postgresql)\+\w+?(?=::)", "", name)
+
+
+def judge(verdict: Verdict, expected: Mapping[str, Entry], *, whole: bool) -> None:
+    """Hold a run against the list; ``whole``: nothing was left out, so every listed test has to be in it."""
+    allowed = verdict.run.suite.allowed.name
+    for result in verdict.outcomes:
+        if result.outcome == "failed" and result.test in expected:
+            verdict.listed.append(result)
+        elif result.outcome == "failed":
+            verdict.wrong.append(f"failed: {result.test}\n        {result.message}")
+        elif result.outcome == "passed" and result.test in expected:
+            verdict.wrong.append(f"passes, but is listed in {allowed}: {result.test}")
+    for test, text in verdict.complaints:
+        if test not in expected:
+            verdict.wrong.append(f"beside {test}: {text}")
+    ran = {result.test for result in verdict.outcomes}
+    files = {name.partition("::")[0] for name in ran}
+    if whole:
+        for name in expected:
+            if name not in ran and name.partition("::")[0] in files:
+                verdict.wrong.append(f"is listed in {allowed}, but not there: {name}")
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """One line per run and file."""
+    rows: list[tuple[str, ...]] = [("mode", "database", "file", "passed", "xfailed", "failed", "skipped", "seconds")]
+    for verdict in verdicts:
+        listed = {outcome.test for outcome in verdict.listed}
+        for file in sorted({outcome.test.partition("::")[0] for outcome in verdict.outcomes}):
+            mine = [outcome for outcome in verdict.outcomes if outcome.test.startswith(f"{file}::")]
+            count = Counter("xfailed" if outcome.test in listed else outcome.outcome for outcome in mine)
+            numbers = [str(count[kind]) for kind in ("passed", "xfailed", "failed", "skipped")]
+            seconds = f"{sum(outcome.seconds for outcome in mine):.0f}"
+            rows.append((verdict.run.mode, verdict.run.job.name, file, *numbers, seconds))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(w) if n < 3 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def closing_line(verdicts: Sequence[Verdict], seconds: float) -> str:
+    """The sum in pytest's form: what is wrong beside the tests, in the log or the list, counts as an error."""
+    counts = sum((verdict.counts() for verdict in verdicts), Counter[str]())
+    counts["errors"] = sum(len(verdict.wrong) for verdict in verdicts) - counts["failed"]
+    words = [f"{counts[kind]} {kind}" for kind in ("failed", "passed", "skipped", "xfailed", "errors") if counts[kind]]
+    return f"== {', '.join(words) or 'no tests ran'} in {seconds:.2f}s =="
