@@ -203,7 +203,7 @@ async def test_it_works_on_postgresql(postgres: object, pg_url: str) -> None:
 async def test_the_snapshot_answers_while_the_pool_is_exhausted(url: str) -> None:
     async with open_shop(url, PoolConfig(max_size=1)) as (client, db):
         async with db.scope("inventory") as session:
-            await session.scalar(select(1))
+            await session.connection()
             answer = await asyncio.wait_for(client.get("/_respool"), 30)
         after = (await client.get("/_respool")).json()
     (seen,) = answer.json()["databases"]

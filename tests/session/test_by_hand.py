@@ -69,7 +69,7 @@ def test_a_connection_of_the_users_own_goes_on_without_it(engine: Engine) -> Non
 
 
 def test_something_that_stands_for_an_engine_will_do() -> None:
-    connection = mock.Mock()
+    connection = mock.Mock(in_transaction=mock.Mock(return_value=False))
     with Session(mock.Mock(connect=mock.Mock(return_value=connection))) as session:
         assert session.connection() is connection
 

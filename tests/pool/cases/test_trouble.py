@@ -54,8 +54,12 @@ async def test_an_outage_lets_callers_wait_and_serves_all_when_it_is_over(
 async def test_a_timeout_in_an_outage_tells_its_cause(driver: Driver) -> None:
     async with driver.pool() as shop:
         shop.connector.connects.always(AWAY)
+        patient = shop.ask()
+        await until(lambda: shop.stats.database_away)
         with pytest.raises(PoolTimeout) as caught:
             await shop.acquire(0.05)
+        shop.connector.connects.always()
+        await (await patient).release()
         assert caught.value.__cause__ is AWAY
         assert caught.value.facts["database_away"] is True
 
