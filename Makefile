@@ -8,7 +8,7 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak check bench clean env-demo env-dev lint format types floors docs-check
+.PHONY: help demo test test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
@@ -31,11 +31,10 @@ test: env-dev
 test-sqlalchemy: env-dev
 	$(PY) -m tests.foreign $(ARGS)
 
-test-sqlalchemy-old: env-dev
-	$(PY) -m tests.foreign --version $(SQLALCHEMY20) $(ARGS)
+test-sqlalchemy-old: env-dev20
+	.venv20/bin/python -m tests.foreign $(ARGS)
 
-test-sqlalchemy20:
-	@scripts/environment dev .venv20 $(SQLALCHEMY20)
+test-sqlalchemy20: env-dev20
 	.venv20/bin/python -m pytest $(ARGS)
 
 soak: env-dev
@@ -66,6 +65,9 @@ env-demo:
 
 env-dev:
 	@scripts/environment dev
+
+env-dev20:
+	@scripts/environment dev .venv20 $(SQLALCHEMY20)
 
 clean:
 	rm -rf .venv .venv20 .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov

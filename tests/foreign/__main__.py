@@ -1,8 +1,7 @@
 """Runs SQLAlchemy's own test suite on our pools and our sessions.
 
 The suite is in SQLAlchemy's source distribution, not in its wheel: pip fetches that once, into .foreign/VERSION/.  What is
-tested is the wheel: the installed one, or with --version another one, in a virtual environment of its own.  Our classes
-are put in the place of the stock ones by plugins of pytest, in plugins/.
+tested is the wheel that is installed.  Our classes are put in the place of the stock ones by plugins of pytest, in plugins/.
 
 Every test has to pass.  Those that cannot stand in the lists in allowed/, each with its reason; one of them that passes is
 an error too, so that the lists stay true.
@@ -18,11 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as installed_version
-from pathlib import Path
 
 from tests.foreign.allowed import BadEntry, Entry, read_allowed
 from tests.foreign.running import NotRun, end_all, run
-from tests.foreign.source import CACHE, NotToBeHad, fetch, interpreter
+from tests.foreign.source import CACHE, NotToBeHad, fetch
 from tests.foreign.suites import STOCK, SUITES, Run
 from tests.foreign.verdicts import Verdict, closing_line, judge, table
 
@@ -32,7 +30,6 @@ _MODES = (*(mode for suite in SUITES for mode in suite.modes), STOCK)
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.foreign", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--version", default=installed_version("sqlalchemy"), help="of SQLAlchemy; default: installed")
     parser.add_argument("--suite", action="append", choices=[suite.name for suite in SUITES], help="this one only")
     parser.add_argument("--only", action="append", choices=_DATABASES, help="this database only")
     parser.add_argument(
@@ -60,10 +57,9 @@ class Runner:
     """Runs what was asked for, and judges it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.version: str = options.version
+        self.version = installed_version("sqlalchemy")
         self.options = [f"-k={options.k}"] if options.k else []
         self.source = fetch(self.version)
-        self.python = interpreter(self.version)
         self.allowed: dict[str, Mapping[str, Entry]] = {
             suite.name: read_allowed(suite, self.source) for suite in SUITES
         }
@@ -72,7 +68,7 @@ class Runner:
         began = time.monotonic()
         verdict = Verdict(run_)
         try:
-            run(verdict, self.python, self.source, self.version, self.options)
+            run(verdict, self.source, self.version, self.options)
         except NotRun as error:
             verdict.wrong.append(str(error))
         entries = {} if run_.mode == STOCK else self.allowed[run_.suite.name]
@@ -84,7 +80,6 @@ class Runner:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers and the suites are ended as well
     began = time.monotonic()
     options = parse(arguments)
     try:
@@ -101,12 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\n{table(verdicts)}\n")
     wrong = [f"{verdict.run}: {line}" for verdict in verdicts for line in verdict.wrong]
     if wrong:
-        print(
-            "\n".join(wrong) + f"\n\nthe tracebacks are in {(CACHE / runner.version).relative_to(Path.cwd())}/*.log\n"
-        )
+        print("\n".join(wrong) + f"\n\nthe tracebacks are in {CACHE / runner.version}/*.log\n")
     print(closing_line(verdicts, time.monotonic() - began))
     return 1 if wrong or not any(verdict.outcomes for verdict in verdicts) else 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers and the suites are ended as well
     sys.exit(main())

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def log_of(verdict: Verdict, version: str) -> Path:
     return CACHE / version / f"{verdict.run.file_name}.log"
 
 
-def run(verdict: Verdict, python: Path, source: Path, version: str, options: Sequence[str]) -> None:
+def run(verdict: Verdict, source: Path, version: str, options: Sequence[str]) -> None:
     """Run the suite once, and note what every test came to.
 
     Raises:
@@ -47,7 +48,7 @@ def run(verdict: Verdict, python: Path, source: Path, version: str, options: Seq
     results.unlink(missing_ok=True)
     with _copy(source) as folder, _postgres(verdict.run.job) as server, log.open("w", encoding="utf-8") as output:
         child = subprocess.Popen(
-            [*_command(verdict, python, folder, server), *options],
+            [*_command(verdict, folder, server), *options],
             cwd=folder,
             env=_environment(verdict, results),
             stdout=output,
@@ -72,11 +73,11 @@ def end_all() -> None:
         child.terminate()
 
 
-def _command(verdict: Verdict, python: Path, folder: Path, server: str) -> list[str]:
+def _command(verdict: Verdict, folder: Path, server: str) -> list[str]:
     job, suite = verdict.run.job, verdict.run.suite
     plugins = ["foreign_results"] if verdict.run.mode == STOCK else ["foreign_results", suite.plugin]
     # -s: the suite's conftest.py then leaves the installed SQLAlchemy alone, and does not take the source's lib/.
-    command = [str(python), "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=60"]
+    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=60"]
     command += [f"-p{plugin}" for plugin in (*plugins, "no:cacheprovider", "no:logging")]
     command += [f"--dburi={job.url(server)}", *(f"--deselect={test}" for test in job.left_out)]
     return command + [str(path.relative_to(folder)) for pattern in job.files for path in sorted(folder.glob(pattern))]
