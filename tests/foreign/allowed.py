@@ -25,7 +25,7 @@ class Entry:
         reason: what it asks for that is not so here.
         private: the private name that it pokes at; it has to stand in the test's file.
         promise: or the promise of ours, by its number, that it contradicts.
-        mode: in which it fails; none: all.
+        modes: in which it fails; none: all.
         versions: of SQLAlchemy in which it fails, by their beginning; none: all.
         databases: on which it fails; none: all.
     """
@@ -33,7 +33,7 @@ class Entry:
     reason: str
     private: str = ""
     promise: int = 0
-    mode: str = ""
+    modes: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
 
@@ -49,21 +49,27 @@ class Entry:
             entry = cls(**arguments)
         except TypeError as error:
             raise BadEntry(f"{suite.allowed.name}: {name}: {error}") from None
-        if not entry.reason or bool(entry.private) == bool(entry.promise) or entry.mode not in ("", *suite.modes):
-            wanted = f"needs a reason, and either private or promise; mode is one of {', '.join(suite.modes)}"
-            raise BadEntry(f"{suite.allowed.name}: {name}: {wanted}")
-        if entry.promise and entry.mode in ("", suite.modes[0]):
-            raise BadEntry(f"{suite.allowed.name}: {name}: with {suite.modes[0]} only a private name is a reason")
-        if not set(entry.databases) <= {job.name for job in suite.jobs}:
-            raise BadEntry(f"{suite.allowed.name}: {name}: databases are {[job.name for job in suite.jobs]}")
-        file = source / name.partition("::")[0]
-        if entry.private and file.exists() and entry.private not in file.read_text(encoding="utf-8"):
-            raise BadEntry(f"{suite.allowed.name}: {name}: its file does not mention {entry.private!r}")
+        if problem := entry._problem(suite, source / name.partition("::")[0]):
+            raise BadEntry(f"{suite.allowed.name}: {name}: {problem}")
         return entry
+
+    def _problem(self, suite: Suite, file: Path) -> str | None:
+        names = [job.name for job in suite.jobs]
+        if not self.reason or bool(self.private) == bool(self.promise):
+            return "needs a reason, and either private or promise"
+        if not set(self.modes) <= set(suite.modes):
+            return f"modes are {', '.join(suite.modes)}"
+        if not set(self.databases) <= set(names):
+            return f"databases are {', '.join(names)}"
+        if self.promise and (not self.modes or suite.modes[0] in self.modes):
+            return f"with {suite.modes[0]} only a private name is a reason"
+        if self.private and file.exists() and self.private not in file.read_text(encoding="utf-8"):
+            return f"its file does not mention {self.private!r}"
+        return None
 
     def concerns(self, run: Run, version: str) -> bool:
         return (
-            self.mode in ("", run.mode)
+            (not self.modes or run.mode in self.modes)
             and (not self.versions or version.startswith(self.versions))
             and (not self.databases or run.job.name in self.databases)
         )

@@ -102,7 +102,7 @@ POOL = Suite(
 SESSION = Suite(
     "session",
     plugin="swap_session",
-    modes=("on_use", "on_write"),
+    modes=("on_use", "on_write", "together"),
     jobs=[
         Job("sqlite", _ORM),
         Job("postgresql+psycopg", _ORM),

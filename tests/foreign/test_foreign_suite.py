@@ -66,16 +66,16 @@ def test_what_goes_wrong_beside_a_test_is_wrong() -> None:
 def test_an_entry_gives_one_true_reason(distribution: Path) -> None:
     good = {"reason": "why", "private": "_pool.queue"}
     assert Entry.read(TEST, good, POOL, distribution).private == "_pool.queue"
-    fair = {"reason": "why", "mode": "fair"}
+    fair = {"reason": "why", "modes": ["fair"]}
     assert Entry.read(TEST, {**fair, "promise": 9}, POOL, distribution).promise == 9
     wrong_ones: list[tuple[dict[str, Any], str]] = [
         (fair, "either private or promise"),
         ({"promise": 9}, "missing 1 required positional argument: 'reason'"),
         ({**fair, "promise": 9, "private": "_pool.queue"}, "either private or promise"),
-        ({"reason": "why", "promise": 9, "mode": "any"}, "mode is one of"),
+        ({"reason": "why", "promise": 9, "modes": ["any"]}, "modes are"),
         ({"reason": "why", "promise": 9}, "with as_queue_pool only a private name is a reason"),
         (
-            {"reason": "why", "promise": 9, "mode": "as_queue_pool"},
+            {"reason": "why", "promise": 9, "modes": ["fair", "as_queue_pool"]},
             "with as_queue_pool only a private name is a reason",
         ),
         ({**good, "because": "?"}, "unexpected keyword argument 'because'"),
@@ -89,7 +89,7 @@ def test_an_entry_gives_one_true_reason(distribution: Path) -> None:
 
 def test_an_entry_concerns_what_it_names() -> None:
     assert entry().concerns(RUN, "2.1.9")
-    assert not entry(mode="as_queue_pool").concerns(RUN, "2.1.9")
+    assert not entry(modes=("as_queue_pool",)).concerns(RUN, "2.1.9")
     assert not entry(versions=("2.0.",)).concerns(RUN, "2.1.9")
     assert not entry(databases=(POSTGRES.name,)).concerns(RUN, "2.1.9")
 

@@ -1,7 +1,7 @@
 """A pytest plugin for SQLAlchemy's own test suite: puts our sessions where the suite expects the stock ones.
 
 They belong to no scope, as a session that is managed by hand.  ``FOREIGN_MODE`` is their ``begin``: ``on_use`` as with
-SQLAlchemy's sessions, or ``on_write``.
+SQLAlchemy's sessions, or ``on_write``; or ``together``, ``on_write`` with our pools below.
 
 One default is set back to SQLAlchemy's: ``expire_on_commit=True``, since much of the suite is about just that.  The name
 in ``sqlalchemy.orm.session`` stays the stock class: the suite reads from it which methods a session has to have, and
@@ -19,13 +19,18 @@ from foreign_results import made
 
 import respool
 
+MODE = os.environ["FOREIGN_MODE"]
+BEGIN = "on_use" if MODE == "on_use" else "on_write"
+
+if MODE == "together":
+    import swap_pool  # noqa: F401
+
 
 class Session(respool.Session):
     """Our session under the name that the suite looks for in error messages, with the stock session's default."""
 
     def __init__(self, bind: Any = None, *, expire_on_commit: bool = True, **options: Any) -> None:
-        options["begin"] = os.environ["FOREIGN_MODE"]
-        super().__init__(bind, expire_on_commit=expire_on_commit, **options)
+        super().__init__(bind, expire_on_commit=expire_on_commit, **{**options, "begin": BEGIN})
         made[type(self).__name__] += 1
 
 
