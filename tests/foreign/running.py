@@ -77,7 +77,7 @@ def _command(verdict: Verdict, folder: Path, server: str) -> list[str]:
     job, suite = verdict.run.job, verdict.run.suite
     plugins = ["foreign_results"] if verdict.run.mode == STOCK else ["foreign_results", suite.plugin]
     # -s: the suite's conftest.py then leaves the installed SQLAlchemy alone, and does not take the source's lib/.
-    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=60"]
+    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=180"]
     command += [f"-p{plugin}" for plugin in (*plugins, "no:cacheprovider", "no:logging")]
     command += [f"--dburi={job.url(server)}", *(f"--deselect={test}" for test in job.left_out)]
     return command + [str(path.relative_to(folder)) for pattern in job.files for path in sorted(folder.glob(pattern))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,6 +15,15 @@ class Connection:
     def close(self) -> None: ...
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests were started in the background, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system cannot signal a thread")
 def test_promise_07_ctrl_c_while_waiting_gives_up_the_place_in_line() -> None:
     pool = ConnectionPool(Connection, max_size=1)
