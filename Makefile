@@ -8,11 +8,12 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
+.PHONY: help demo test topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
+	@echo "make topologies  the databases that do not come along: MariaDB (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
@@ -27,6 +28,9 @@ demo: env-demo
 
 test: env-dev
 	$(PY) -m pytest $(ARGS)
+
+topologies: env-dev
+	@scripts/topologies $(ARGS)
 
 test-sqlalchemy: env-dev
 	$(PY) -m tests.foreign $(ARGS)

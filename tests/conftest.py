@@ -1,28 +1,27 @@
-"""What every test can use: coroutine tests, a real PostgreSQL, SQLite files, and the same examples in every run."""
+"""What every test can use: coroutine tests, real databases, SQLite files, and the same examples in every run."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
-import threading
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.mariadb import MariaMissing, MariaServer
 from tests.support.postgres import PostgresMissing, PostgresServer
+from tests.support.tasks import run_to_its_end
 
 # The same examples every time and no clock: a failure is a change of the code. HYPOTHESIS_PROFILE=explore looks further.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
-# The drivers read PGHOST, PGSSLMODE and the like: whoever has them in a shell gets the same tests as everybody.
-for _name in [name for name in os.environ if name.startswith("PG")]:
+# The drivers read PGHOST, MYSQL_PWD and the like: whoever has them in a shell gets the same tests as everybody.
+for _name in [name for name in os.environ if name.startswith(("PG", "MYSQL", "MARIADB"))]:
     del os.environ[_name]
 
 
@@ -33,28 +32,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     wanted = inspect.signature(pyfuncitem.obj).parameters
     test = pyfuncitem.obj(**{name: value for name, value in pyfuncitem.funcargs.items() if name in wanted})
-    asyncio.run(_to_its_end(test))
+    run_to_its_end(test)
     return True
 
 
-async def _to_its_end(test: Coroutine[Any, Any, None]) -> None:
-    """Run a test, and let aiosqlite's threads end before the loop does.
-
-    One whose connection was discarded, or never opened, ends by itself a moment later, and says so to its loop.
-    """
-    try:
-        await test
-    finally:
-        for thread in threading.enumerate():
-            if "_connection_worker_thread" in thread.name:
-                await asyncio.to_thread(thread.join, 5)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the server, so that ``-m "not postgres"`` leaves it out."""
+    """Mark what uses a server, so that ``-m "not postgres"`` leaves it out."""
     for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.postgres)
+        for server in {"postgres", "mariadb"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(server)
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +63,17 @@ def pg_url(postgres: PostgresServer) -> Iterator[str]:
     yield postgres.url(database=name)
     postgres.start()
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    """A MariaDB server of our own, one for all tests, where MariaDB is installed."""
+    try:
+        server = MariaServer()
+    except MariaMissing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
 
 
 @pytest.fixture

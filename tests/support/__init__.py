@@ -1,1 +1,1 @@
-"""What the tests and the benchmarks share: a real PostgreSQL."""
+"""What the tests and the benchmarks share: a real PostgreSQL, a real MariaDB."""

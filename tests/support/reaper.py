@@ -1,6 +1,6 @@
-"""Outlives the process that started a PostgreSQL server, to stop the server and to remove its folder.
+"""Outlives the process that started a database server, to stop the server and to remove its folder.
 
-Usage: ``python -m tests.support.reaper FOLDER``. It waits for the end of its standard input, which comes when the other
+Usage: ``python -m tests.support.reaper FOLDER SIGNAL``; the signal makes the server end at once. It waits for the end of its standard input, which comes when the other
 process closes it, or ends in whatever way: a finished test run leaves nothing behind, and neither does a killed one.
 """
 
@@ -28,17 +28,17 @@ def users_of(base: Path) -> list[psutil.Process]:
     ]
 
 
-def main(base: Path) -> None:
+def main(base: Path, word: signal.Signals) -> None:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # the end of the input is the only word that counts
     sys.stdin.buffer.read()
     if processes := users_of(base):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(word)
         kill_all(processes, after=20)
     shutil.rmtree(base, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), signal.Signals[sys.argv[2]])
