@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ BAD_SYNC = {
     "sqlite+aiosqlite:///shop.db": "sqlite:///shop.db",
     "postgresql+asyncpg://u:hunter2@h/d": "AsyncDatabase",
     "postgresql+psycopgg://u:hunter2@h/d": "did you mean 'postgresql'",
-    "mysql+mysqldb://u:hunter2@h/d": "pip install",
+    "mysql+mysqldb://u:hunter2@h/d": "pip install 'mysqlclient'",
     "u:hunter2@h/d": "dialect+driver://",
     5: "sqlite:///shop.db",
 }
@@ -27,7 +28,8 @@ BAD_ASYNC = {
 
 
 @pytest.mark.parametrize("url, help_text", BAD_SYNC.items(), ids=str)
-def test_a_bad_url_is_refused_with_the_right_one(url: Any, help_text: str) -> None:
+def test_a_bad_url_is_refused_with_the_right_one(url: Any, help_text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)  # not installed, even where it is
     with pytest.raises(ConfigError) as refused:
         build_engine(url, pool=PoolConfig())
     assert help_text in str(refused.value)

@@ -15,7 +15,8 @@ __all__ = ["is_memory", "mask", "parse"]
 
 _SYNC = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "oracle": "oracledb", "mssql": "pyodbc"}
 _ASYNC = {"postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql", "sqlite": "aiosqlite"}
-_PACKAGES = {"psycopg": "psycopg[binary]"}
+#: Where the package to install is called otherwise than the module.
+_PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"^([^/]*//)?.*@", re.DOTALL)
 
