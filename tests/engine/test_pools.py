@@ -80,6 +80,19 @@ def test_close_refuses_and_dispose_begins_anew(sqlite_file: str) -> None:
         engine.connect()
 
 
+def test_a_disposed_pool_keeps_nothing_open(sqlite_file: str) -> None:
+    engine = engine_of(sqlite_file, min_size=2, max_size=3)
+    before = engine.pool
+    assert isinstance(before, FairPool)
+    with engine.connect():
+        assert before.stats().total >= 2
+    engine.dispose()
+    assert before.stats().total == 0
+    assert engine.pool.stats().total == 0, "the new one opens its own when it is used"  # type: ignore[attr-defined]
+    with engine.connect():
+        assert engine.pool.stats().total >= 2  # type: ignore[attr-defined]
+
+
 def test_record_info_survives_the_connection(sqlite_file: str) -> None:
     engine = engine_of(sqlite_file, max_size=1)
     with engine.connect() as first:

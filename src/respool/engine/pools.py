@@ -280,7 +280,7 @@ class FairPool(QueuePoolFace):
         """Close what is idle. What is held comes back into this pool, unless it is recreated meanwhile."""
         self._disposed = True
         self._records.spare.clear()
-        self._monitor.step(self._monitor.state.close_idle)
+        self._monitor.step(self._monitor.state.dismiss)
         self.logger.info("Pool disposed. %s", self.status())
 
     # -- ours --------------------------------------------------------------------------------------------------------
@@ -393,7 +393,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         self._disposed = True
         self._records.spare.clear()
         for monitor in self._monitors.all():
-            monitor.step(monitor.state.close_idle)
+            monitor.step(monitor.state.dismiss)
             if monitor.is_here:
                 await_only(monitor.wait_closings(_CLOSING_SECONDS))
         self.logger.info("Pool disposed. %s", self.status())

@@ -35,6 +35,12 @@ class PoolState(Circulation):
         for entry in list(self.idle):
             self._expire(entry, CloseReason.EVICTED)
 
+    def dismiss(self) -> None:
+        """Close what nobody uses now, and open none any more that nobody asks for: the pool is being replaced."""
+        self.min_size = self.warm_size = 0
+        self._tell_warm()
+        self.close_idle()
+
     def doubt(self) -> None:
         """A connection was found dead: check the idle ones, however short their rest, before they are handed out."""
         for entry in self.idle:
