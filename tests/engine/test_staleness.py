@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from respool.engine import AsyncFairPool, FairPool, staleness
+from respool.engine import AsyncFairPool, FairPool
+from respool.engine.drivers import has_something_to_say
 from tests.support.postgres import PostgresServer
 
 ONE = sa.select(sa.literal(1))
@@ -145,7 +146,7 @@ async def test_promise_10_the_same_for_asyncio(pg_url: str, postgres: PostgresSe
 
 
 def test_what_cannot_be_asked_is_not_dead() -> None:
-    assert not staleness.has_something_to_say(object())
+    assert not has_something_to_say(object())
 
 
 def test_promise_07_an_interrupted_look_leaks_nothing(sqlite_file: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
+from respool.engine.drivers import transaction_note
 from respool.engine.hangups import hung_up
+from respool.engine.mending import prepare
 from respool.engine.outage import is_outage
 from respool.pool import CloseReason
 from respool.pool.connector import CheckAborted
@@ -51,7 +53,16 @@ class AsyncRecordConnector:
         self._records = records
 
     async def connect(self) -> Any:
-        return await greenlet_spawn(self._records.connect)
+        return await greenlet_spawn(self._connect)
+
+    def _connect(self) -> Any:
+        record = self._records.connect()
+        try:
+            prepare(self._pool._dialect, record.dbapi_connection)
+        except BaseException:
+            record.close()
+            raise
+        return record
 
     async def close(self, record: Any, reason: CloseReason) -> None:
         await greenlet_spawn(self._records.close, record, reason)
@@ -89,18 +100,3 @@ def ping(pool: FairPool, record: Any) -> None:
         raise CheckAborted from error
     if not alive:
         raise ConnectionError("the connection does not answer")
-
-
-#: libpq's states of a connection that are worth a word.
-_STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
-
-
-def transaction_note(dbapi_connection: Any) -> str | None:
-    """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
-    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    status = getattr(getattr(driver, "info", None), "transaction_status", None)
-    if isinstance(status, int):  # psycopg, psycopg2
-        return _STATES.get(status)
-    if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
-        return "in transaction" if asks() else None
-    return "in transaction" if getattr(driver, "in_transaction", False) is True else None  # sqlite3, aiosqlite

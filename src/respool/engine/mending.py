@@ -1,23 +1,26 @@
 """Making a connection whole again whose query was cancelled, so that a cancellation does not cost a connect.
 
 psycopg and asyncpg cancel the query on the server and leave the connection in step with it; aiosqlite lets the
-statement end in its thread.  What is left is a transaction to roll back.  Other drivers lose step, and their
-connections are closed, as SQLAlchemy does.
+statement end in its thread; for aiomysql and asyncmy the pool does it, see :mod:`respool.engine.killing`.  What is left
+is a transaction to roll back.  Other drivers lose step, and their connections are closed, as SQLAlchemy does.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.util import await_only
 
-__all__ = ["MENDING_SECONDS", "can_mend", "roll_back"]
+from respool.engine import killing
+
+__all__ = ["MENDING_SECONDS", "can_mend", "prepare", "roll_back"]
 
 #: How long a connection may take to become whole before it is closed.
 MENDING_SECONDS = 5.0
 
-_DRIVERS = frozenset({"psycopg", "asyncpg", "aiosqlite"})
+_DRIVERS = frozenset({"psycopg", "asyncpg", "aiosqlite"}) | killing.DRIVERS
 
 
 def can_mend(dialect: Any, error: BaseException | None) -> bool:
@@ -25,8 +28,20 @@ def can_mend(dialect: Any, error: BaseException | None) -> bool:
     return isinstance(error, asyncio.CancelledError) and dialect.is_async and dialect.driver in _DRIVERS
 
 
-def roll_back(dbapi_connection: Any) -> None:
-    """Roll back for certain, even when the cancellation came in the midst of BEGIN. Runs in SQLAlchemy's greenlet."""
+def prepare(dialect: Any, dbapi_connection: Any) -> None:
+    """What a new connection needs, so that it can be mended later. Runs in SQLAlchemy's greenlet."""
+    if getattr(dialect, "driver", None) in killing.DRIVERS:
+        killing.run_on(dbapi_connection)
+
+
+def roll_back(dialect: Any, dbapi_connection: Any, connect: Callable[[], Any]) -> None:
+    """Roll back for certain, even when the cancellation came in the midst of BEGIN. Runs in SQLAlchemy's greenlet.
+
+    Args:
+        connect: opens another connection to the same server.
+    """
+    if dialect.driver in killing.DRIVERS:
+        killing.settle(dbapi_connection, connect)
     driver = dbapi_connection.driver_connection
     dbapi_connection.rollback()
     if hasattr(driver, "is_in_transaction"):  # asyncpg

@@ -27,9 +27,10 @@ from respool.engine import leases
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
 from respool.engine.connectors import AsyncRecordConnector, RecordConnector, ping
+from respool.engine.drivers import has_something_to_say
 from respool.engine.mending import MENDING_SECONDS, roll_back
 from respool.engine.records import Record, Records
-from respool.engine.staleness import has_something_to_say, watch
+from respool.engine.staleness import watch
 from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
@@ -383,7 +384,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
             record.checkin(_fairy_was_created=False)
 
     def _roll_back(self, record: Any) -> None:
-        roll_back(record.dbapi_connection)
+        roll_back(self._dialect, record.dbapi_connection, lambda: self._invoke_creator(record))
         if self.dispatch.reset:
             state = PoolResetState(transaction_was_reset=True, terminate_only=False, asyncio_safe=True)
             self.dispatch.reset(record.dbapi_connection, record, state)

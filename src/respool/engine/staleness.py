@@ -8,7 +8,6 @@ transaction that began with it died with it.  A statement after that is never ru
 from __future__ import annotations
 
 import re
-import select
 from collections.abc import Callable
 from typing import Any
 
@@ -17,28 +16,12 @@ from sqlalchemy import event
 from respool.engine import pipelining
 from respool.engine.checkout import Checkout
 
-__all__ = ["has_something_to_say", "watch"]
+__all__ = ["watch"]
 
 _SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 _LOCKS_OR_WRITES = re.compile(r"\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bINTO\b", re.IGNORECASE)
 #: Options that were set on the connection itself, and would be missing on another one.
 _ON_THE_CONNECTION = ("isolation_level", "postgresql_readonly", "postgresql_deferrable")
-
-
-def has_something_to_say(dbapi_connection: Any) -> bool:
-    """Whether the driver knows the connection to be closed, or its socket has something to read; no round trip."""
-    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-    if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg
-        return is_closed() is True
-    if getattr(driver, "closed", False) in (True, 1, 2):  # psycopg, psycopg2
-        return True
-    try:
-        descriptor = driver.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(0))
-    except Exception:  # no socket, no poll on this system, or nothing that one could look at
-        return False
 
 
 def watch(dialect: Any) -> None:

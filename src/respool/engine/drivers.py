@@ -1,0 +1,74 @@
+"""What each driver shows of a connection without asking the server: that it is closed, its socket, its transaction.
+
+No driver is imported: a connection is asked for what it has, and one that has nothing shows nothing.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+__all__ = ["driver_of", "has_something_to_say", "transaction_note"]
+
+#: libpq's states of a connection that are worth a word.
+_STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
+
+#: MySQL's flag of a transaction in what the server said last.
+_IN_TRANS = 1
+
+
+def driver_of(dbapi_connection: Any) -> Any:
+    """The driver's own connection, which SQLAlchemy wraps for asyncio."""
+    return getattr(dbapi_connection, "driver_connection", dbapi_connection)
+
+
+def transaction_note(dbapi_connection: Any) -> str | None:
+    """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
+    driver = driver_of(dbapi_connection)
+    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    if isinstance(status, int):  # psycopg, psycopg2
+        return _STATES.get(status)
+    if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
+        return "in transaction" if asks() else None
+    flags = getattr(driver, "server_status", None)
+    if isinstance(flags, int):  # pymysql, aiomysql, asyncmy
+        return "in transaction" if flags & _IN_TRANS else None
+    return "in transaction" if getattr(driver, "in_transaction", False) is True else None  # sqlite3, aiosqlite
+
+
+def has_something_to_say(dbapi_connection: Any) -> bool:
+    """Whether the driver knows the connection to be closed, or its socket has something to read; no round trip."""
+    driver = driver_of(dbapi_connection)
+    try:
+        return _is_closed(driver) or _heard(driver) or _is_readable(_socket_of(driver))
+    except Exception:  # no socket, no poll on this system, or nothing that one could look at
+        return False
+
+
+def _is_closed(driver: Any) -> bool:
+    if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg
+        return is_closed() is True
+    # asyncmy; psycopg, psycopg2, aiomysql
+    return getattr(driver, "_stream_broken", False) is True or getattr(driver, "closed", False) in (True, 1, 2)
+
+
+def _heard(driver: Any) -> bool:
+    """Whether the event loop has read something already that nobody asked for: an error, or the end."""
+    reader = getattr(driver, "_reader", None)  # aiomysql
+    return reader is not None and (bool(reader._buffer) or reader._eof or reader.exception() is not None)
+
+
+def _socket_of(driver: Any) -> Any:
+    """A socket or its number; for drivers on asyncio's transports the loop reads it, but may not have come to it yet."""
+    if callable(number := getattr(driver, "fileno", None)):  # psycopg, psycopg2, mysqlclient
+        return number()
+    transport = getattr(driver, "_transport", None)  # asyncpg, asyncmy
+    if transport is None and (writer := getattr(driver, "_writer", None)) is not None:  # aiomysql
+        transport = writer.transport
+    return driver._sock if transport is None else transport.get_extra_info("socket")  # pymysql has a plain one
+
+
+def _is_readable(socket: Any) -> bool:
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
