@@ -152,6 +152,37 @@ def test_half_close_ends_what_the_server_says_and_still_passes_what_the_client_s
         assert [echo.heard.get(timeout=10) for _ in range(2)] == [b"a\n", b"still heard\n"]
 
 
+@pytest.mark.parametrize("sign", [None, b"now"])
+def test_a_trap_resets_the_one_connection_that_springs_it(proxy: FaultProxy, sign: bytes | None) -> None:
+    with client(proxy) as spared:
+        ask(spared, b"a\n")
+        trap = proxy.trap(sign, "reset")
+        with pytest.raises(ConnectionResetError), client(proxy) as victim:  # noqa: PT012 - the connect may hear of it already
+            if sign is not None:
+                assert ask(victim, b"not yet\n") == b"not yet\n"
+                assert not trap.sprung.is_set()
+            ask(victim, b"now\n")
+        assert trap.sprung.is_set()
+        assert ask(spared, b"now\n") == b"now\n", "once"
+    with client(proxy) as new:
+        assert ask(new, b"now\n") == b"now\n"
+
+
+@pytest.mark.parametrize("sign", [None, b"now"])
+def test_a_trap_holds_one_connection_until_it_is_released(
+    proxy: FaultProxy, echo: EchoServer, sign: bytes | None
+) -> None:
+    trap = proxy.trap(sign, "hold")
+    with client(proxy) as held, client(proxy) as free:
+        held.sendall(b"now\n")
+        assert trap.sprung.wait(10)
+        assert ask(free, b"free\n") == b"free\n"
+        assert echo.heard.get(timeout=10) == b"free\n", "and nothing came before it"
+        trap.release()
+        assert held.recv(10) == b"now\n"
+    proxy.trap(b"never").release()
+
+
 def test_latency_delays_every_piece_in_each_direction(proxy: FaultProxy) -> None:
     with client(proxy) as one:
         ask(one, b"a\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Dialect
@@ -51,6 +52,7 @@ class AsyncRecordConnector:
     def __init__(self, pool: AsyncFairPool, records: Records) -> None:
         self._pool = pool
         self._records = records
+        self._left_behind: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> Any:
         return await greenlet_spawn(self._connect)
@@ -68,7 +70,21 @@ class AsyncRecordConnector:
         await greenlet_spawn(self._records.close, record, reason)
 
     async def check(self, record: Any, timeout: float) -> None:
-        await greenlet_spawn(ping, self._pool, record)
+        """In a task that can be left behind: a driver may answer a cancellation by another word to a stalled network."""
+        check = asyncio.create_task(greenlet_spawn(ping, self._pool, record))
+        try:
+            await asyncio.wait({check})
+        except asyncio.CancelledError:
+            self._left_behind.add(check)
+            check.add_done_callback(self._forget)
+            check.cancel()
+            raise
+        check.result()
+
+    def _forget(self, check: asyncio.Task[None]) -> None:
+        self._left_behind.discard(check)
+        if not check.cancelled():
+            check.exception()  # of no interest any more
 
     async def reset(self, record: Any) -> None:
         """Nothing: SQLAlchemy rolls back before it gives a record back."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Record", "Records"]
 
 
+_OUT_OF_ORDER = (CloseReason.FAILED_CHECK, CloseReason.FAILED_RESET, CloseReason.BROKEN)
+
+
 class Record(Protocol):
     """What is used of SQLAlchemy's connection record, and the marks that we leave on it."""
 
@@ -75,9 +78,15 @@ class Records:
         )
 
     def close(self, record: Record, reason: CloseReason) -> None:
-        """Close a connection that the pool has let go; where its place is only renewed, the record stays."""
+        """Close a connection that the pool has let go; where its place is only renewed, the record stays.
+
+        One that is out of order is closed in SQLAlchemy's short way: in asyncio a goodbye may wait for an answer.
+        """
         try:
-            record.close()
+            if reason in _OUT_OF_ORDER and record.dbapi_connection is not None:
+                getattr(record, "_ConnectionRecord__close")(terminate=True)  # noqa: B009 - the name is SQLAlchemy's secret
+            else:
+                record.close()
         finally:
             if reason in (CloseReason.MAX_LIFETIME, CloseReason.FAILED_CHECK, CloseReason.BROKEN):
                 self.spare.append(record)

@@ -2,7 +2,7 @@
 
 from respool.testing.fakes import AsyncScriptedConnector, FakeClock, FakeConnection, ScriptedConnector
 from respool.testing.gates import Answer, Gate, Script
-from respool.testing.proxy import FaultProxy
+from respool.testing.proxy import FaultProxy, Trap
 
 __all__ = [
     "Answer",
@@ -13,4 +13,5 @@ __all__ = [
     "Gate",
     "Script",
     "ScriptedConnector",
+    "Trap",
 ]

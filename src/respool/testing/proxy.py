@@ -20,14 +20,43 @@ import time
 from collections import deque
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-__all__ = ["FaultProxy"]
+__all__ = ["FaultProxy", "Trap"]
 
 R = TypeVar("R")
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST
 _PATIENCE = 10.0  # seconds for the proxy's own thread to do what it is told
+
+
+class Trap:
+    """Waits for one thing that a client does, and does something to that client's connection; see ``FaultProxy.trap``."""
+
+    def __init__(self, proxy: FaultProxy, sign: bytes | None, fault: str) -> None:
+        self.sign = sign
+        self.fault = fault
+        self.sprung = threading.Event()  #: set once it has happened
+        self._proxy = proxy
+        self._link: _Link | None = None
+
+    def release(self) -> None:
+        """Pass on what is held; does nothing if nothing is."""
+        self._proxy._do(self._release())
+
+    async def _release(self) -> None:
+        if self._link is not None:
+            self._link.held = False
+            self._link.adjust()
+
+    def _spring(self, link: _Link) -> None:
+        self._link = link
+        if self.fault == "reset":
+            link.reset()
+        elif self.fault == "hold":
+            link.held = True
+            link.adjust()
+        self.sprung.set()
 
 
 class FaultProxy:
@@ -49,6 +78,7 @@ class FaultProxy:
         self.refusing = False
         self.stalled = False
         self._links: set[_Link] = set()
+        self._traps: list[Trap] = []
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
@@ -89,6 +119,18 @@ class FaultProxy:
     def half_close(self) -> int:
         """Tell every client that its server says nothing more, while what the client sends still arrives there."""
         return self._do(self._half_close())
+
+    def trap(self, sign: bytes | None, fault: Literal["pass", "reset", "hold"] = "pass") -> Trap:
+        """Have something happen to the next connection on which a client does this; once.
+
+        Args:
+            sign: what the client sends, in one piece with what is around it; ``None``: its attempt to connect.
+            fault: ``reset`` resets that connection, ``hold`` passes nothing on it from then on, until the trap is
+                released; ``pass`` does nothing. What the client sent is not passed on before.
+        """
+        trap = Trap(self, sign, fault)
+        self._do(self._set(trap))
+        return trap
 
     # -- what it saw -------------------------------------------------------------------------------------------------
 
@@ -152,7 +194,19 @@ class FaultProxy:
     async def _set_stalled(self, stalled: bool) -> None:
         self.stalled = stalled
         for link in list(self._links):
+            link.held = link.held and stalled
             link.adjust()
+
+    async def _set(self, trap: Trap) -> None:
+        self._traps.append(trap)
+
+    def _spring(self, link: _Link, data: bytes | None) -> None:
+        """A client did something: the first trap that waits for it snaps."""
+        for trap in self._traps:
+            if data is None if trap.sign is None else trap.sign in (data or b""):
+                self._traps.remove(trap)
+                trap._spring(link)
+                return
 
     async def _cut(self) -> int:
         links = list(self._links)
@@ -176,6 +230,7 @@ class _Link:
         self.client = _End(self)
         self.server = _End(self)
         self.ready = False
+        self.held = False
         self.gone = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
 
@@ -187,6 +242,7 @@ class _Link:
             return
         self.proxy.accepted.append(time.monotonic())
         self.proxy._links.add(self)
+        self.proxy._spring(self, None)
         self.adjust()
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
@@ -198,6 +254,11 @@ class _Link:
             return
         self.ready = True
         self.adjust()
+
+    @property
+    def passes(self) -> bool:
+        """Whether what comes in may go out."""
+        return not (self.held or self.proxy.stalled)
 
     def adjust(self) -> None:
         """Read and pass on what may be, now that something has changed."""
@@ -246,6 +307,8 @@ class _End(asyncio.Protocol):
             self.reset()
 
     def data_received(self, data: bytes) -> None:
+        if self is self.link.client and self.link.proxy._traps:
+            self.link.proxy._spring(self.link, data)
         self.other.send(data)
 
     def eof_received(self) -> bool:
@@ -280,7 +343,7 @@ class _End(asyncio.Protocol):
 
     def adjust(self) -> None:
         if self.transport is not None:
-            if self.link.ready and not self.link.proxy.stalled and not self.other.full:
+            if self.link.ready and self.link.passes and not self.other.full:
                 if not self.ended:
                     self.transport.resume_reading()
             else:
@@ -301,7 +364,7 @@ class _End(asyncio.Protocol):
 
     def _pump(self) -> None:
         transport = self.transport
-        if transport is None or transport.is_closing() or self.link.proxy.stalled:
+        if transport is None or transport.is_closing() or not self.link.passes:
             return
         loop = asyncio.get_running_loop()
         while self.outbox:
