@@ -29,7 +29,8 @@ class PoolConfig:
 
     Args:
         min_size: connections kept open even when nobody uses them.
-        max_size: the limit: connections open or being opened never exceed it.
+        max_size: the limit: connections open or being opened never exceed it. One that is being closed does not count:
+            the server can see it a moment longer, beside its successor.
         timeout: how long a caller waits for a connection, all included: queue, connect and check. 0: it does not wait
             for others to give back. ``None``: without end.
         max_waiting: callers that may wait at once; one more gets ``PoolQueueFull``. ``None``: no limit.
