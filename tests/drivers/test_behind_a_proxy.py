@@ -114,7 +114,7 @@ def test_promise_07_a_fault(shop: Shop, driver: Driver, proxy: FaultProxy, step:
         check_after=0.0 if step == "check" else None,
         **limits,
     )
-    shop.fill(engine, 2)
+    shop.fill(engine, 1)
     if step == "connect":
         engine.dispose()
     trap = proxy.trap(OF_ITS_OWN.get((driver.name, step), SIGNS[driver.backend][step]), FAULTS[fault])
