@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 from typing import Any
 
-__all__ = ["driver_of", "has_something_to_say", "transaction_note"]
+__all__ = ["driver_of", "has_something_to_say", "is_closed", "socket_of", "transaction_note"]
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
@@ -40,14 +40,15 @@ def has_something_to_say(dbapi_connection: Any) -> bool:
     """Whether the driver knows the connection to be closed, or its socket has something to read; no round trip."""
     driver = driver_of(dbapi_connection)
     try:
-        return _is_closed(driver) or _heard(driver) or _is_readable(_socket_of(driver))
+        return is_closed(driver) or _heard(driver) or _is_readable(socket_of(driver))
     except Exception:  # no socket, no poll on this system, or nothing that one could look at
         return False
 
 
-def _is_closed(driver: Any) -> bool:
-    if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg
-        return is_closed() is True
+def is_closed(driver: Any) -> bool:
+    """Whether the driver knows that the connection has ended."""
+    if callable(asks := getattr(driver, "is_closed", None)):  # asyncpg
+        return asks() is True
     # asyncmy; psycopg, psycopg2, aiomysql
     return getattr(driver, "_stream_broken", False) is True or getattr(driver, "closed", False) in (True, 1, 2)
 
@@ -58,7 +59,7 @@ def _heard(driver: Any) -> bool:
     return reader is not None and (bool(reader._buffer) or reader._eof or reader.exception() is not None)
 
 
-def _socket_of(driver: Any) -> Any:
+def socket_of(driver: Any) -> Any:
     """A socket or its number; for drivers on asyncio's transports the loop reads it, but may not have come to it yet."""
     if callable(number := getattr(driver, "fileno", None)):  # psycopg, psycopg2, mysqlclient
         return number()

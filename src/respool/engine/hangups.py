@@ -9,6 +9,8 @@ from __future__ import annotations
 import select
 from typing import Any
 
+from respool.engine.drivers import driver_of, is_closed, socket_of
+
 __all__ = ["hung_up"]
 
 #: What tells so without being asked for; and Linux's sign that the other end will send no more, which has to be.
@@ -20,11 +22,9 @@ def hung_up(records: list[Any]) -> list[Any]:
     """Those of these connection records whose server has hung up; one system call for all that have a socket."""
     gone, sockets = [], {}
     for record in records:
-        connection = record.dbapi_connection
-        driver = getattr(connection, "driver_connection", connection)
-        if callable(is_closed := getattr(driver, "is_closed", None)):  # asyncpg, whose loop has seen it
-            if is_closed() is True:
-                gone.append(record)
+        driver = driver_of(record.dbapi_connection)
+        if is_closed(driver):
+            gone.append(record)
         elif (descriptor := _descriptor(driver)) is not None:
             sockets[descriptor] = record
     return gone + [sockets[descriptor] for descriptor in _ended(list(sockets))]
@@ -32,7 +32,8 @@ def hung_up(records: list[Any]) -> list[Any]:
 
 def _descriptor(driver: Any) -> int | None:
     try:
-        descriptor = driver.fileno()  # psycopg, psycopg2, mysqlclient
+        socket = socket_of(driver)
+        descriptor = socket if isinstance(socket, int) else socket.fileno()
     except Exception:  # no socket, or none any more
         return None
     return descriptor if isinstance(descriptor, int) and descriptor >= 0 else None
