@@ -27,6 +27,7 @@ from math import inf
 from typing import Any
 
 from respool.config import PoolConfig
+from respool.pool.audience import Audience
 from respool.pool.entries import (
     MOVES,
     Alarm,
@@ -36,11 +37,10 @@ from respool.pool.entries import (
     Open,
     PoolEntry,
     Tell,
-    ToDo,
     Waiter,
     Wake,
 )
-from respool.pool.figures import BATCH, Figures
+from respool.pool.figures import BATCH
 from respool.pool.line import Line
 from respool.pool.outage import Outage
 
@@ -49,7 +49,7 @@ __all__ = ["Circulation"]
 CONNECTING, IDLE, ACQUIRED, CLOSED = EntryState
 
 
-class Circulation(Figures):
+class Circulation(Audience):
     """See the head of the file.
 
     Args:
@@ -68,8 +68,6 @@ class Circulation(Figures):
         "check_after",
         "closed",
         "config",
-        "connecting",
-        "drained",
         "generation",
         "idle",
         "keep",
@@ -85,14 +83,10 @@ class Circulation(Figures):
         "outage",
         "refill_at",
         "suspended",
-        "todo",
-        "warm_size",
-        "warming",
     )
 
     def __init__(self, config: PoolConfig, jitter: Callable[[], float], signal: Callable[[], Any]) -> None:
         super().__init__()
-        self.todo: list[ToDo] = []
         self.config = config
         self.max_size = config.max_size
         self.min_size = config.min_size
@@ -104,7 +98,6 @@ class Circulation(Figures):
         self.most_recent_first = True
         self.leak_after = inf if config.leak_after is None else config.leak_after
         self.idle: deque[PoolEntry] = deque()  #: the longest rested on the left, the most recently used on the right
-        self.connecting = 0
         self.line = Line()
         self.generation = 0
         self.outage: Outage | None = None
@@ -112,9 +105,6 @@ class Circulation(Figures):
         self.last_error: BaseException | None = None
         self.closed = False
         self.suspended = False
-        self.drained: list[Waiter] = []  #: callers that wait for a closed pool to become empty
-        self.warm_size = 0  #: how many connections a warm-up wants to see open
-        self.warming: list[Waiter] = []  #: callers that wait for it
         self.alarm_at = inf
         self._ceiling = 0  #: after a shrinking resize: what is still open above the new limit
         self._jitter = jitter
@@ -129,10 +119,6 @@ class Circulation(Figures):
         odd = self.closed or self.suspended or self._ceiling or self.keep < inf or self.leak_after < inf
         self.calm = self.most_recent_first and not odd
         self.notable_rest = min(self.max_idle, self.look_every)  #: seconds after which a rest calls for something
-
-    @property
-    def total(self) -> int:
-        return len(self.entries)
 
     @property
     def _kept(self) -> int:
@@ -390,10 +376,6 @@ class Circulation(Figures):
         self.alarm_at = self.now + 0.01
         self.todo.append(Alarm(self.alarm_at))
 
-    def _fail(self, waiter: Waiter, error: BaseException) -> None:
-        waiter.error = error
-        self.todo.append(Wake(waiter))
-
     def _settle(self) -> None:
         """Start a connect for everyone in line whom none is under way for, and for ``min_size``, within the limits."""
         if self.closed or self.suspended:
@@ -427,23 +409,6 @@ class Circulation(Figures):
     def _plan(self) -> None:
         """Ask for a tick at the next time when something is due; ``PoolState`` knows when that is."""
         raise NotImplementedError
-
-    # -- telling who waits for the whole pool -----------------------------------------------------------------------
-
-    def _tell_warm(self) -> None:
-        if self.warming and self.total - self.connecting >= self.warm_size:
-            self.todo.extend(map(Wake, self.warming))
-            self.warming, self.warm_size = [], 0
-
-    def _fail_warming(self, error: BaseException) -> None:
-        for waiter in self.warming:
-            self._fail(waiter, error)
-        self.warming, self.warm_size = [], 0
-
-    def _tell_drained(self) -> None:
-        if self.drained and not self.entries:
-            self.todo.extend(map(Wake, self.drained))
-            self.drained = []
 
     def _require(self, entry: PoolEntry, move: str) -> None:
         """Refuse an illegal move before anything has changed."""
