@@ -15,7 +15,9 @@ __all__ = [
     "ConcurrentUse",
     "ConfigError",
     "ConnectFailed",
+    "HookFailed",
     "NoScope",
+    "PartialCommit",
     "PoolClosed",
     "PoolError",
     "PoolQueueFull",
@@ -171,3 +173,19 @@ class CommitOutcomeUnknown(RespoolError):
     """The connection broke while COMMIT was under way: the changes are saved, or they are not. Never retried by itself."""
 
     code = "S007"
+
+
+class HookFailed(RespoolError):
+    """A hook raised after its transaction was over. Logged, never raised: the outcome stays what it is."""
+
+    code = "S013"
+    hook: str  #: what was called
+
+
+class PartialCommit(RespoolError):
+    """Some of several databases were committed, and one after them failed. ``__cause__`` is the failure."""
+
+    code = "S014"
+    committed: Sequence[str]  #: names of the databases whose changes are saved
+    failed: str  #: name of the database whose COMMIT failed
+    rolled_back: Sequence[str]  #: names of those that were rolled back because of it

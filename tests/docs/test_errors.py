@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import logging
 import re
 import threading
 import warnings
@@ -17,6 +18,7 @@ from respool import Database, PoolConfig, errors
 from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
+from respool.session.transaction import End, drive
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
@@ -156,6 +158,43 @@ def lost(db: Database) -> None:
         session.commit()
 
 
+def failed_hook(db: Database) -> None:
+    told: list[RespoolError] = []
+    logger = logging.getLogger("respool.session")
+    handler = logging.Handler()
+    handler.emit = lambda record: told.extend(record.args or ())  # type: ignore[method-assign, assignment]
+    logger.addHandler(handler)
+    try:
+        with db.scope("one") as session:
+            session.on_commit([].pop)
+            session.commit()
+    finally:
+        logger.removeHandler(handler)
+    raise told[0]
+
+
+def half_committed(db: Database) -> None:
+    other = Database("sqlite://", name="other")
+    dialect: Any = other.engine.dialect
+
+    def fail(connection: Any) -> None:
+        raise dialect.loaded_dbapi.IntegrityError("no")
+
+    dialect.do_commit = fail
+    one = Database("sqlite://", name="default")
+    scopes = [each.new_scope("one", commit="on_success") for each in (one, other)]
+    try:
+        for scope, database in zip(scopes, (one, other), strict=True):
+            scope.enter()
+            database.session.execute(text("CREATE TABLE t (id INTEGER)"))
+        drive(End(scopes))
+    finally:
+        for scope in reversed(scopes):
+            scope.leave()
+        one.close()
+        other.close()
+
+
 WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("C001", misspelt),
     ("P001", exhausted),
@@ -171,6 +210,8 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("S006", forgotten),
     ("S007", lost),
     ("S008", only_to_be_read),
+    ("S013", failed_hook),
+    ("S014", half_committed),
 ]
 
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from respool import Database
+from tests.session.faces import the_shop
 from tests.session.shop import fill, opened
+
+__all__ = ["the_shop"]
 
 
 @pytest.fixture

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 
-from respool import Database, SessionPhase
+from respool import Database, PoolConfig, SessionPhase
 from respool.errors import CommitOutcomeUnknown
 from respool.session.ending import end_async, in_greenlet, in_thread
 from respool.session.scope import ScopeState
 from respool.session.shield import DeadlinePassed, shielded
 from respool.session.transaction import End, Step, Verdict, decide
+from tests.session.faces import Shop, entered
 from tests.session.shop import Order, acquired, count, opened_async
 
 COMMIT, ROLLBACK, LEAVE = Verdict.COMMIT, Verdict.ROLLBACK, Verdict.LEAVE
@@ -54,6 +57,16 @@ def test_a_rule_that_fails_saves_nothing(db: Database, shop_url: str) -> None:
         with db.scope("job", commit=rule) as session:
             session.add(Order(product_id=1))
     assert (acquired(db), db.scopes(), count(shop_url)) == (0, (), 0)
+
+
+async def test_promise_07_a_refused_commit_leaves_nothing_behind_for_the_next_one(the_shop: Shop) -> None:
+    """SQLite keeps the transaction open then, and stock SQLAlchemy gives the connection back with it."""
+    async with the_shop.open(pool=PoolConfig(max_size=1)) as db:
+        for product in (999, 1):
+            with contextlib.suppress(IntegrityError):
+                async with entered(db.scope("job", commit="on_success")) as session:
+                    session.add(Order(product_id=product))
+        assert (acquired(db), the_shop.count()) == (0, 1)
 
 
 # -- shielded ---------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ _SETTINGS: dict[str, str] = {
     "full_page_writes": "off",
     "jit": "off",
     "max_connections": "200",
+    "max_prepared_transactions": "20",
     "shared_buffers": "32MB",
 }
 

@@ -72,6 +72,14 @@ ADVICE = {
         "Write before or after the read_only() block, or leave it out: plain reads are leased without it.",
         "If nothing was meant to be changed, look for the line that set an attribute or added an object.",
     ),
+    "S013": (
+        "Nothing is wrong in the database: the transaction had its outcome before the hook ran. Read the cause below it.",
+        "Let the hook handle its own errors, or write what must not be lost as a row in the same transaction.",
+    ),
+    "S014": (
+        "Make the databases agree again: take back what was committed, or do the rest once more.",
+        "Name the database whose COMMIT may fail first in the middleware, or commit in two phases: twophase=True.",
+    ),
 }
 
 #: An attribute in the source of a class, and the note beside it.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy.ext import asyncio as sa_asyncio
+from sqlalchemy.util import await_only
 
 from respool.session.changes import Changes
 from respool.session.phase import SessionPhase
@@ -16,6 +17,8 @@ from respool.session.session import Session
 from respool.session.tracking import ObjectState
 
 __all__ = ["AsyncSession"]
+
+Fn = TypeVar("Fn", bound=Callable[[], Any])
 
 
 class AsyncSession(sa_asyncio.AsyncSession):
@@ -41,6 +44,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
         **options: Any,
     ) -> None:
         super().__init__(bind, scope=scope, begin=begin, **options)
+        self.rules._hooks.wait = _wait
 
     @property
     def rules(self) -> Session:
@@ -73,3 +77,16 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self.rules.changes()
+
+    def on_commit(self, fn: Fn) -> Fn:
+        """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""
+        return self.rules.on_commit(fn)
+
+    def on_rollback(self, fn: Fn) -> Fn:
+        """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
+        return self.rules.on_rollback(fn)
+
+
+def _wait(awaitable: Awaitable[Any]) -> Any:
+    # SQLAlchemy's greenlet hands it to the task that runs the session: an await like any other of that task.
+    return await_only(awaitable)

@@ -21,12 +21,13 @@ from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
 from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
 from respool.session.session import Session
+from respool.session.several import check_twophase
 
 __all__ = ["DatabaseBase"]
 
 S = TypeVar("S")
 
-_KEYWORDS = ("name", "pool", "commit", "begin", "engine_options")
+_KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "engine_options")
 _POLICIES = ("manual", "on_success")
 _BEGINS = ("on_write", "on_use")
 
@@ -96,6 +97,11 @@ class DatabaseBase(ABC, Generic[S]):
             keywords.setdefault("commit", environ[prefix + "COMMIT"])
         keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
         return cls(url, **keywords)
+
+    def _set_twophase(self, twophase: bool) -> None:
+        if twophase:
+            check_twophase(self._sync_engine)
+        self.twophase = twophase
 
     # -- what the two kinds do differently ------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    __slots__ = ("_flushed", "_marks", "_scope", "_statements", "committing", "flushing")
+    __slots__ = ("_flushed", "_marks", "_scope", "_statements", "committing", "flushing", "unknown")
 
     def __init__(self, scope: Scope | None) -> None:
         self._scope = scope
@@ -120,6 +120,7 @@ class ChangeLog:
         self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
         self.flushing = False  #: statements of a flush are told by their objects
         self.committing = False  #: a COMMIT is under way
+        self.unknown = False  #: nobody knows what became of it
 
     @property
     def title(self) -> str:

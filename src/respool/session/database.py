@@ -42,6 +42,8 @@ class Database(DatabaseBase[Session]):
         begin: ``"on_write"``: until the first write each plain read leases a connection for that one statement, in
             autocommit. ``"on_use"``: a transaction begins with the first statement, whatever it is. By default
             ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.
+        twophase: commit in two phases where a request has changes in several databases: all prepare, then all commit.
+            PostgreSQL (psycopg, psycopg2; ``max_prepared_transactions`` above zero), MySQL.
         engine_options: further arguments of SQLAlchemy's ``create_engine``.
 
     Raises:
@@ -59,10 +61,12 @@ class Database(DatabaseBase[Session]):
         pool: PoolConfig | None = None,
         commit: CommitPolicy = "manual",
         begin: Begin = None,
+        twophase: bool = False,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(url, name, pool, commit, begin, engine_options, unknown)
+        self._set_twophase(twophase)
 
     def current_session(self) -> Session:
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
@@ -123,7 +127,7 @@ class Database(DatabaseBase[Session]):
         return build_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
     def _make_session(self, scope: Scope) -> tuple[Session, Session]:
-        session = Session(self.engine, scope=scope, begin=self._begin)
+        session = Session(self.engine, scope=scope, begin=self._begin, twophase=self.twophase)
         return session, session
 
 
@@ -132,7 +136,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
 
     Args:
         url: the database's URL with an async driver, or an existing ``AsyncEngine``, which keeps the pool that it has.
-        name, pool, commit, begin, engine_options: as for :class:`Database`.
+        name, pool, commit, begin, twophase, engine_options: as for :class:`Database`.
 
     Raises:
         ConfigError: an argument is unknown, not accepted, or at odds with another one, or greenlet is not installed;
@@ -150,10 +154,12 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         pool: PoolConfig | None = None,
         commit: CommitPolicy = "manual",
         begin: Begin = None,
+        twophase: bool = False,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(url, name, pool, commit, begin, engine_options, unknown)
+        self._set_twophase(twophase)
 
     def current_session(self) -> AsyncSession:
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
@@ -219,7 +225,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
     def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
         from respool.session.aio import AsyncSession
 
-        face = AsyncSession(self.engine, scope=scope, begin=self._begin)
+        face = AsyncSession(self.engine, scope=scope, begin=self._begin, twophase=self.twophase)
         return face.rules, face
 
 

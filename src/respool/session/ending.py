@@ -10,7 +10,7 @@ from typing import Any
 
 from respool.errors import CommitOutcomeUnknown
 from respool.session.session import Session, logger
-from respool.session.shield import DEADLINE, DeadlinePassed, shielded, to_its_end
+from respool.session.shield import DEADLINE, DeadlinePassed, shielded, to_its_end, unhurried
 from respool.session.transaction import End, Step, drive_async
 
 __all__ = ["end_async", "in_greenlet", "in_thread"]
@@ -27,7 +27,8 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
     Args:
         end: what ends, and how it went.
         perform: runs one step.
-        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
+        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded. Hooks may take
+            longer, unless the caller is cancelled: then they have so many seconds more.
 
     Raises:
         CommitOutcomeUnknown: the deadline passed, and a COMMIT may have been under way.
@@ -37,7 +38,11 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
         return
     try:
         await drive_async(end.flushes(), perform)
-        await shielded(drive_async(end.conclusions(), perform), deadline=deadline)
+        try:
+            await shielded(drive_async(end.conclusions(), perform), deadline=deadline)
+        finally:
+            if end.has_hooks:  # never a reason for an unknown outcome: by now it is known
+                await unhurried(drive_async(end.afterwards(), perform), grace=deadline)
     except DeadlinePassed as late:
         if end.committing and end.error is None:
             raise CommitOutcomeUnknown(

@@ -35,6 +35,10 @@ def _held(kind: Any) -> Any:
             self._respool_log.committing = True
             super()._commit_impl()
 
+        def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
+            self._respool_log.committing = True
+            super()._commit_twophase_impl(xid, is_prepared)
+
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
 

@@ -6,14 +6,16 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
 
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
+from respool.session.hooks import Hook, Hooks, Outcome
 from respool.session.phase import SessionPhase
+from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
@@ -21,6 +23,8 @@ from respool.session.tracking import ObjectState, tracked
 __all__ = ["Session", "logger", "report"]
 
 logger = logging.getLogger("respool.session")
+
+F = TypeVar("F", bound=Callable[[], Any])
 
 
 class Session(orm.Session):
@@ -53,6 +57,7 @@ class Session(orm.Session):
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
+        self._hooks = Hooks(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
         self.ending = False  #: a step of the scope's end is at work on it
@@ -88,6 +93,49 @@ class Session(orm.Session):
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self._log.changes(self)
+
+    # -- what follows ---------------------------------------------------------------------------------------------
+
+    def on_commit(self, fn: F) -> F:
+        """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
+        is in which this was asked for.
+
+        It runs when the connection is back in the pool, in the order of the asking, and the session is fresh: what it
+        does with it begins a transaction of its own. After ``commit()`` it runs before that returns; at the end of a
+        request or scope when all of its databases are committed, before the answer leaves. What it raises is logged
+        (``HookFailed``) and changes nothing: the commit has happened.
+
+        Without a transaction it waits for the COMMIT of the next one.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``, so that it can be used as a decorator.
+        """
+        return self._hook(fn, Outcome.COMMITTED)
+
+    def on_rollback(self, fn: F) -> F:
+        """Call ``fn()`` once, if the transaction or savepoint in which this was asked for is rolled back.
+
+        It runs as :meth:`on_commit` says, so for a savepoint after the end of the outermost transaction.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``.
+        """
+        return self._hook(fn, Outcome.ROLLED_BACK)
+
+    def _hook(self, fn: F, after: Outcome) -> F:
+        self._hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
+        return fn
+
+    def run_hooks(self) -> None:
+        """Run the hooks that are due, unless the scope's end does that later."""
+        if not self.ending:
+            self._hooks.run()
 
     # -- the rules ------------------------------------------------------------------------------------------------
 
@@ -168,7 +216,24 @@ class Session(orm.Session):
                 scope=self.scope.label,
                 reason=self.scope.doomed,
             )
-        super().commit()
+        self._commit()
+
+    def _commit(self) -> None:
+        twophase, self.twophase = self.twophase, False  # to prepare is for several databases: their end does it before
+        try:
+            super().commit()
+        finally:
+            self.twophase = twophase
+
+    def rollback(self) -> None:
+        """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run."""
+        super().rollback()
+        self._give_up_hooks()
+
+    def _give_up_hooks(self) -> None:
+        """The same for hooks that found no transaction to wait for."""
+        self._hooks.ended()
+        self.run_hooks()
 
     def close(self) -> None:
         """Give the connection back and let go of all objects; they keep what they have loaded.
@@ -177,6 +242,10 @@ class Session(orm.Session):
         """
         self._close_and_report(super().close, "close()")
 
+    def losses(self) -> list[str]:
+        """What would be lost if nobody commits, one line each: changes, and hooks that wait for a commit."""
+        return [*self.changes().lines(), *self._hooks.unheard()]
+
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
         self._close_and_report(super().reset, "reset()")
@@ -184,10 +253,12 @@ class Session(orm.Session):
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
         self._close(super().invalidate)
+        self._give_up_hooks()
 
     def _close_and_report(self, close: Callable[[], None], how: str) -> None:
-        lost = self.changes().lines()
+        lost = self.losses()
         self._close(close)
+        self._give_up_hooks()
         if lost:
             report(self.scope, lost, how=how)
 
@@ -222,7 +293,40 @@ class Session(orm.Session):
         """End a transaction that has only read, and give its connection back; the objects stay as they are."""
         transaction = self.get_transaction()
         if transaction is not None:
+            self._hooks.outcome = Outcome.OPEN
             transaction.close()
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether hooks wait for the end of a transaction, or for being run."""
+        return self._hooks.present
+
+    @property
+    def hooks_due(self) -> bool:
+        """Whether hooks wait only for being run."""
+        return self._hooks.due
+
+    def settle(self) -> None:
+        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
+        if self._hooks.present:
+            try:
+                orm.Session.rollback(self)
+            except Exception:
+                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
+                _discard(list(self._connections))
+            self._hooks.ended()
+        if not self._hooks.due:
+            self.remove()
+
+    def run_last_hooks(self) -> list[str]:
+        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
+        self._hooks.run()
+        lost = self.losses()
+        self.settle()
+        if self._hooks.due:
+            self._hooks.run()
+        self.remove()
+        return lost
 
     def remove(self) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
@@ -258,10 +362,9 @@ class Session(orm.Session):
 for _name in guards.OPERATIONS:
     if hasattr(orm.Session, _name):
         setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-for _name in ("flush", "commit", "release_connection"):
+for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-Session.rollback = guards.guarded(orm.Session.rollback, ignore_ended=True)  # type: ignore[method-assign]
-for _name in ("close", "reset", "invalidate"):
+for _name in ("rollback", "close", "reset", "invalidate"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))
 watch.sessions(Session)
 

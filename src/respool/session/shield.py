@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["DEADLINE", "DeadlinePassed", "shielded", "to_its_end"]
+__all__ = ["DEADLINE", "DeadlinePassed", "shielded", "to_its_end", "unhurried"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,33 @@ async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLIN
     if late:
         raise DeadlinePassed(f"not finished within {deadline:g} s") from problem
     if problem is not None:
+        raise problem
+
+
+async def unhurried(work: Coroutine[Any, Any, None], *, grace: float = DEADLINE) -> None:
+    """Run ``work`` to its end, however long it takes; from the moment that the caller is cancelled it has a deadline.
+
+    Args:
+        work: what should be finished.
+        grace: seconds that it has after that moment before it is cancelled too.
+
+    Raises:
+        asyncio.CancelledError: the caller was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work, name="respool: hooks")
+    _ends.add(task)
+    task.add_done_callback(_ends.discard)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await _wait(task, loop.time() + grace)
+        if not task.done():
+            task.cancel()
+            await _wait(task, loop.time() + _GRACE)
+        _outcome(task)
+        raise
+    if (problem := _outcome(task)) is not None:
         raise problem
 
 

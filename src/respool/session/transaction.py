@@ -7,15 +7,16 @@ Who drives them decides how a step is run: called at once, awaited in a greenlet
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from respool.errors import ConcurrentUse
+from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
 from respool.session.scope import CommitPolicy, Scope, ScopeState
 from respool.session.session import Session, logger, report
+from respool.session.several import Tally
 
 __all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async"]
 
@@ -89,6 +90,8 @@ class End:
         self.committing = False  #: whether a COMMIT was asked of any database
         self._verdicts: dict[Scope, Verdict] = {}
         self._failure: BaseException | None = None
+        self._tally = Tally()
+        self._hooked: list[Scope] = []  # settled, and not over before their hooks have run
 
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
@@ -112,20 +115,50 @@ class End:
         """The last steps. They have to be taken, whatever becomes of the caller.
 
         Raises:
-            Exception: a flush or COMMIT failed; its notes tell which databases had been committed before.
+            PartialCommit: a COMMIT failed after another database had been committed.
+        Exception: a flush or COMMIT failed, and nothing was saved.
             UncommittedChanges: something was left uncommitted, and the warning filters make that an error.
         """
-        committed: list[str] = []
         lost: list[tuple[Scope, list[str]]] = []
-        for scope, decided in self._verdicts.items():
-            verdict = decided if self._failure is None else Verdict.ROLLBACK
-            self.committing = self.committing or verdict is Verdict.COMMIT
-            with self._noting():
+        writing = self._writing()
+        prepared = [s for s in writing if len(writing) > 1 and s.session is not None and s.session.twophase]
+        for scope in prepared:
+            if self._failure is None:
+                with self._noting():
+                    yield Step(scope, Session.prepare)
+        # What is prepared comes last: its COMMIT can hardly fail any more, and until then it can be taken back.
+        for scope in sorted(self._verdicts, key=prepared.__contains__):
+            wanted = self._verdicts[scope]
+            verdict = wanted if self._failure is None else Verdict.ROLLBACK
+            commits = verdict is Verdict.COMMIT
+            self.committing = self.committing or commits
+            with self._noting(), self._tally.of(scope.database, wrote=scope in writing, committing=commits):
                 lost.append((scope, (yield Step(scope, _Conclusion(verdict)))))
-                if verdict is Verdict.COMMIT:
-                    committed.append(scope.database)
-            _complete(scope)
-        self._tell(committed, lost)
+            if scope.session is not None and scope.session.hooks_due:
+                self._hooked.append(scope)
+            else:
+                _complete(scope)
+        self._tell(lost)
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether :meth:`afterwards` has something to do."""
+        return bool(self._hooked)
+
+    def afterwards(self) -> Steps:
+        """The hooks, when every database has had its last step and no session has a connection. Then the scopes are over.
+
+        What hooks raise is logged; they cannot change what was answered to them.
+        """
+        try:
+            for scope in self._hooked:
+                lines = yield Step(scope, Session.run_last_hooks)
+                if lines:
+                    with suppress(UncommittedChanges):  # an error by the filters; it comes too late to be one here
+                        report(scope, lines, how="the end of its hooks")
+        finally:
+            for scope in self._hooked:
+                _complete(scope)
 
     def cut_off(self) -> None:
         """Discard the connections of sessions whose last step was never begun. After a full end there are none."""
@@ -141,7 +174,7 @@ class End:
             return False
         if session._guard.seize():
             scope.state = ScopeState.FINISHING
-            if session.in_transaction():
+            if session.in_transaction() or session.has_hooks:
                 return True
             session._guard.adopt()
             session.remove()  # nothing to decide, and no connection: no reason to wait
@@ -159,6 +192,13 @@ class End:
         )
         return False
 
+    def _writing(self) -> list[Scope]:
+        """The scopes that have changes to be committed, if there are several: with one there is nothing to agree on."""
+        committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
+        if len(committing) < 2:
+            return []
+        return [scope for scope in committing if scope.session is not None and scope.session.changes()]
+
     @contextmanager
     def _noting(self) -> Iterator[None]:
         """Remember the first failure, and go on with the end."""
@@ -169,7 +209,7 @@ class End:
         except BaseException as problem:
             self._failure = self._failure or problem
 
-    def _tell(self, committed: list[str], lost: list[tuple[Scope, list[str]]]) -> None:
+    def _tell(self, lost: list[tuple[Scope, list[str]]]) -> None:
         for scope, lines in lost:
             if lines:
                 with self._noting():
@@ -180,9 +220,7 @@ class End:
         if self.error is not None and isinstance(failure, Exception):  # the first error goes on
             logger.error("ending %s failed after %r", self.scopes[0].title, self.error, exc_info=failure)
             return
-        if committed:
-            failure.add_note(f"committed all the same: database {', '.join(map(repr, committed))}")
-        raise failure
+        raise self._tally.blame(failure, self.scopes[0].title)
 
 
 def _complete(scope: Scope) -> None:
@@ -212,9 +250,9 @@ class _Conclusion:
         try:
             if self.verdict is Verdict.COMMIT:
                 session.commit()
-            return session.changes().lines() if self.verdict is Verdict.LEAVE else []
+            return session.losses() if self.verdict is Verdict.LEAVE else []
         finally:
-            session.remove()
+            session.settle()
 
 
 def drive(end: End) -> None:
@@ -222,7 +260,11 @@ def drive(end: End) -> None:
     if end.begin():
         if len(end.scopes) > 1:  # else the COMMIT's own flush comes early enough
             _drive(end.flushes())
-        _drive(end.conclusions())
+        try:
+            _drive(end.conclusions())
+        finally:
+            if end.has_hooks:
+                _drive(end.afterwards())
 
 
 def _drive(steps: Steps) -> None:

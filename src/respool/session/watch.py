@@ -5,12 +5,13 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event, inspect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import SessionTransaction
 
 from respool.errors import CommitOutcomeUnknown
 from respool.session import held
+from respool.session.hooks import Outcome
 from respool.session.phase import SessionPhase
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def engine(target: Engine) -> None:
 def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
         session._log.savepoint(transaction)
+        session._hooks.savepoint(transaction)
     elif transaction.parent is None:
         session._phase = SessionPhase.WORKING
 
@@ -53,7 +55,7 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
     if transaction.parent is None:
         engine(connection.engine)
         session._connections.append(connection)
-        session._log.committing = False
+        session._log.committing = session._log.unknown = False
         if isinstance(connection, Connection):
             held.hold(connection, session._log)
 
@@ -63,6 +65,11 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         for connection in session._connections:  # one of the user's own goes on without us
             held.let_go(connection, session._log)
         session._connections.clear()
+        if session._log.unknown:
+            session._hooks.outcome = Outcome.UNKNOWN
+        outcome = session._hooks.ended()
+        if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
+            session.run_hooks()
 
 
 def _after_commit(session: Session) -> None:
@@ -70,15 +77,18 @@ def _after_commit(session: Session) -> None:
         # By itself SQLAlchemy lets go of deleted objects only together with expiring all others.
         session._expunge_states([state for state in session._log.deleted_states() if state.deleted])
         session._log.clear()
+        session._hooks.outcome = Outcome.COMMITTED
         session._phase = SessionPhase.COMMITTED
 
 
 def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
     if previous_transaction.nested:
         session._log.back_to(previous_transaction)
+        session._hooks.back_to(previous_transaction)
     elif previous_transaction.parent is None:
         session._log.clear()
         session._phase = SessionPhase.ROLLED_BACK
+        session.run_hooks()
 
 
 def _pending_to_persistent(session: Session, instance: Any) -> None:
@@ -112,11 +122,19 @@ _SESSION_LISTENERS = (
 def _failed(context: ExceptionContext) -> BaseException | None:
     """A connection that broke during its COMMIT: nobody can tell from here whether the changes are saved."""
     log = held.log_of(context.connection)
-    if log is None or not log.committing:
+    if log is None:
+        return None
+    if context.statement is None and _preparing(context.connection):
+        # psycopg takes a PREPARE that failed for done, and can neither roll back nor be reset any more
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+    if not log.committing:
         return None
     log.committing = False
+    if context.connection is not None and not context.is_disconnect:
+        _leave_refused_transaction(context.connection)
     if not context.is_disconnect or not isinstance(context.original_exception, Exception):
         return None
+    log.unknown = True
     return CommitOutcomeUnknown(
         f"the connection of {log.title} broke during COMMIT: saved or not, nobody can tell",
         now=[f"{type(context.original_exception).__name__} from the driver"],
@@ -126,3 +144,15 @@ def _failed(context: ExceptionContext) -> BaseException | None:
         ],
         scope=log.title,
     )
+
+
+def _preparing(connection: Connection | None) -> bool:
+    transaction = connection.get_transaction() if connection is not None else None
+    return isinstance(transaction, TwoPhaseTransaction) and not transaction._is_prepared
+
+
+def _leave_refused_transaction(connection: Connection) -> None:
+    """SQLite stays in a transaction whose COMMIT it refused, SQLAlchemy takes it for over: it would go on in the pool."""
+    checkout = connection.connection
+    if getattr(checkout.driver_connection, "in_transaction", False) is True:
+        connection.dialect.do_rollback(checkout)
