@@ -27,7 +27,9 @@ __all__ = [
     "RollbackOnly",
     "ScopeEnded",
     "ScopeError",
+    "SelfDeadlock",
     "UncommittedChanges",
+    "UnitError",
     "WrongScope",
 ]
 
@@ -173,6 +175,19 @@ class CommitOutcomeUnknown(RespoolError):
     """The connection broke while COMMIT was under way: the changes are saved, or they are not. Never retried by itself."""
 
     code = "S007"
+
+
+class UnitError(ScopeError):
+    """A unit of work is at odds with the one around it, or with what was done inside of it."""
+
+    code = "S011"
+
+
+class SelfDeadlock(ScopeError):
+    """A second connection was asked for while those that wait like this hold all that the pool may have."""
+
+    code = "S012"
+    max_size: int  #: connections that the pool may have
 
 
 class HookFailed(RespoolError):

@@ -195,6 +195,18 @@ def half_committed(db: Database) -> None:
         other.close()
 
 
+def ended_inside(db: Database) -> None:
+    with db.scope("one") as session, session.unit():
+        session.commit()
+
+
+def waiting_for_itself(db: Database) -> None:
+    with db.scope("one") as session, session.unit():
+        session.execute(text("CREATE TABLE t (id INTEGER)"))
+        with session.unit(new=True):
+            pass
+
+
 WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("C001", misspelt),
     ("P001", exhausted),
@@ -210,6 +222,8 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("S006", forgotten),
     ("S007", lost),
     ("S008", only_to_be_read),
+    ("S011", ended_inside),
+    ("S012", waiting_for_itself),
     ("S013", failed_hook),
     ("S014", half_committed),
 ]

@@ -72,6 +72,14 @@ ADVICE = {
         "Write before or after the read_only() block, or leave it out: plain reads are leased without it.",
         "If nothing was meant to be changed, look for the line that set an attribute or added an object.",
     ),
+    "S011": (
+        "Let units end by themselves: they commit at their end, and roll back if an exception comes out of them.",
+        "Ask for an isolation level or read_only where the outermost unit begins, or use new=True.",
+    ),
+    "S012": (
+        "Commit before the inner session is opened, or use savepoint=True, which stays on one connection.",
+        "Raise max_size above the number of requests that hold one connection while they need another.",
+    ),
     "S013": (
         "Nothing is wrong in the database: the transaction had its outcome before the hook ran. Read the cause below it.",
         "Let the hook handle its own errors, or write what must not be lost as a row in the same transaction.",

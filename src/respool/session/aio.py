@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy.ext import asyncio as sa_asyncio
@@ -11,10 +11,13 @@ from sqlalchemy.util import await_only
 
 from respool.session.changes import Changes
 from respool.session.phase import SessionPhase
+from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule
 from respool.session.scope import Scope
 from respool.session.session import Session
 from respool.session.tracking import ObjectState
+from respool.session.unit_blocks import unit_block_async
+from respool.session.units import UnitOptions
 
 __all__ = ["AsyncSession"]
 
@@ -77,6 +80,17 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self.rules.changes()
+
+    def unit(
+        self,
+        *,
+        savepoint: bool = False,
+        new: bool = False,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> AbstractAsyncContextManager[AsyncSession]:
+        """A unit of work, as an ``async with`` block: as :meth:`respool.Session.unit`."""
+        return unit_block_async(self, UnitOptions(savepoint, new, isolation, read_only), caller())
 
     def on_commit(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""

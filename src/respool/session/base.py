@@ -7,16 +7,17 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from sqlalchemy import Engine
 
 from respool.config import PoolConfig, suggest
-from respool.engine import mask
+from respool.engine import AsyncFairPool, FairPool, mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
+from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
 from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
@@ -48,6 +49,7 @@ class DatabaseBase(ABC, Generic[S]):
         pool: PoolConfig | None,
         commit: CommitPolicy,
         begin: Begin,
+        twophase: bool,
         engine_options: Mapping[str, Any] | None,
         unknown: Mapping[str, Any],
     ) -> None:
@@ -59,9 +61,13 @@ class DatabaseBase(ABC, Generic[S]):
         self._begin = BeginRule(begin)
         _check_free(name)
         self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
+        self.twophase = twophase
+        if twophase:
+            check_twophase(self._sync_engine)
         self._current: CurrentScope = ContextVar(f"respool scope of {name}", default=None)
         self._live = LiveScopes()
         self._making = threading.Lock()
+        self._nesting = Nesting()
         self._closed = False
         watch.engine(self._sync_engine)
         _names[name] = self
@@ -98,11 +104,6 @@ class DatabaseBase(ABC, Generic[S]):
         keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
         return cls(url, **keywords)
 
-    def _set_twophase(self, twophase: bool) -> None:
-        if twophase:
-            check_twophase(self._sync_engine)
-        self.twophase = twophase
-
     # -- what the two kinds do differently ------------------------------------------------------------------------
 
     @abstractmethod
@@ -137,6 +138,23 @@ class DatabaseBase(ABC, Generic[S]):
         face: S = scope.face
         return face
 
+    @property
+    def max_connections(self) -> int | None:
+        """How many connections the pool may have; ``None`` for no limit, or none that we know of."""
+        pool = self.pool
+        if isinstance(pool, FairPool | AsyncFairPool):
+            return pool.config.max_size
+        overflow = getattr(pool, "_max_overflow", -1)
+        return pool.size() + overflow if overflow >= 0 else None
+
+    def within(self, session: Session | None, place: str) -> AbstractContextManager[None]:
+        """A block inside of a session in which others of the database are used.
+
+        Raises:
+            SelfDeadlock: the pool could run dry of it.
+        """
+        return self._nesting.within(session, self.max_connections, place)
+
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes that have a session now, the oldest first."""
         return tuple(self._live)
@@ -165,6 +183,7 @@ class DatabaseBase(ABC, Generic[S]):
             label,
             self._current,
             self._live,
+            owner=self,
             policy=self.commit_policy if commit is None else _policy(commit),
             place=place,
             parent=around if around is not None and around.live else None,
@@ -229,10 +248,11 @@ class DatabaseBase(ABC, Generic[S]):
             )
         if session.in_begin_block():
             raise ScopeError(
-                f"released() inside a session.begin() block of {scope.title}",
+                f"released() inside a session.begin() block or unit of {scope.title}",
                 advice=["end the block first: its transaction cannot outlive the connection"],
                 scope=scope.label,
             )
+        scope.cannot_be_repeated("the connection was released for something else")
         if scope.state is ScopeState.OPEN:
             scope.state = ScopeState.RELEASED
         return scope, session

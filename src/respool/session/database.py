@@ -65,8 +65,7 @@ class Database(DatabaseBase[Session]):
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(url, name, pool, commit, begin, engine_options, unknown)
-        self._set_twophase(twophase)
+        super().__init__(url, name, pool, commit, begin, twophase, engine_options, unknown)
 
     def current_session(self) -> Session:
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
@@ -158,8 +157,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(url, name, pool, commit, begin, engine_options, unknown)
-        self._set_twophase(twophase)
+        super().__init__(url, name, pool, commit, begin, twophase, engine_options, unknown)
 
     def current_session(self) -> AsyncSession:
         """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""

@@ -39,8 +39,21 @@ def _held(kind: Any) -> Any:
             self._respool_log.committing = True
             super()._commit_twophase_impl(xid, is_prepared)
 
+        def _savepoint_impl(self, name: str | None = None) -> Any:
+            _begin_for_certain(self)
+            return super()._savepoint_impl(name)
+
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _begin_for_certain(connection: Connection) -> None:
+    """Python's sqlite3 begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit."""
+    checkout = connection.connection
+    if getattr(checkout.driver_connection, "in_transaction", True) is False:
+        cursor = checkout.cursor()
+        cursor.execute("BEGIN")
+        cursor.close()
 
 
 def hold(connection: Any, log: ChangeLog) -> None:

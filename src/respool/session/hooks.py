@@ -21,17 +21,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.errors import HookFailed
 from respool.session.changes import UNSCOPED
+from respool.session.places import caller
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
 
     from respool.session.scope import Scope
 
-__all__ = ["Hook", "Hooks", "Outcome"]
+__all__ = ["HasHooks", "Hook", "Hooks", "Outcome"]
+
+F = TypeVar("F", bound=Callable[[], Any])
 
 logger = logging.getLogger("respool.session")
 
@@ -179,3 +182,66 @@ class Hooks:
                 result.close()  # or it would complain, later and elsewhere, that nobody awaited it
             raise TypeError("it returned an awaitable, and nothing awaits in a sync session: use AsyncDatabase")
         self.wait(result)
+
+
+class HasHooks:
+    """The part of a session that is about its hooks."""
+
+    _hooks: Hooks
+    ending: bool
+
+    def on_commit(self, fn: F) -> F:
+        """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
+        is in which this was asked for.
+
+        It runs when the connection is back in the pool, in the order of the asking, and the session is fresh: what it
+        does with it begins a transaction of its own. After ``commit()`` it runs before that returns; at the end of a
+        request or scope when all of its databases are committed, before the answer leaves. What it raises is logged
+        (``HookFailed``) and changes nothing: the commit has happened.
+
+        Without a transaction it waits for the COMMIT of the next one.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``, so that it can be used as a decorator.
+        """
+        return self._hook(fn, Outcome.COMMITTED)
+
+    def on_rollback(self, fn: F) -> F:
+        """Call ``fn()`` once, if the transaction or savepoint in which this was asked for is rolled back.
+
+        It runs as :meth:`on_commit` says, so for a savepoint after the end of the outermost transaction.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``.
+        """
+        return self._hook(fn, Outcome.ROLLED_BACK)
+
+    def _hook(self, fn: F, after: Outcome) -> F:
+        self._hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
+        return fn
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether hooks wait for the end of a transaction, or for being run."""
+        return self._hooks.present
+
+    @property
+    def hooks_due(self) -> bool:
+        """Whether hooks wait only for being run."""
+        return self._hooks.due
+
+    def run_hooks(self) -> None:
+        """Run the hooks that are due, unless the scope's end does that later."""
+        if not self.ending:
+            self._hooks.run()
+
+    def _give_up_hooks(self) -> None:
+        """There is no transaction any more, or was none, that hooks could wait for."""
+        self._hooks.ended()
+        self.run_hooks()

@@ -45,6 +45,7 @@ class Scope:
         label: what people call it: ``"GET /orders/3"``, ``"nightly"``.
         current: the database's variable that holds the scope in force.
         live: the database's scopes that have a session.
+        owner: the database itself.
         policy: what happens to uncommitted changes at the end.
         place: ``file:line`` of the ``db.scope()`` block; ``None`` for a request.
         parent: the live scope around a ``db.scope()`` block; requests have none.
@@ -59,7 +60,9 @@ class Scope:
         "database",
         "doomed",
         "face",
+        "irreversible",
         "label",
+        "owner",
         "parent",
         "policy",
         "session",
@@ -74,6 +77,7 @@ class Scope:
         current: CurrentScope,
         live: LiveScopes,
         *,
+        owner: Any = None,
         policy: CommitPolicy = "manual",
         place: Place | str | None = None,
         parent: Scope | None = None,
@@ -81,6 +85,7 @@ class Scope:
         self.database = database
         self.label = label
         self.policy = policy
+        self.owner = owner
         self._place = place
         self.parent = parent
         self.started = time.monotonic()
@@ -88,6 +93,7 @@ class Scope:
         self.session: Session | None = None  #: the session with all the rules
         self.face: Any = None  #: what users hold: the same session, or the async one around it
         self.doomed: str | None = None  #: why this scope can only be rolled back any more
+        self.irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
         self._current = current
         self._live = live
         self._previous: Scope | None = None
@@ -136,6 +142,13 @@ class Scope:
     def doom(self, reason: str) -> None:
         """From now on the scope can only be rolled back; ``commit()`` raises ``RollbackOnly`` with this reason."""
         self.doomed = self.doomed or reason
+
+    def cannot_be_repeated(self, reason: str) -> None:
+        """From now on a failure in it, or in a scope around it, is no reason to do all of it once more."""
+        scope: Scope | None = self
+        while scope is not None:
+            scope.irreversible = scope.irreversible or reason
+            scope = scope.parent
 
     def attach(self, session: Session, face: Any) -> None:
         """The scope has a session from here on."""

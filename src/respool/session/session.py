@@ -6,28 +6,27 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, orm
 
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
-from respool.session.hooks import Hook, Hooks, Outcome
+from respool.session.hooks import HasHooks, Hooks, Outcome
 from respool.session.phase import SessionPhase
-from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
+from respool.session.unit_blocks import HasUnits
+from respool.session.units import Units
 
 __all__ = ["Session", "logger", "report"]
 
 logger = logging.getLogger("respool.session")
 
-F = TypeVar("F", bound=Callable[[], Any])
 
-
-class Session(orm.Session):
+class Session(HasUnits, HasHooks, orm.Session):
     """SQLAlchemy's ``Session`` that belongs to one request or ``db.scope()`` block.
 
     It is made by :class:`~respool.Database`; every method of SQLAlchemy's is there. What differs:
@@ -58,6 +57,7 @@ class Session(orm.Session):
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
         self._hooks = Hooks(scope)
+        self._units = Units(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
         self.ending = False  #: a step of the scope's end is at work on it
@@ -94,49 +94,6 @@ class Session(orm.Session):
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self._log.changes(self)
 
-    # -- what follows ---------------------------------------------------------------------------------------------
-
-    def on_commit(self, fn: F) -> F:
-        """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
-        is in which this was asked for.
-
-        It runs when the connection is back in the pool, in the order of the asking, and the session is fresh: what it
-        does with it begins a transaction of its own. After ``commit()`` it runs before that returns; at the end of a
-        request or scope when all of its databases are committed, before the answer leaves. What it raises is logged
-        (``HookFailed``) and changes nothing: the commit has happened.
-
-        Without a transaction it waits for the COMMIT of the next one.
-
-        Args:
-            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
-
-        Returns:
-            ``fn``, so that it can be used as a decorator.
-        """
-        return self._hook(fn, Outcome.COMMITTED)
-
-    def on_rollback(self, fn: F) -> F:
-        """Call ``fn()`` once, if the transaction or savepoint in which this was asked for is rolled back.
-
-        It runs as :meth:`on_commit` says, so for a savepoint after the end of the outermost transaction.
-
-        Args:
-            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
-
-        Returns:
-            ``fn``.
-        """
-        return self._hook(fn, Outcome.ROLLED_BACK)
-
-    def _hook(self, fn: F, after: Outcome) -> F:
-        self._hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
-        return fn
-
-    def run_hooks(self) -> None:
-        """Run the hooks that are due, unless the scope's end does that later."""
-        if not self.ending:
-            self._hooks.run()
-
     # -- the rules ------------------------------------------------------------------------------------------------
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
@@ -144,7 +101,8 @@ class Session(orm.Session):
         scope = self.scope
         if scope is not None and scope.state is not ScopeState.FINISHING:
             scope.require_usable()
-        return super().get_bind(*args, **kwargs)
+        bind = super().get_bind(*args, **kwargs)
+        return bind if self._units.mode is None else self._units.bound(bind)
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
@@ -204,8 +162,10 @@ class Session(orm.Session):
 
         Raises:
             RollbackOnly: the scope was doomed.
+            UnitError: a unit is open: it commits at its end.
             CommitOutcomeUnknown: the connection broke during the COMMIT.
         """
+        self._units.refuse("commit()")
         if self.scope is not None and self.scope.doomed is not None:
             raise RollbackOnly(
                 f"{self.title} can only be rolled back any more: {self.scope.doomed}",
@@ -215,6 +175,8 @@ class Session(orm.Session):
                 ],
                 scope=self.scope.label,
                 reason=self.scope.doomed,
+                unit=None,
+                error=None,
             )
         self._commit()
 
@@ -226,14 +188,15 @@ class Session(orm.Session):
             self.twophase = twophase
 
     def rollback(self) -> None:
-        """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run."""
-        super().rollback()
-        self._give_up_hooks()
+        """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run.
 
-    def _give_up_hooks(self) -> None:
-        """The same for hooks that found no transaction to wait for."""
-        self._hooks.ended()
-        self.run_hooks()
+        Raises:
+            UnitError: a unit is open: it rolls back if an exception comes out of it.
+        """
+        self._units.refuse("rollback()")
+        super().rollback()
+        self._units.ended(None)
+        self._give_up_hooks()
 
     def close(self) -> None:
         """Give the connection back and let go of all objects; they keep what they have loaded.
@@ -256,6 +219,7 @@ class Session(orm.Session):
         self._give_up_hooks()
 
     def _close_and_report(self, close: Callable[[], None], how: str) -> None:
+        self._units.refuse(how)
         lost = self.losses()
         self._close(close)
         self._give_up_hooks()
@@ -284,10 +248,10 @@ class Session(orm.Session):
     # -- the end --------------------------------------------------------------------------------------------------
 
     def in_begin_block(self) -> bool:
-        """Whether a transaction was begun explicitly, or a savepoint is open."""
+        """Whether a transaction was begun explicitly, or a savepoint or unit is open."""
         transaction = self.get_transaction()
         begun = transaction is not None and transaction.origin is orm.SessionTransactionOrigin.BEGIN
-        return begun or self.in_nested_transaction()
+        return begun or self.in_nested_transaction() or bool(self._units)
 
     def release_connection(self) -> None:
         """End a transaction that has only read, and give its connection back; the objects stay as they are."""
@@ -295,16 +259,6 @@ class Session(orm.Session):
         if transaction is not None:
             self._hooks.outcome = Outcome.OPEN
             transaction.close()
-
-    @property
-    def has_hooks(self) -> bool:
-        """Whether hooks wait for the end of a transaction, or for being run."""
-        return self._hooks.present
-
-    @property
-    def hooks_due(self) -> bool:
-        """Whether hooks wait only for being run."""
-        return self._hooks.due
 
     def settle(self) -> None:
         """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
@@ -362,7 +316,7 @@ class Session(orm.Session):
 for _name in guards.OPERATIONS:
     if hasattr(orm.Session, _name):
         setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback"):
+for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback", "enter_unit", "leave_unit"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name)))
 for _name in ("rollback", "close", "reset", "invalidate"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))

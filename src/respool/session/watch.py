@@ -68,8 +68,18 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         if session._log.unknown:
             session._hooks.outcome = Outcome.UNKNOWN
         outcome = session._hooks.ended()
+        if outcome is not Outcome.OPEN:
+            session._units.ended(None)
         if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
+            if session.scope is not None:
+                session.scope.cannot_be_repeated("something was committed")
             session.run_hooks()
+    elif transaction.nested:
+        session._units.ended(transaction)
+
+
+def _before_commit(session: Session) -> None:
+    session._units.before_commit(session)
 
 
 def _after_commit(session: Session) -> None:
@@ -108,6 +118,7 @@ _SESSION_LISTENERS = (
     _after_transaction_create,
     _after_begin,
     _after_transaction_end,
+    _before_commit,
     _after_commit,
     _after_soft_rollback,
     _pending_to_persistent,

@@ -1,0 +1,72 @@
+"""Sessions that hold a connection and may wait for a second one: so many of them that the pool can never run dry.
+
+Whoever holds one connection and waits for another gives neither back. If such sessions hold all that a pool may have,
+each waits for the others for ever. So the one that would take the last connection into that state is refused; as long as
+one connection is with somebody who does not wait like this, that one comes back and everybody gets on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from respool.errors import SelfDeadlock
+
+if TYPE_CHECKING:
+    from respool.session.session import Session
+
+__all__ = ["Nesting"]
+
+
+class Nesting:
+    """The sessions of one database inside of which others are open."""
+
+    __slots__ = ("_lock", "_outer")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outer: list[Session] = []
+
+    @contextmanager
+    def within(self, session: Session | None, limit: int | None, place: str) -> Iterator[None]:
+        """A block inside of which other sessions are used.
+
+        Args:
+            session: the one around; ``None`` if the scope has none.
+            limit: how many connections the pool may have; ``None`` for no limit.
+            place: ``file:line`` of the block.
+
+        Raises:
+            SelfDeadlock: it would have to wait for itself.
+        """
+        if session is None:
+            yield
+            return
+        with self._lock:
+            self._require_one_left(session, limit, place)
+            self._outer.append(session)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._outer.remove(session)
+
+    def _require_one_left(self, session: Session, limit: int | None, place: str) -> None:
+        if limit is None or not session.holds_connection:
+            return
+        holders = {id(each): each for each in (*self._outer, session) if each.holds_connection}
+        if len(holders) < limit:
+            return
+        raise SelfDeadlock(
+            f"{session.title} holds a connection and needs a second one, and the pool may have {limit}",
+            now=[f"asked for at {place}", *(f"holds one: {each.title}" for each in holders.values())],
+            advice=[
+                "commit, or roll back, before opening the inner session: then nothing is held",
+                "use savepoint=True, which stays on the same connection",
+                f"raise max_size above {limit}, the number of those that hold one while they need another",
+            ],
+            scope=session.title,
+            max_size=limit,
+        )
