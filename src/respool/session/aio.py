@@ -10,6 +10,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import await_only
 
 from respool.session.changes import Changes
+from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule
@@ -91,6 +92,10 @@ class AsyncSession(sa_asyncio.AsyncSession):
     ) -> AbstractAsyncContextManager[AsyncSession]:
         """A unit of work, as an ``async with`` block: as :meth:`respool.Session.unit`."""
         return unit_block_async(self, UnitOptions(savepoint, new, isolation, read_only), caller())
+
+    def fork(self, label: str = "fork") -> AbstractAsyncContextManager[AsyncSession]:
+        """A child session for a task beside this one, as an ``async with`` block: as :meth:`respool.Session.fork`."""
+        return fork_block_async(self, label, caller())
 
     def on_commit(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""

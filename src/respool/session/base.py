@@ -226,15 +226,25 @@ class DatabaseBase(ABC, Generic[S]):
             database=self.name,
         )
 
-    # -- giving the connection back -------------------------------------------------------------------------------
+    def in_force(self) -> Scope:
+        """The scope in force here.
 
-    def _releasing(self) -> tuple[Scope, Session | None]:
-        """The scope in force, and its session if that has a connection to give back."""
+        Raises:
+            NoScope: there is none.
+            ScopeEnded: it is over.
+        """
         scope = self._current.get()
         if scope is None:
             self._refuse_no_scope()
         if not scope.live:
             scope.refuse_ended()
+        return scope
+
+    # -- giving the connection back -------------------------------------------------------------------------------
+
+    def _releasing(self) -> tuple[Scope, Session | None]:
+        """The scope in force, and its session if that has a connection to give back."""
+        scope = self.in_force()
         session = scope.session
         if session is None:
             return scope, None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_en
 from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.parallel import gather, gather_async
 from respool.session.places import calling
 from respool.session.reader import Begin
 from respool.session.scope import CommitPolicy, Scope
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncDatabase", "Database"]
 
 E = TypeVar("E")
+T = TypeVar("T")
 
 
 class Database(DatabaseBase[Session]):
@@ -98,6 +101,31 @@ class Database(DatabaseBase[Session]):
             yield
         finally:
             self._resume(scope)
+
+    def gather(
+        self,
+        *functions: Callable[[Session], T],
+        limit: int | None = None,
+        executor: Executor | None = None,
+    ) -> list[T]:
+        """Run functions side by side in threads, each with a child of the session in force: see :meth:`Session.fork`.
+
+        So many at once as the pool can give connections; the calling thread runs its share. When one fails, those that
+        have not begun are left out, and its exception is raised when the others have ended.
+
+        Args:
+            functions: each is called with its session.
+            limit: how many may run at once, below what the pool allows.
+            executor: whose threads are used; threads of its own by default.
+
+        Returns:
+            the results, in the order of the functions.
+
+        Raises:
+            SelfDeadlock: the session in force holds a connection, and the pool cannot give another one.
+            NoScope: no request and no scope is open here.
+        """
+        return gather(self, self.in_force(), functions, limit, executor)
 
     def close(self, timeout: float = 10.0) -> None:
         """Close the pool and all its connections.
@@ -192,6 +220,29 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
             yield
         finally:
             self._resume(scope)
+
+    async def gather(
+        self,
+        *functions: Callable[[AsyncSession], Awaitable[T]],
+        limit: int | None = None,
+    ) -> list[T]:
+        """Run coroutine functions side by side, each with a child of the session in force: see :meth:`AsyncSession.fork`.
+
+        So many at once as the pool can give connections. When one fails the others are cancelled, and its exception is
+        raised when they have ended.
+
+        Args:
+            functions: each is called with its session.
+            limit: how many may run at once, below what the pool allows.
+
+        Returns:
+            the results, in the order of the functions.
+
+        Raises:
+            SelfDeadlock: the session in force holds a connection, and the pool cannot give another one.
+            NoScope: no request and no scope is open here.
+        """
+        return await gather_async(self, self.in_force(), functions, limit)
 
     async def close(self, timeout: float = 10.0) -> None:
         """Close the pool and all its connections.

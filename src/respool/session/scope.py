@@ -6,6 +6,7 @@ So threads and tasks that run with a copy of the context share it, and a session
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -57,6 +58,7 @@ class Scope:
         "_live",
         "_place",
         "_previous",
+        "children",
         "database",
         "doomed",
         "face",
@@ -94,6 +96,7 @@ class Scope:
         self.face: Any = None  #: what users hold: the same session, or the async one around it
         self.doomed: str | None = None  #: why this scope can only be rolled back any more
         self.irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
+        self.children: set[Scope] | None = None  #: forks that are not over
         self._current = current
         self._live = live
         self._previous: Scope | None = None
@@ -139,6 +142,38 @@ class Scope:
         """Whether the scope's session may still be used."""
         return self.state not in (ScopeState.FINISHING, ScopeState.ENDED)
 
+    @property
+    def variable(self) -> CurrentScope:
+        """The database's variable that holds the scope in force."""
+        return self._current
+
+    @property
+    def siblings(self) -> LiveScopes:
+        """The database's scopes that have a session."""
+        return self._live
+
+    def adopt(self, child: Scope) -> None:
+        """Have a scope end with this one at the latest.
+
+        Raises:
+            ScopeEnded: this one is over.
+            WrongScope: the scope in force here is a stranger to this one. Where none is, a thread begins its work.
+        """
+        if self._current.get() is not None:
+            self.require_usable()
+        with _adopting:  # two threads may fork at once
+            self.children = self.children if self.children is not None else set()
+            self.children.add(child)
+        if not self.live:  # looked at last: its end, under way in another thread, may not have seen the child
+            self.children.discard(child)
+            self.refuse_ended()
+
+    def family(self) -> list[Scope]:
+        """This scope and what has to end before it, in that order."""
+        if not self.children:
+            return [self]
+        return [*(scope for child in self.children.copy() for scope in child.family()), self]
+
     def doom(self, reason: str) -> None:
         """From now on the scope can only be rolled back; ``commit()`` raises ``RollbackOnly`` with this reason."""
         self.doomed = self.doomed or reason
@@ -161,6 +196,8 @@ class Scope:
         """The scope is over, and the session no longer its own."""
         self.state = ScopeState.ENDED
         self._live.discard(self)
+        if self.parent is not None and self.parent.children:
+            self.parent.children.discard(self)
         self.session = None
         self.face = None
 
@@ -223,6 +260,9 @@ class Scope:
             used_from=elsewhere,
         )
 
+
+#: Held while a scope gets its first child.
+_adopting = threading.Lock()
 
 #: The type of each database's variable.
 CurrentScope = ContextVar[Scope | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, orm
@@ -15,6 +15,7 @@ from respool.session import guards, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.hooks import HasHooks, Hooks, Outcome
 from respool.session.phase import SessionPhase
+from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
@@ -93,6 +94,30 @@ class Session(HasUnits, HasHooks, orm.Session):
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self._log.changes(self)
+
+    def fork(self, label: str = "fork") -> AbstractContextManager[Session]:
+        """A child session for work beside this one, in another thread; as a block.
+
+        It has a connection of its own, sees what is committed, and knows none of this session's objects. At its end
+        the rule of this session's scope decides, as at the end of a ``db.scope()`` block. If this session's scope ends
+        before it, the child is rolled back, what it had not committed is reported, and it refuses from then on.
+
+        It may be called in a thread that no scope is open in: inside of the block the child's is.
+
+        Args:
+            label: what errors and pages call it, behind the parent's label.
+
+        Yields:
+            the child.
+
+        Raises:
+            SelfDeadlock: this session holds a connection, and the pool cannot give a second one.
+            ScopeEnded: this session's scope is over.
+            WrongScope: the scope that is open here is another request's.
+        """
+        from respool.session.parallel import fork_block  # which needs this module
+
+        return fork_block(self, label, caller())
 
     # -- the rules ------------------------------------------------------------------------------------------------
 

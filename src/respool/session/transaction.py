@@ -95,13 +95,17 @@ class End:
 
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
-        for scope in self.scopes:
-            if self._begins(scope):
-                self._verdicts[scope] = Verdict.ROLLBACK
+        for outer in self.scopes:
+            for scope in outer.family():
+                if self._begins(scope):
+                    self._verdicts[scope] = Verdict.ROLLBACK
         if self._verdicts:
             with self._noting():
                 for scope in self._verdicts:
-                    self._verdicts[scope] = decide(scope.policy, self.status, self.error, scope.doomed)
+                    verdict = decide(scope.policy, self.status, self.error, scope.doomed)
+                    if verdict is Verdict.COMMIT and scope not in self.scopes:
+                        verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
+                    self._verdicts[scope] = verdict
         return bool(self._verdicts) or self._failure is not None
 
     def flushes(self) -> Steps:
