@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from respool.config import PoolConfig
 from respool.session.database import AsyncDatabase, Database
 from respool.session.phase import SessionPhase
+from respool.session.retry import Retry
 from respool.session.session import Session
 from respool.session.tracking import ObjectState, state_of
+from respool.session.transactional import transactional
 
 if TYPE_CHECKING:
     from respool.session.aio import AsyncSession
@@ -20,10 +22,12 @@ __all__ = [
     "Database",
     "ObjectState",
     "PoolConfig",
+    "Retry",
     "Session",
     "SessionPhase",
     "__version__",
     "state_of",
+    "transactional",
 ]
 
 try:

@@ -24,7 +24,7 @@ from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope,
 from respool.session.session import Session
 from respool.session.several import check_twophase
 
-__all__ = ["DatabaseBase"]
+__all__ = ["DatabaseBase", "open_databases"]
 
 S = TypeVar("S")
 
@@ -34,6 +34,11 @@ _BEGINS = ("on_write", "on_use")
 
 #: The databases that are open now, by name; one that nobody holds any more gives its name back.
 _names: weakref.WeakValueDictionary[str, DatabaseBase[Any]] = weakref.WeakValueDictionary()
+
+
+def open_databases() -> list[DatabaseBase[Any]]:
+    """The databases of this process that are not closed."""
+    return list(_names.values())
 
 
 class DatabaseBase(ABC, Generic[S]):
@@ -225,6 +230,11 @@ class DatabaseBase(ABC, Generic[S]):
             ],
             database=self.name,
         )
+
+    def scope_here(self) -> Scope | None:
+        """The scope in force here, if there is one and it is not over."""
+        scope = self._current.get()
+        return scope if scope is not None and scope.live else None
 
     def in_force(self) -> Scope:
         """The scope in force here.

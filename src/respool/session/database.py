@@ -18,8 +18,11 @@ from respool.session.blocks import AsyncScopeBlock, ScopeBlock
 from respool.session.parallel import gather, gather_async
 from respool.session.places import calling
 from respool.session.reader import Begin
+from respool.session.repeat import Work, name_of, perform, perform_async
+from respool.session.retry import Retry
 from respool.session.scope import CommitPolicy, Scope
 from respool.session.session import Session
+from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -101,6 +104,34 @@ class Database(DatabaseBase[Session]):
             yield
         finally:
             self._resume(scope)
+
+    def run(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        retry: Retry | int | None = None,
+        label: str | None = None,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> T:
+        """Run ``function(session, *args)`` as a unit of work in a scope of its own, and once more if it lost.
+
+        Args:
+            function: called with a fresh session, once for each attempt.
+            args: what it is called with as well.
+            retry: how often it is repeated, or a :class:`~respool.Retry`, after a serialization failure or a deadlock
+                (SQLSTATE 40001, 40P01; MySQL's 1213, 1205). Not after anything that cannot be taken back: a commit
+                inside of it, :meth:`released`, an answer that has left.
+            label: what errors and pages call the scope; the function's name by default.
+            isolation, read_only: as for :meth:`respool.Session.unit`.
+
+        Returns:
+            what the function returns. Objects of its session are detached by then.
+        """
+        work = Work(
+            label or name_of(function), UnitOptions(isolation=isolation, read_only=read_only), Retry.of(retry), own=True
+        )
+        return perform(self, lambda session: function(session, *args), work)
 
     def gather(
         self,
@@ -220,6 +251,21 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
             yield
         finally:
             self._resume(scope)
+
+    async def run(
+        self,
+        function: Callable[..., Awaitable[T]],
+        *args: Any,
+        retry: Retry | int | None = None,
+        label: str | None = None,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> T:
+        """Run the coroutine function ``function(session, *args)`` as a unit of work, as :meth:`Database.run`."""
+        work = Work(
+            label or name_of(function), UnitOptions(isolation=isolation, read_only=read_only), Retry.of(retry), own=True
+        )
+        return await perform_async(self, lambda session: function(session, *args), work)
 
     async def gather(
         self,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from respool.errors import ConfigError, ScopeError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
 from respool.session.places import caller
+from respool.session.repeat import name_of
 from respool.session.scope import Scope
 
 if TYPE_CHECKING:
@@ -87,10 +88,6 @@ def _width(database: DatabaseBase[Any], scope: Scope, count: int, limit: int | N
     return max(1, min(bound for bound in (count, limit, most) if bound is not None))
 
 
-def _label(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)
-
-
 async def gather_async(
     database: DatabaseBase[AsyncSession],
     scope: Scope,
@@ -104,7 +101,7 @@ async def gather_async(
 
     async def work() -> None:
         for number, function in rest:
-            async with AsyncScopeBlock(database, _child(scope, _label(function), place)) as child:
+            async with AsyncScopeBlock(database, _child(scope, name_of(function), place)) as child:
                 results[number] = await function(child)
 
     with database.within(scope.session, place):
@@ -171,7 +168,7 @@ class _Share:
         while (taken := self._next()) is not None:
             number, function = taken
             try:
-                with ScopeBlock(self._database, _child(self._scope, _label(function), self._place)) as child:
+                with ScopeBlock(self._database, _child(self._scope, name_of(function), self._place)) as child:
                     self.results[number] = function(child)
             except BaseException as error:
                 self._failures.append(error)

@@ -1,0 +1,131 @@
+"""Running a function as a unit of work: joined to the one around, or in a scope of its own, and there once more if it lost.
+
+What is repeated is repeated from nothing: each attempt has a scope, a session and a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from respool.errors import UnitError
+from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.places import caller
+from respool.session.retry import Attempts, Retry
+from respool.session.units import UnitOptions
+
+if TYPE_CHECKING:
+    from respool.session.base import DatabaseBase
+    from respool.session.scope import Scope
+    from respool.session.session import Session
+
+__all__ = ["Work", "name_of", "perform", "perform_async"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How a function is to be run.
+
+    Attributes:
+        label: what errors and pages call a scope of its own.
+        options: of its unit.
+        retry: how it is repeated.
+        own: never in the session of the scope around.
+    """
+
+    label: str
+    options: UnitOptions
+    retry: Retry
+    own: bool = False
+
+    def joins(self, around: Scope | None) -> bool:
+        """Whether it runs in the session of the scope around. There it cannot be repeated: others began the work."""
+        if around is None or self.own or (self.options.new and self.retry.times):
+            return False
+        return self.retry.times == 0 or (around.session is not None and around.session.in_begin_block())
+
+    def to_release(self, around: Scope | None) -> Session | None:
+        """The session around, if its connection is to be given back before the first attempt.
+
+        Raises:
+            UnitError: it has changes, which would be neither seen nor repeated.
+        """
+        session = around.session if around is not None else None
+        if session is None or self.own or self.options.new:
+            return None
+        if lines := session.changes().lines():
+            raise UnitError(
+                f"{self.label} is to be repeated if need be, and {session.title} has uncommitted changes before it",
+                now=lines,
+                advice=[
+                    "commit them before; or do them inside, so that they are repeated with the rest",
+                    "or give it a transaction of its own beside them: new=True",
+                ],
+                scope=session.title,
+            )
+        return session
+
+    @property
+    def alone(self) -> dict[str, Any]:
+        """The unit's options in a scope of its own."""
+        return {"isolation": self.options.isolation, "read_only": self.options.read_only}
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """The unit's options inside of the session around."""
+        return {"savepoint": self.options.savepoint, "new": self.options.new, **self.alone}
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What people call a function."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def perform(database: DatabaseBase[Session], function: Callable[[Session], T], work: Work) -> T:
+    """Run a function as a unit of work.
+
+    Args:
+        database: whose session it gets.
+        function: called with the session, once for each attempt.
+        work: how.
+    """
+    around = database.scope_here()
+    if work.joins(around):
+        with database.session.unit(**work.inside) as session:
+            return function(session)
+    place = caller()
+    attempts = Attempts(work.retry, around)
+    if (session_around := work.to_release(around)) is not None:
+        session_around.release_connection()
+    with database.within(around.session if around is not None else None, place):
+        while True:
+            with attempts.one(), ScopeBlock(database, database.new_scope(work.label, place=place)) as session:
+                attempts.scope = session.scope
+                with session.unit(**work.alone):
+                    return function(session)
+            time.sleep(attempts.wait)
+
+
+async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], Awaitable[T]], work: Work) -> T:
+    """The same for asyncio."""
+    around = database.scope_here()
+    if work.joins(around):
+        async with database.session.unit(**work.inside) as session:
+            return await function(session)
+    place = caller()
+    attempts = Attempts(work.retry, around)
+    if around is not None and work.to_release(around) is not None:
+        await around.face.run_sync(lambda session: session.release_connection())
+    with database.within(around.session if around is not None else None, place):
+        while True:
+            with attempts.one():
+                async with AsyncScopeBlock(database, database.new_scope(work.label, place=place)) as session:
+                    attempts.scope = session.scope
+                    async with session.unit(**work.alone):
+                        return await function(session)
+            await asyncio.sleep(attempts.wait)
