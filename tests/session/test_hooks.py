@@ -89,6 +89,21 @@ async def test_a_savepoint_takes_its_own_with_it(the_shop: Shop, ran: Noted) -> 
         assert ran == ["taken back", "outer", "released", "after"]
 
 
+async def test_a_savepoint_takes_the_very_first_one_with_it(the_shop: Shop, ran: Noted) -> None:
+    async with the_shop.open() as db, entered(db.scope("job")) as session:
+        session.add(Order(product_id=1))
+        for outer in (True, False):
+            nested = [await got(session.begin_nested()) for _ in range(2)]
+            session.on_commit(ran("dropped"))
+            session.on_rollback(ran("taken back"))
+            await got(nested[1].rollback() if not outer else nested[0].rollback())
+            if not outer:
+                session.on_commit(ran("kept"))
+                await got(nested[0].commit())
+        await got(session.commit())
+        assert ran == ["taken back", "taken back", "kept"]
+
+
 async def test_a_begin_block_runs_them_at_its_end(the_shop: Shop, ran: Noted) -> None:
     async with the_shop.open() as db, entered(db.scope("job")) as session:
         async with entered(session.begin()):
@@ -417,7 +432,7 @@ def test_a_listener_of_the_commit_itself_can_still_add_one(db: Database, ran: No
 
         @event.listens_for(session, "after_commit", once=True)
         def _(session: Any) -> None:
-            session._hooks.add(Hook(ran("from the listener"), Outcome.COMMITTED, "listener"))
+            session.hooks.add(Hook(ran("from the listener"), Outcome.COMMITTED, "listener"))
 
         session.on_commit(ran("the user's"))
         session.execute(text("SELECT 1"))

@@ -48,7 +48,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
         **options: Any,
     ) -> None:
         super().__init__(bind, scope=scope, begin=begin, **options)
-        self.rules._hooks.wait = _wait
+        self.rules.wait_for = _wait
 
     @property
     def rules(self) -> Session:

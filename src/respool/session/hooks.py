@@ -1,7 +1,7 @@
 """What is to be done after a transaction: calls that wait for its outcome, and run when its connection is given back.
 
 One mechanism for all that follows a commit, whoever asks for it: users by ``session.on_commit(fn)``, our own rooms by
-``session._hooks.add(Hook(...))``. The life of a hook:
+``session.hooks.add(Hook(...))``. The life of a hook:
 
 1. *waiting*: :meth:`Hooks.add`, at any time in the transaction, also from a listener of SQLAlchemy's ``after_commit``.
    A hook belongs to the innermost savepoint that is open. What a savepoint takes back, :meth:`Hooks.back_to` drops.
@@ -17,18 +17,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from respool.errors import HookFailed
 from respool.session.changes import UNSCOPED
 from respool.session.places import caller
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import SessionTransaction
+    from sqlalchemy.orm import Session, SessionTransaction
 
     from respool.session.scope import Scope
 
@@ -75,15 +75,14 @@ class Hooks:
 
     Args:
         scope: whose session it is.
+        wait: how an awaitable is awaited, where it can be.
     """
 
-    __slots__ = ("_due", "_marks", "_running", "_scope", "_waiting", "commits", "outcome", "wait")
+    __slots__ = ("_due", "_marks", "_running", "_scope", "_wait", "_waiting")
 
-    def __init__(self, scope: Scope | None) -> None:
+    def __init__(self, scope: Scope | None, wait: Callable[[Awaitable[Any]], Any] | None = None) -> None:
         self._scope = scope
-        self.wait: Callable[[Awaitable[Any]], Any] | None = None  #: how an awaitable is awaited; async sessions set it
-        self.outcome = Outcome.ROLLED_BACK  #: of the transaction, unless something else becomes known
-        self.commits = 0  #: how often an outermost transaction was committed
+        self._wait = wait
         self._waiting: list[Hook] = []
         self._marks: dict[SessionTransaction, int] = {}
         self._due: deque[Hook] = deque()
@@ -123,19 +122,16 @@ class Hooks:
             self._due.extend(hook for hook in self._waiting[mark:] if hook.after is Outcome.ROLLED_BACK)
             del self._waiting[mark:]
 
-    def ended(self) -> Outcome:
-        """The outermost transaction ended, and its connection is given back; or there was none to roll back. Tells how."""
-        outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
-        self.commits += outcome is Outcome.COMMITTED
+    def ended(self, outcome: Outcome) -> None:
+        """The outermost transaction ended, and its connection is given back; or there was none to roll back."""
         if outcome is Outcome.OPEN:
-            return outcome
+            return
         if outcome is Outcome.UNKNOWN and self._waiting:
             names = "; ".join(map(str, self._waiting))
             logger.warning("%s: not run, for nobody knows whether the COMMIT came through: %s", self.title, names)
         self._due.extend(hook for hook in self._waiting if hook.after is outcome)
         self._waiting.clear()
         self._marks.clear()
-        return outcome
 
     # -- running them ---------------------------------------------------------------------------------------------
 
@@ -177,18 +173,30 @@ class Hooks:
             logger.error("%s", failed, exc_info=error)
 
     def _await(self, result: Awaitable[Any]) -> None:
-        if self.wait is None:
+        if self._wait is None:
             if iscoroutine(result):
                 result.close()  # or it would complain, later and elsewhere, that nobody awaited it
             raise TypeError("it returned an awaitable, and nothing awaits in a sync session: use AsyncDatabase")
-        self.wait(result)
+        self._wait(result)
 
 
 class HasHooks:
-    """The part of a session that is about its hooks."""
+    """The part of a session that is about what follows its transactions."""
 
-    _hooks: Hooks
+    scope: Scope | None
     ending: bool
+    outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
+    wait_for: Callable[[Awaitable[Any]], Any] | None = None  #: how hooks are awaited; async sessions set it
+    _hooks: Hooks | None = None  # most sessions never have any
+
+    @property
+    def hooks(self) -> Hooks:
+        """Those of this session."""
+        if self._hooks is None:
+            self._hooks = Hooks(self.scope, self.wait_for)
+            for savepoint in _savepoints(cast("Session", self)):
+                self._hooks.savepoint(savepoint)
+        return self._hooks
 
     def on_commit(self, fn: F) -> F:
         """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
@@ -223,25 +231,42 @@ class HasHooks:
         return self._hook(fn, Outcome.ROLLED_BACK)
 
     def _hook(self, fn: F, after: Outcome) -> F:
-        self._hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
+        self.hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
         return fn
 
     @property
     def has_hooks(self) -> bool:
         """Whether hooks wait for the end of a transaction, or for being run."""
-        return self._hooks.present
+        return self._hooks is not None and self._hooks.present
 
     @property
     def hooks_due(self) -> bool:
         """Whether hooks wait only for being run."""
-        return self._hooks.due
+        return self._hooks is not None and self._hooks.due
 
     def run_hooks(self) -> None:
         """Run the hooks that are due, unless the scope's end does that later."""
-        if not self.ending:
+        if self._hooks is not None and not self.ending:
             self._hooks.run()
+
+    def transaction_over(self) -> Outcome:
+        """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
+        outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
+        if self._hooks is not None:
+            self._hooks.ended(outcome)
+        return outcome
 
     def _give_up_hooks(self) -> None:
         """There is no transaction any more, or was none, that hooks could wait for."""
-        self._hooks.ended()
-        self.run_hooks()
+        if self._hooks is not None:
+            self._hooks.ended(Outcome.ROLLED_BACK)
+            self.run_hooks()
+
+
+def _savepoints(session: Session) -> Iterator[SessionTransaction]:
+    """The savepoints that are open, the innermost first."""
+    transaction = session.get_nested_transaction()
+    while transaction is not None:
+        if transaction.nested:
+            yield transaction
+        transaction = transaction.parent

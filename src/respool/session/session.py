@@ -13,14 +13,13 @@ from sqlalchemy import Connection, Engine, orm
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
-from respool.session.hooks import HasHooks, Hooks, Outcome
+from respool.session.hooks import HasHooks, Outcome
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
-from respool.session.units import Units
 
 __all__ = ["Session", "logger", "report"]
 
@@ -57,8 +56,6 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
-        self._hooks = Hooks(scope)
-        self._units = Units(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
         self.ending = False  #: a step of the scope's end is at work on it
@@ -127,7 +124,7 @@ class Session(HasUnits, HasHooks, orm.Session):
         if scope is not None and scope.state is not ScopeState.FINISHING:
             scope.require_usable()
         bind = super().get_bind(*args, **kwargs)
-        return bind if self._units.mode is None else self._units.bound(bind)
+        return bind if self._units is None else self._units.bound(bind)
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
@@ -190,7 +187,8 @@ class Session(HasUnits, HasHooks, orm.Session):
             UnitError: a unit is open: it commits at its end.
             CommitOutcomeUnknown: the connection broke during the COMMIT.
         """
-        self._units.refuse("commit()")
+        if self._units:
+            self._units.refuse("commit()")
         if self.scope is not None and self.scope.doomed is not None:
             raise RollbackOnly(
                 f"{self.title} can only be rolled back any more: {self.scope.doomed}",
@@ -218,9 +216,11 @@ class Session(HasUnits, HasHooks, orm.Session):
         Raises:
             UnitError: a unit is open: it rolls back if an exception comes out of it.
         """
-        self._units.refuse("rollback()")
+        if self._units:
+            self._units.refuse("rollback()")
         super().rollback()
-        self._units.ended(None)
+        if self._units is not None:
+            self._units.ended(None)
         self._give_up_hooks()
 
     def close(self) -> None:
@@ -232,7 +232,7 @@ class Session(HasUnits, HasHooks, orm.Session):
 
     def losses(self) -> list[str]:
         """What would be lost if nobody commits, one line each: changes, and hooks that wait for a commit."""
-        return [*self.changes().lines(), *self._hooks.unheard()]
+        return [*self.changes().lines(), *(self._hooks.unheard() if self._hooks is not None else ())]
 
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
@@ -244,7 +244,8 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._give_up_hooks()
 
     def _close_and_report(self, close: Callable[[], None], how: str) -> None:
-        self._units.refuse(how)
+        if self._units:
+            self._units.refuse(how)
         lost = self.losses()
         self._close(close)
         self._give_up_hooks()
@@ -282,28 +283,27 @@ class Session(HasUnits, HasHooks, orm.Session):
         """End a transaction that has only read, and give its connection back; the objects stay as they are."""
         transaction = self.get_transaction()
         if transaction is not None:
-            self._hooks.outcome = Outcome.OPEN
+            self.outcome = Outcome.OPEN
             transaction.close()
 
     def settle(self) -> None:
         """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
-        if self._hooks.present:
+        if self._hooks is not None and self._hooks.present:
             try:
                 orm.Session.rollback(self)
             except Exception:
                 logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
                 _discard(list(self._connections))
-            self._hooks.ended()
-        if not self._hooks.due:
+            self._hooks.ended(Outcome.ROLLED_BACK)
+        if not self.hooks_due:
             self.remove()
 
     def run_last_hooks(self) -> list[str]:
         """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
-        self._hooks.run()
+        self.hooks.run()
         lost = self.losses()
         self.settle()
-        if self._hooks.due:
-            self._hooks.run()
+        self.hooks.run()
         self.remove()
         return lost
 

@@ -23,7 +23,8 @@ __all__ = ["HasUnits", "unit_block", "unit_block_async"]
 class HasUnits:
     """The part of a session that is about its units of work."""
 
-    _units: Units
+    scope: Scope | None
+    _units: Units | None = None  # most sessions never have any
 
     def unit(
         self,
@@ -60,10 +61,13 @@ class HasUnits:
 
     def enter_unit(self, options: UnitOptions, place: str) -> Unit:
         """Begin a unit that is not new; see :meth:`unit`."""
+        if self._units is None:
+            self._units = Units(self.scope)
         return self._units.enter(cast("Session", self), options, place)
 
     def leave_unit(self, unit: Unit, error: BaseException | None) -> None:
         """End a unit; ``error`` is what came out of it."""
+        assert self._units is not None
         self._units.leave(cast("Session", self), unit, error)
 
 

@@ -46,7 +46,8 @@ def engine(target: Engine) -> None:
 def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
         session._log.savepoint(transaction)
-        session._hooks.savepoint(transaction)
+        if session._hooks is not None:
+            session._hooks.savepoint(transaction)
     elif transaction.parent is None:
         session._phase = SessionPhase.WORKING
 
@@ -66,20 +67,21 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
             held.let_go(connection, session._log)
         session._connections.clear()
         if session._log.unknown:
-            session._hooks.outcome = Outcome.UNKNOWN
-        outcome = session._hooks.ended()
-        if outcome is not Outcome.OPEN:
+            session.outcome = Outcome.UNKNOWN
+        outcome = session.transaction_over()
+        if session._units is not None and outcome is not Outcome.OPEN:
             session._units.ended(None)
         if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
             if session.scope is not None:
                 session.scope.cannot_be_repeated("something was committed")
             session.run_hooks()
-    elif transaction.nested:
+    elif transaction.nested and session._units is not None:
         session._units.ended(transaction)
 
 
 def _before_commit(session: Session) -> None:
-    session._units.before_commit(session)
+    if session._units is not None:
+        session._units.before_commit(session)
 
 
 def _after_commit(session: Session) -> None:
@@ -87,14 +89,15 @@ def _after_commit(session: Session) -> None:
         # By itself SQLAlchemy lets go of deleted objects only together with expiring all others.
         session._expunge_states([state for state in session._log.deleted_states() if state.deleted])
         session._log.clear()
-        session._hooks.outcome = Outcome.COMMITTED
+        session.outcome = Outcome.COMMITTED
         session._phase = SessionPhase.COMMITTED
 
 
 def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
     if previous_transaction.nested:
         session._log.back_to(previous_transaction)
-        session._hooks.back_to(previous_transaction)
+        if session._hooks is not None:
+            session._hooks.back_to(previous_transaction)
     elif previous_transaction.parent is None:
         session._log.clear()
         session._phase = SessionPhase.ROLLED_BACK
