@@ -200,18 +200,20 @@ async def test_a_hook_may_commit_and_ask_for_more(the_shop: Shop, ran: Noted) ->
                     session.add(Order(product_id=1))
                     session.on_commit(ran("second"))
                     await session.commit()
+                    ran.append("zeroth")  # before any other: one hook after the other
 
                 def more(session: Any = session) -> None:
                     session.add(Order(product_id=1))
                     session.on_commit(ran("second"))
                     session.commit()
+                    ran.append("zeroth")
 
                 session.on_commit(more_async if the_shop.asynchronous else more)
                 session.on_commit(ran("first"))
                 if not at_the_end:
                     await got(session.commit())
-                    assert ran == ["first", "second"]
-        assert (ran, the_shop.count(), acquired(db)) == (["first", "second"] * 2, 2, 0)
+                    assert ran == ["zeroth", "first", "second"]
+        assert (ran, the_shop.count(), acquired(db)) == (["zeroth", "first", "second"] * 2, 2, 0)
 
 
 async def test_promise_04_what_a_hook_leaves_uncommitted_is_reported(the_shop: Shop, ran: Noted) -> None:

@@ -150,6 +150,9 @@ async def test_a_begin_block_is_a_unit_too(the_shop: Shop) -> None:
                     async with entered(session.unit()):
                         raise LookupError
         assert (the_shop.count(), acquired(db)) == (1, 0)
+        async with entered(session.begin()):  # that was that
+            session.add(sale())
+        assert the_shop.count() == 2
 
 
 # -- savepoints -------------------------------------------------------------------------------------------------------
