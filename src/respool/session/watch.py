@@ -56,7 +56,7 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
     if transaction.parent is None:
         engine(connection.engine)
         session._connections.append(connection)
-        session._log.committing = session._log.unknown = False
+        session._log.committing = False
         if isinstance(connection, Connection):
             held.hold(connection, session._log)
 
@@ -67,7 +67,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
             held.let_go(connection, session._log)
         session._connections.clear()
         if session._log.unknown:
-            session.outcome = Outcome.UNKNOWN
+            session.outcome, session._log.unknown = Outcome.UNKNOWN, False
         outcome = session.transaction_over()
         if session._units is not None and outcome is not Outcome.OPEN:
             session._units.ended(None)
