@@ -6,7 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from respool.config import PoolConfig
+from respool.session.changeset import ChangeSet
 from respool.session.database import AsyncDatabase, Database
+from respool.session.events import SessionObserver
 from respool.session.phase import SessionPhase
 from respool.session.retry import Retry
 from respool.session.session import Session
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDatabase",
     "AsyncSession",
+    "ChangeSet",
     "Database",
     "ObjectState",
     "PoolConfig",
     "Retry",
     "Session",
+    "SessionObserver",
     "SessionPhase",
     "__version__",
     "state_of",

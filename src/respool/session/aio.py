@@ -10,6 +10,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import await_only
 
 from respool.session.changes import Changes
+from respool.session.events import Observers
 from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
@@ -34,6 +35,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
         bind: the async engine.
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
         begin: as for :class:`~respool.Session`.
+        observers: who is told of its life; those of the database.
         options: as for SQLAlchemy's ``AsyncSession``.
     """
 
@@ -45,9 +47,10 @@ class AsyncSession(sa_asyncio.AsyncSession):
         *,
         scope: Scope | None = None,
         begin: Begin | BeginRule = "on_use",
+        observers: Observers = Observers.NOBODY,
         **options: Any,
     ) -> None:
-        super().__init__(bind, scope=scope, begin=begin, **options)
+        super().__init__(bind, scope=scope, begin=begin, observers=observers, **options)
         self.rules.wait_for = _wait
 
     @property

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
@@ -17,6 +17,7 @@ from respool.config import PoolConfig, suggest
 from respool.engine import AsyncFairPool, FairPool, mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
+from respool.session.events import Observers, SessionObserver
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
@@ -71,6 +72,7 @@ class DatabaseBase(ABC, Generic[S]):
             check_twophase(self._sync_engine)
         self._current: CurrentScope = ContextVar(f"respool scope of {name}", default=None)
         self._live = LiveScopes()
+        self._observers = Observers()
         self._making = threading.Lock()
         self._nesting = Nesting()
         self._closed = False
@@ -143,6 +145,21 @@ class DatabaseBase(ABC, Generic[S]):
         face: S = scope.face
         return face
 
+    def observe(self, observer: SessionObserver) -> Callable[[], None]:
+        """Tell an observer what becomes of every session: each step of its life, and the changes of each commit.
+
+        Args:
+            observer: a :class:`~respool.session.events.SessionObserver`.
+
+        Returns:
+            a function that ends it.
+
+        Raises:
+            ConfigError: it is something else, or a method is a coroutine function where nobody could await it.
+        """
+        self._observers.add(observer, asynchronous=self._sync_engine.dialect.is_async)
+        return lambda: self._observers.remove(observer)
+
     @property
     def max_connections(self) -> int | None:
         """How many connections the pool may have; ``None`` for no limit, or none that we know of."""
@@ -213,10 +230,13 @@ class DatabaseBase(ABC, Generic[S]):
                 pool=self.name,
             )
         with self._making:  # two threads of one request may come at once
-            if scope.face is None:
+            made = scope.face is None
+            if made:
                 if not scope.live:
                     scope.refuse_ended()
                 scope.attach(*self._make_session(scope))
+        if made and scope.session is not None:
+            self._observers.tell("created", scope.session)
 
     def _refuse_no_scope(self) -> NoReturn:
         block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState, LoaderCallableStatus
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, PassiveFlag
 
 from respool.session.statements import changes_data, summary
-from respool.session.tracking import describe
+from respool.session.tracking import column_values, describe, identity, key_now, primary_key, same
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
@@ -41,14 +41,14 @@ class ChangeKind(Enum):
     DELETE = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """One object's change. ``str()`` of it names class, primary key and attributes, and no value.
 
     Attributes:
         kind: what happened.
         state: SQLAlchemy's record of the object.
-        key: the row's identity, where it has one.
+        key: the row's identity, where it has one; the one it had before, if its primary key was changed.
         attributes: for an update, each changed attribute's value before and after.
     """
 
@@ -56,11 +56,28 @@ class Change:
     state: InstanceState[Any]
     key: Any
     attributes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    held: Any = None  #: the object, where it must not go before somebody was told of it
+    known: Mapping[str, Any] | None = None  #: the values at the time of a commit or rollback
 
     @property
     def object(self) -> Any:
         """The object itself; ``None`` if nobody holds it any more."""
-        return self.state.obj()
+        return self.state.obj() if self.held is None else self.held
+
+    @property
+    def model(self) -> type[Any]:
+        """The object's class."""
+        return self.state.class_
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The row's primary key, by attribute; empty if it has none yet."""
+        return identity(self.state, self.key)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values of the row's columns, as far as they are known without asking the database."""
+        return column_values(self.state) if self.known is None else self.known
 
     def __repr__(self) -> str:
         return f"<{self}>"
@@ -111,16 +128,18 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    __slots__ = ("_flushed", "_marks", "_scope", "_statements", "committing", "flushing", "unknown")
+    __slots__ = ("_flushed", "_gone", "_marks", "_scope", "_statements", "committing", "flushing", "holding", "unknown")
 
     def __init__(self, scope: Scope | None) -> None:
         self._scope = scope
         self._flushed: _Filed = {}
+        self._gone: list[InstanceState[Any]] = []
         self._statements: list[str] = []
         self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
         self.flushing = False  #: statements of a flush are told by their objects
         self.committing = False  #: a COMMIT is under way
         self.unknown = False  #: nobody knows what became of it
+        self.holding = False  #: somebody will be told: keep the objects until then
 
     @property
     def title(self) -> str:
@@ -130,6 +149,7 @@ class ChangeLog:
     def clear(self) -> None:
         """Forget everything: it was committed, or rolled back."""
         self._flushed = {}
+        self._gone = []
         self._statements = []
         self._marks = {}
         self.committing = False
@@ -137,14 +157,27 @@ class ChangeLog:
     # -- what happened --------------------------------------------------------------------------------------------
 
     def inserted(self, state: InstanceState[Any]) -> None:
-        self._file(Change(ChangeKind.INSERT, state, state.key))
+        _put(self._flushed, Change(ChangeKind.INSERT, state, state.key, held=self._held(state)))
 
-    def updated(self, state: InstanceState[Any]) -> None:
-        if attributes := _modified(state):
-            self._file(Change(ChangeKind.UPDATE, state, state.key, attributes))
+    def updated(self, states: Iterable[InstanceState[Any]]) -> None:
+        """Objects were flushed; they are filed under their new primary keys."""
+        moved: list[tuple[InstanceState[Any], Change]] = []
+        for state in states:
+            if attributes := _modified(state):
+                change = Change(ChangeKind.UPDATE, state, state.key, attributes, self._held(state))
+                if any(name in attributes for name in primary_key(state)):
+                    # Two rows may exchange their keys: all leave their places before the first one takes a new one.
+                    before = self._flushed.pop(state.key, None)
+                    if (merged := _merged(before, change)) is not None:
+                        moved.append((state, merged))
+                else:
+                    _put(self._flushed, change)
+        for state, change in moved:
+            self._flushed[key_now(state)] = change
 
     def deleted(self, state: InstanceState[Any]) -> None:
-        self._file(Change(ChangeKind.DELETE, state, state.key))
+        self._gone.append(state)
+        _put(self._flushed, Change(ChangeKind.DELETE, state, state.key, held=self._held(state)))
 
     def executed(self, context: Any) -> None:
         """A statement was executed on the session's connection."""
@@ -162,10 +195,11 @@ class ChangeLog:
             del self._statements[count:]
 
     def deleted_states(self) -> list[InstanceState[Any]]:
-        return [change.state for change in self._flushed.values() if change.kind is ChangeKind.DELETE]
+        """The objects whose rows were deleted by a flush; a savepoint may have brought one back."""
+        return [state for state in self._gone if state.deleted]
 
-    def _file(self, change: Change) -> None:
-        _put(self._flushed, change)
+    def _held(self, state: InstanceState[Any]) -> Any:
+        return state.obj() if self.holding else None
 
     # -- what it comes to -----------------------------------------------------------------------------------------
 
@@ -195,15 +229,28 @@ def _merged(before: Change | None, after: Change) -> Change | None:
     if before is None:
         return after
     if after.kind is ChangeKind.DELETE:
-        return None if before.kind is ChangeKind.INSERT else after
+        return None if before.kind is ChangeKind.INSERT else replace(after, key=before.key)
     if before.kind is ChangeKind.INSERT:
-        return before
+        return replace(before, state=after.state, key=key_now(after.state), held=after.held)
     if before.kind is ChangeKind.DELETE:
-        return Change(ChangeKind.UPDATE, after.state, after.key)
+        return _replaced(before, after)
     values = dict(before.attributes)
     for name, (old, new) in after.attributes.items():
         values[name] = (values[name][0] if name in values else old, new)
-    return Change(ChangeKind.UPDATE, after.state, after.key, values)
+    return _update(after, before.key, {name: pair for name, pair in values.items() if not same(*pair)})
+
+
+def _replaced(before: Change, after: Change) -> Change | None:
+    """A row was deleted, and another object inserted in its place."""
+    if before.object is None or after.object is None:  # nobody knows any more what is different
+        return Change(ChangeKind.UPDATE, after.state, after.key, held=after.held)
+    old = before.values
+    values = {name: (old.get(name, Unloaded.UNLOADED), new) for name, new in after.values.items()}
+    return _update(after, before.key, {name: pair for name, pair in values.items() if not same(*pair)})
+
+
+def _update(change: Change, key: Any, attributes: Mapping[str, tuple[Any, Any]]) -> Change | None:
+    return Change(ChangeKind.UPDATE, change.state, key, attributes, change.held) if attributes else None
 
 
 def _unflushed(session: Session) -> Iterator[Change]:
@@ -224,20 +271,21 @@ def _state(obj: object) -> InstanceState[Any]:
 def _modified(state: InstanceState[Any]) -> dict[str, tuple[Any, Any]]:
     """Each attribute with a net change, as its value before and after; nothing is loaded for it."""
     changed: dict[str, tuple[Any, Any]] = {}
-    for attribute in state.attrs:
-        if attribute.key not in state.committed_state:
+    committed, manager = state.committed_state, state.manager
+    for name in manager if committed else ():
+        if name not in committed:
             continue
-        if state.committed_state[attribute.key] is LoaderCallableStatus.PASSIVE_NO_RESULT:
+        if committed[name] is LoaderCallableStatus.PASSIVE_NO_RESULT:
             # a relationship replaced without having been loaded: to ask for its history would load it
-            changed[attribute.key] = (Unloaded.UNLOADED, state.dict.get(attribute.key))
+            changed[name] = (Unloaded.UNLOADED, state.dict.get(name))
             continue
-        history = attribute.history
+        history = state.get_history(name, PassiveFlag.PASSIVE_NO_INITIALIZE)
         if not history.has_changes():
             continue
-        if state.manager[attribute.key].impl.collection:
+        if manager[name].impl.collection:
             kept = list(history.unchanged or ())
-            changed[attribute.key] = ([*kept, *history.deleted], [*kept, *history.added])
+            changed[name] = ([*kept, *history.deleted], [*kept, *history.added])
         else:
             old = history.deleted[0] if history.deleted else Unloaded.UNLOADED
-            changed[attribute.key] = (old, history.added[0] if history.added else None)
+            changed[name] = (old, history.added[0] if history.added else None)
     return changed

@@ -185,7 +185,9 @@ class Database(DatabaseBase[Session]):
         return build_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
     def _make_session(self, scope: Scope) -> tuple[Session, Session]:
-        session = Session(self.engine, scope=scope, begin=self._begin, twophase=self.twophase)
+        session = Session(
+            self.engine, scope=scope, begin=self._begin, observers=self._observers, twophase=self.twophase
+        )
         return session, session
 
 
@@ -320,7 +322,9 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
     def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
         from respool.session.aio import AsyncSession
 
-        face = AsyncSession(self.engine, scope=scope, begin=self._begin, twophase=self.twophase)
+        face = AsyncSession(
+            self.engine, scope=scope, begin=self._begin, observers=self._observers, twophase=self.twophase
+        )
         return face.rules, face
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, orm
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
 from respool.session import guards, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
+from respool.session.events import News, Observers
 from respool.session.hooks import HasHooks, Outcome
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
@@ -40,6 +41,7 @@ class Session(HasUnits, HasHooks, orm.Session):
         bind: the engine.
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
         begin: when a transaction begins: ``"on_use"``, ``"on_write"``, or ``None`` for what suits the database.
+        observers: who is told of its life; those of the database.
         options: as for SQLAlchemy's ``Session``.
     """
 
@@ -49,12 +51,15 @@ class Session(HasUnits, HasHooks, orm.Session):
         *,
         scope: Scope | None = None,
         begin: Begin | BeginRule = "on_use",
+        observers: Observers = Observers.NOBODY,
         **options: Any,
     ) -> None:
         self.scope = scope
+        self.observers = observers
         self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
+        self._news = News()
         self._log = ChangeLog(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
@@ -254,6 +259,7 @@ class Session(HasUnits, HasHooks, orm.Session):
 
     def _close(self, close: Callable[[], None]) -> None:
         connections = list(self._connections)
+        lost = self._news.lost(self) if self.observers.all else None
         try:
             close()
         except BaseException:
@@ -263,6 +269,10 @@ class Session(HasUnits, HasHooks, orm.Session):
             self._connections.clear()
             self._log.clear()
             self._phase = SessionPhase.CLOSED
+            if self.observers.all:
+                if lost:
+                    self.observers.tell("rolled_back", self, lost)
+                self.observers.tell("closed", self)
 
     def _refuse_write(self, what: str) -> NoReturn:
         raise ReadOnly(
@@ -314,12 +324,14 @@ class Session(HasUnits, HasHooks, orm.Session):
         try:
             if self._transaction is None:
                 super().expunge_all()
+                self.observers.tell("closed", self)
             else:
                 self._close(super().close)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
             self._phase = SessionPhase.REMOVED
+            self.observers.tell("removed", self)
 
     def abandon(self) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
@@ -327,6 +339,7 @@ class Session(HasUnits, HasHooks, orm.Session):
             _discard(list(self._connections))
             self._connections.clear()
             self._phase = SessionPhase.REMOVED
+            self.observers.tell("removed", self)
 
     def _last_one_out(self) -> None:
         """The scope ended while somebody was inside; whoever leaves last gives the connection back."""

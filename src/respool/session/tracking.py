@@ -62,17 +62,49 @@ def tracked(session: Session) -> Mapping[ObjectState, list[object]]:
 
 def _deleted(session: Session) -> list[InstanceState[Any]]:
     log = getattr(session, "_log", None)
-    states: list[InstanceState[Any]] = list(log.deleted_states()) if log is not None else []
-    return [state for state in states if state.deleted]
+    return log.deleted_states() if log is not None else []
 
 
 def describe(state: InstanceState[Any], key: Any) -> str:
     """``Order(id=7)``: class and primary key, and no other value. ``Order(new)`` without an identity key."""
-    name, mapper = state.class_.__name__, state.mapper
-    if key is None:
-        return f"{name}(new)"
-    if mapper is None:  # unmapped meanwhile, by clear_mappers()
+    name = state.class_.__name__
+    if key is not None and state.mapper is None:  # unmapped meanwhile, by clear_mappers()
         return f"{name}({', '.join(map(repr, key[1]))})"
-    pairs = zip(mapper.primary_key, key[1], strict=True)
-    keys = ", ".join(f"{mapper.get_property_by_column(column).key}={value!r}" for column, value in pairs)
-    return f"{name}({keys})"
+    keys = ", ".join(f"{attribute}={value!r}" for attribute, value in identity(state, key).items())
+    return f"{name}({keys or 'new'})"
+
+
+def identity(state: InstanceState[Any], key: Any) -> dict[str, Any]:
+    """The primary key in an identity key, by attribute."""
+    return dict(zip(primary_key(state), key[1], strict=True)) if key is not None else {}
+
+
+def primary_key(state: InstanceState[Any]) -> list[str]:
+    """The attributes that are an object's primary key."""
+    mapper = state.mapper
+    return [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+
+
+def key_now(state: InstanceState[Any]) -> Any:
+    """The identity key by what an object's primary key is now, though a flush may not have told it yet."""
+    values = state.dict
+    names = primary_key(state)
+    if state.key is None or not all(name in values for name in names):
+        return state.key
+    return state.mapper.identity_key_from_primary_key(
+        tuple(values[name] for name in names), identity_token=state.identity_token
+    )
+
+
+def column_values(state: InstanceState[Any]) -> dict[str, Any]:
+    """The values of an object's columns that are there; nothing is loaded for it."""
+    values = state.dict
+    return {attribute.key: values[attribute.key] for attribute in state.mapper.column_attrs if attribute.key in values}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal; what cannot be compared is not."""
+    try:
+        return bool(one is other or one == other)
+    except Exception:
+        return False

@@ -50,6 +50,8 @@ def _after_transaction_create(session: Session, transaction: SessionTransaction)
             session._hooks.savepoint(transaction)
     elif transaction.parent is None:
         session._phase = SessionPhase.WORKING
+        if session.observers.all:
+            session._news.begin(session)
 
 
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
@@ -66,6 +68,8 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         for connection in session._connections:  # one of the user's own goes on without us
             held.let_go(connection, session._log)
         session._connections.clear()
+        if session.observers.all:
+            session._news.ended(session, transaction)
         if session._log.unknown:
             session.outcome, session._log.unknown = Outcome.UNKNOWN, False
         outcome = session.transaction_over()
@@ -75,22 +79,34 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
             if session.scope is not None:
                 session.scope.cannot_be_repeated("something was committed")
             session.run_hooks()
-    elif transaction.nested and session._units is not None:
-        session._units.ended(transaction)
+    else:
+        if session.observers.all:
+            session._news.ended(session, transaction)
+        if transaction.nested and session._units is not None:
+            session._units.ended(transaction)
 
 
 def _before_commit(session: Session) -> None:
     if session._units is not None:
         session._units.before_commit(session)
+    if session.observers.all:
+        session._news.before_commit(session)
 
 
 def _after_commit(session: Session) -> None:
+    if session.observers.all:
+        session._news.after_commit(session)
     if not session.in_nested_transaction():
         # By itself SQLAlchemy lets go of deleted objects only together with expiring all others.
-        session._expunge_states([state for state in session._log.deleted_states() if state.deleted])
+        session._expunge_states(session._log.deleted_states())
         session._log.clear()
         session.outcome = Outcome.COMMITTED
         session._phase = SessionPhase.COMMITTED
+
+
+def _after_rollback(session: Session) -> None:
+    if session.observers.all:
+        session._news.rolling_back(session)
 
 
 def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
@@ -101,6 +117,8 @@ def _after_soft_rollback(session: Session, previous_transaction: SessionTransact
     elif previous_transaction.parent is None:
         session._log.clear()
         session._phase = SessionPhase.ROLLED_BACK
+        if session.observers.all:
+            session._news.rolled_back(session)
         session.run_hooks()
 
 
@@ -113,8 +131,7 @@ def _persistent_to_deleted(session: Session, instance: Any) -> None:
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:
-    for instance in session.dirty:
-        session._log.updated(inspect(instance))
+    session._log.updated(map(inspect, session.dirty))
 
 
 _SESSION_LISTENERS = (
@@ -123,6 +140,7 @@ _SESSION_LISTENERS = (
     _after_transaction_end,
     _before_commit,
     _after_commit,
+    _after_rollback,
     _after_soft_rollback,
     _pending_to_persistent,
     _persistent_to_deleted,
