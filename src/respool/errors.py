@@ -15,6 +15,7 @@ __all__ = [
     "ConcurrentUse",
     "ConfigError",
     "ConnectFailed",
+    "DetachedRead",
     "HookFailed",
     "NoScope",
     "PartialCommit",
@@ -28,6 +29,7 @@ __all__ = [
     "ScopeEnded",
     "ScopeError",
     "SelfDeadlock",
+    "UnawaitedLoad",
     "UncommittedChanges",
     "UnitError",
     "WrongScope",
@@ -204,3 +206,29 @@ class PartialCommit(RespoolError):
     committed: Sequence[str]  #: names of the databases whose changes are saved
     failed: str  #: name of the database whose COMMIT failed
     rolled_back: Sequence[str]  #: names of those that were rolled back because of it
+
+
+class DetachedRead(RespoolError):
+    """What was not loaded was read from an object whose session had let go of it.
+
+    Also SQLAlchemy's ``DetachedInstanceError``.
+    """
+
+    code = "O001"
+    attribute: str  #: ``"Order.lines"``
+    object: str  #: class and primary key
+    scope: str | None  #: label of the request or scope that the object came from
+    place: str  #: ``file:line`` of the read
+
+
+class UnawaitedLoad(RespoolError):
+    """An async session would have had to wait for its database where nothing is awaited: at the read of an attribute.
+
+    Also SQLAlchemy's ``MissingGreenlet``.
+    """
+
+    code = "O002"
+    attribute: str | None  #: ``"Order.lines"``; ``None`` if it was no read of an attribute
+    object: str | None  #: class and primary key
+    scope: str  #: the request or scope, in words
+    place: str  #: ``file:line`` of the read

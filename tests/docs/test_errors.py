@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import inspect
 import logging
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, exc, table, text
+from sqlalchemy import ForeignKey, delete, exc, table, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from respool import Database, PoolConfig, errors
+from respool import AsyncDatabase, Database, PoolConfig, errors
 from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
@@ -207,8 +209,66 @@ def waiting_for_itself(db: Database) -> None:
             pass
 
 
+class Shelf(DeclarativeBase):
+    pass
+
+
+class Product(Shelf):
+    __tablename__ = "products"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    orders: Mapped[list[Order]] = relationship()
+
+
+class Order(Shelf):
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    product_id: Mapped[int] = mapped_column(ForeignKey("products.id"))
+
+
+def detached(db: Database) -> None:
+    Shelf.metadata.create_all(db.engine)
+    with db.scope("GET /products/1") as session:
+        session.add(Product(id=1))
+        session.commit()
+        session.expire(tea := session.get_one(Product, 1), ["orders"])
+    tea.orders
+
+
+def unawaited(db: Database) -> None:
+    async def read() -> None:
+        adb = AsyncDatabase("sqlite+aiosqlite://", name="unawaited")
+        try:
+            async with adb.scope("GET /products/1") as session:
+                await session.run_sync(lambda s: Shelf.metadata.create_all(s.connection()))
+                session.add(Product(id=1))
+                await session.commit()
+                session.expire(tea := await session.get_one(Product, 1), ["orders"])
+                tea.orders
+        finally:
+            await adb.close()
+
+    asyncio.run(read())
+
+
+def unawaited_session(db: Database) -> None:
+    async def use() -> None:
+        adb = AsyncDatabase("sqlite+aiosqlite://", name="unawaited")
+        try:
+            async with adb.scope("GET /products/1") as session:
+                session.sync_session.execute(text("SELECT 1"))
+        finally:
+            await adb.close()
+
+    asyncio.run(use())
+
+
 WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("C001", misspelt),
+    ("O001", detached),
+    ("O002", unawaited),
+    ("O002", unawaited_session),
     ("P001", exhausted),
     ("P002", closed),
     ("P002", closed_pool),

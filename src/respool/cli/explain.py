@@ -19,6 +19,16 @@ ADVICE = {
         "Read the first line of the message: it names the setting, the value that was given and what is accepted.",
         "Settings come from arguments, from the URL and from RESPOOL_... variables: look for the one that was meant.",
     ),
+    "O001": (
+        "Load it together with the object: select(Order).options(selectinload(Order.lines)), undefer(...) for a column.",
+        "Or in time, while the object is in its session: session.refresh(order, ['lines']).",
+        "In another scope fetch the object anew by its key; do not keep objects in caches or globals to load more later.",
+    ),
+    "O002": (
+        "Load it together with the object: select(Order).options(selectinload(Order.lines)).",
+        "Or before it is read: await session.refresh(order, ['lines']).",
+        "What has to read lazily runs in: await session.run_sync(function).",
+    ),
     "P001": (
         "See who holds the connections: the message names the oldest, and db.pool.snapshot() all of them.",
         "Give a connection back before waiting for anything else: with db.released(): call_something_slow().",

@@ -52,6 +52,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
     ) -> None:
         super().__init__(bind, scope=scope, begin=begin, observers=observers, **options)
         self.rules.wait_for = _wait
+        self.rules.asynchronous = True
 
     @property
     def rules(self) -> Session:

@@ -126,7 +126,6 @@ class News:
     def begin(self, session: Session) -> None:
         self.__init__()  # type: ignore[misc]
         session._log.holding = True
-        session.observers.tell("working", session)
 
     def before_commit(self, session: Session) -> None:
         self._asking += 1

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, orm
+from sqlalchemy.orm import InstanceState
+from sqlalchemy.util.concurrency import in_greenlet
 
 from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
-from respool.session import guards, watch
+from respool.session import guards, lessons, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.events import News, Observers
 from respool.session.hooks import HasHooks, Outcome
@@ -45,6 +47,8 @@ class Session(HasUnits, HasHooks, orm.Session):
         options: as for SQLAlchemy's ``Session``.
     """
 
+    asynchronous = False  #: it is the inner side of an ``AsyncSession``
+
     def __init__(
         self,
         bind: Engine | Connection | None = None,
@@ -63,6 +67,7 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._log = ChangeLog(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
+        self._leaving: str | None = None  #: how objects are let go of, while the session is being closed
         self.ending = False  #: a step of the scope's end is at work on it
         self.reading = False  #: inside a ``read_only()`` block
         options.setdefault("expire_on_commit", False)
@@ -86,8 +91,10 @@ class Session(HasUnits, HasHooks, orm.Session):
         return bool(self._connections)
 
     def at_work(self) -> None:
-        """A statement is executed outside of a transaction."""
-        self._phase = SessionPhase.WORKING
+        """A statement is executed, or a transaction begins."""
+        if self._phase is not SessionPhase.WORKING:
+            self._phase = SessionPhase.WORKING
+            self.observers.tell("working", self)
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
@@ -128,6 +135,8 @@ class Session(HasUnits, HasHooks, orm.Session):
         scope = self.scope
         if scope is not None and scope.state is not ScopeState.FINISHING:
             scope.require_usable()
+        if self.asynchronous and self._guard.inside is not None and not in_greenlet():
+            raise lessons.not_awaited(self)
         bind = super().get_bind(*args, **kwargs)
         return bind if self._units is None else self._units.bound(bind)
 
@@ -245,19 +254,42 @@ class Session(HasUnits, HasHooks, orm.Session):
 
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
-        self._close(super().invalidate)
+        self._close(super().invalidate, "invalidate()")
         self._give_up_hooks()
 
     def _close_and_report(self, close: Callable[[], None], how: str) -> None:
         if self._units:
             self._units.refuse(how)
         lost = self.losses()
-        self._close(close)
+        self._close(close, how)
         self._give_up_hooks()
         if lost:
             report(self.scope, lost, how=how)
 
-    def _close(self, close: Callable[[], None]) -> None:
+    def expunge_all(self) -> None:
+        """As SQLAlchemy's."""
+        states = self.identity_map.all_states()
+        super().expunge_all()
+        self._let_go(states, self._leaving or "expunge_all()")
+
+    def _expunge_states(self, states: Iterable[InstanceState[Any]], to_transient: bool = False) -> None:
+        states = list(states)
+        super()._expunge_states(states, to_transient)
+        if not to_transient:
+            self._let_go(states, "expunge()")
+
+    def forget_deleted(self) -> None:
+        """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
+        if states := self._log.deleted_states():
+            super()._expunge_states(states)
+            lessons.note(states, self, "by the commit that deleted its row")
+
+    def _let_go(self, states: Sequence[InstanceState[Any]], how: str) -> None:
+        if states:
+            lessons.note(states, self, how if how is lessons.END else f"by session.{how} at {caller()}")
+
+    def _close(self, close: Callable[[], None], how: str) -> None:
+        self._leaving = how
         connections = list(self._connections)
         lost = self._news.lost(self) if self.observers.all else None
         try:
@@ -266,6 +298,7 @@ class Session(HasUnits, HasHooks, orm.Session):
             _discard(connections)
             raise
         finally:
+            self._leaving = None
             self._connections.clear()
             self._log.clear()
             self._phase = SessionPhase.CLOSED
@@ -323,10 +356,11 @@ class Session(HasUnits, HasHooks, orm.Session):
             return
         try:
             if self._transaction is None:
-                super().expunge_all()
+                self._leaving = lessons.END
+                self.expunge_all()
                 self.observers.tell("closed", self)
             else:
-                self._close(super().close)
+                self._close(super().close, lessons.END)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
@@ -359,6 +393,7 @@ for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback
 for _name in ("rollback", "close", "reset", "invalidate"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))
 watch.sessions(Session)
+lessons.teach()
 
 
 def _discard(connections: Sequence[Connection]) -> None:

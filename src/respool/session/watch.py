@@ -49,7 +49,7 @@ def _after_transaction_create(session: Session, transaction: SessionTransaction)
         if session._hooks is not None:
             session._hooks.savepoint(transaction)
     elif transaction.parent is None:
-        session._phase = SessionPhase.WORKING
+        session.at_work()
         if session.observers.all:
             session._news.begin(session)
 
@@ -97,8 +97,7 @@ def _after_commit(session: Session) -> None:
     if session.observers.all:
         session._news.after_commit(session)
     if not session.in_nested_transaction():
-        # By itself SQLAlchemy lets go of deleted objects only together with expiring all others.
-        session._expunge_states(session._log.deleted_states())
+        session.forget_deleted()
         session._log.clear()
         session.outcome = Outcome.COMMITTED
         session._phase = SessionPhase.COMMITTED
