@@ -215,10 +215,10 @@ class DetachedRead(RespoolError):
     """
 
     code = "O001"
-    attribute: str  #: ``"Order.lines"``
+    attribute: str  #: such as "Order.lines"
     object: str  #: class and primary key
     scope: str | None  #: label of the request or scope that the object came from
-    place: str  #: ``file:line`` of the read
+    place: str  #: file and line of the read
 
 
 class UnawaitedLoad(RespoolError):
@@ -228,7 +228,7 @@ class UnawaitedLoad(RespoolError):
     """
 
     code = "O002"
-    attribute: str | None  #: ``"Order.lines"``; ``None`` if it was no read of an attribute
+    attribute: str | None  #: such as "Order.lines"; None if it was no read of an attribute
     object: str | None  #: class and primary key
     scope: str  #: the request or scope, in words
-    place: str  #: ``file:line`` of the read
+    place: str  #: file and line of the read

@@ -104,7 +104,7 @@ def test_what_was_unmapped_meanwhile_is_reported_all_the_same(engine: Engine) ->
     things.dispose()
     with pytest.warns(UncommittedChanges) as told:
         session.close()
-    assert "Thing(1) updated: name" in str(told[0].message)
+    assert "Thing(id=1) updated: name" in str(told[0].message)
 
 
 @pytest.fixture

@@ -276,10 +276,6 @@ class Slow(SessionObserver):
         await asyncio.sleep(0)
         self.heard.append(lost.lines())
 
-    async def closed(self, session: AsyncSession) -> None:
-        await asyncio.sleep(0)
-        self.heard.append("closed")
-
 
 async def test_coroutine_functions_are_awaited_on_an_async_database(async_shop_url: str, shop_url: str) -> None:
     async with opened_async(async_shop_url, commit="on_success") as db:
@@ -292,7 +288,7 @@ async def test_coroutine_functions_are_awaited_on_an_async_database(async_shop_u
             await session.rollback()
         assert acquired(db) == 0
     told = ["Order(id=1) inserted", "Product(id=2) inserted"]
-    assert slow.heard == [2, told, ["Order(new) inserted"], "closed"]
+    assert slow.heard == [2, told, ["Order(new) inserted"]]
     assert count(shop_url, Product) == 2
 
 

@@ -42,6 +42,15 @@ def open_databases() -> list[DatabaseBase[Any]]:
     return list(_names.values())
 
 
+def _after_fork() -> None:
+    """The scopes that were open at a fork are the parent's. The child opens its own."""
+    for database in list(_names.values()):
+        database.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class DatabaseBase(ABC, Generic[S]):
     """One database: an engine, the scope in force, and the rule by which a scope ends. ``S`` is the session's type."""
 
@@ -220,6 +229,16 @@ class DatabaseBase(ABC, Generic[S]):
             yield
         finally:
             self._current.set(previous)
+
+    def forget(self) -> None:
+        """This is a forked child: forget the scopes that are open, and those in force here; they are the parent's."""
+        self._making = threading.Lock()
+        here = self._current.get()
+        while here is not None:
+            here.forget()
+            here = here.parent
+        for scope in self._live:
+            scope.forget()
 
     def _open_session(self, scope: Scope) -> None:
         if self._closed:

@@ -16,6 +16,7 @@ from respool.session.tracking import column_values, describe, identity, key_now,
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
 
+    from respool.session.fetching import Fetch
     from respool.session.scope import Scope
 
 __all__ = ["UNSCOPED", "Change", "ChangeKind", "ChangeLog", "Changes", "Unloaded"]
@@ -128,7 +129,10 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    __slots__ = ("_flushed", "_gone", "_marks", "_scope", "_statements", "committing", "flushing", "holding", "unknown")
+    __slots__ = (
+        *("_flushed", "_gone", "_marks", "_scope", "_statements"),
+        *("committing", "fetch", "flushing", "holding", "unknown"),
+    )
 
     def __init__(self, scope: Scope | None) -> None:
         self._scope = scope
@@ -139,6 +143,7 @@ class ChangeLog:
         self.flushing = False  #: statements of a flush are told by their objects
         self.committing = False  #: a COMMIT is under way
         self.unknown = False  #: nobody knows what became of it
+        self.fetch: Fetch | None = None  #: how results of the session's connection are read
         self.holding = False  #: somebody will be told: keep the objects until then
 
     @property

@@ -27,8 +27,8 @@ class SessionObserver:
 
     There is a method for each step of a session's life. They are called in the thread or task in which it happened,
     with the :class:`~respool.Session` that it happened to (on an ``AsyncDatabase`` too: the one with the rules, inside
-    SQLAlchemy's greenlet). There ``committing``, ``committed``, ``rolled_back`` and ``closed`` may be coroutine
-    functions, which get the ``AsyncSession``.
+    SQLAlchemy's greenlet). There ``committing``, ``committed`` and ``rolled_back`` may be coroutine functions, which get
+    the ``AsyncSession``.
 
     An exception from ``committing`` fails the commit. From any other method it is logged and goes no further.
     """
@@ -56,7 +56,7 @@ class SessionObserver:
 
 
 #: The steps that run inside of a greenlet when the session is an async one, so that a coroutine can be awaited there.
-_AWAITABLE = ("committing", "committed", "rolled_back", "closed")
+_AWAITABLE = ("committing", "committed", "rolled_back")
 
 
 class Observers:

@@ -28,7 +28,10 @@ def _held(kind: Any) -> Any:
 
         def _execute_context(self, *args: Any, **kw: Any) -> Any:
             result = super()._execute_context(*args, **kw)
-            self._respool_log.executed(result.context)
+            log = self._respool_log
+            log.executed(result.context)
+            if log.fetch is not None:
+                log.fetch.bind(result)
             return result
 
         def _commit_impl(self) -> None:

@@ -12,12 +12,14 @@ import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.engine.cursor import CursorFetchStrategy, CursorResult, FullyBufferedCursorFetchStrategy
+from sqlalchemy.engine.cursor import CursorFetchStrategy, CursorResult
 
 from respool.engine import leases
+from respool.session.fetching import kept
 from respool.session.plain import is_plain_read
 
 if TYPE_CHECKING:
+    from respool.session.scope import Scope
     from respool.session.session import Session
 
 __all__ = ["Begin", "BeginRule", "Reader"]
@@ -123,26 +125,26 @@ class Reader(Connection):
         what = (dialect, constructor, statement, parameters, execution_options, *args)
         if session._transaction is None and (session.reading or is_plain_read(statement, execution_options)):
             if self._dbapi_connection is not None:  # an event's listener reads inside of a read
-                return _fetched(super()._execute_context(*what, **kw))
+                return _fetched(super()._execute_context(*what, **kw), session.scope)
             session.at_work()
-            return self._lease(what, kw)
+            return self._lease(what, kw, session.scope)
         held = session._autobegin_t()._connection_for_bind(self.engine, None)
         return held._execute_context(*what, **kw)
 
-    def _lease(self, what: tuple[Any, ...], kw: dict[str, Any]) -> Any:
+    def _lease(self, what: tuple[Any, ...], kw: dict[str, Any], scope: Scope | None) -> Any:
         try:
             self._dbapi_connection = leases.take(self.engine.pool, self.dialect)
         except self.dialect.loaded_dbapi.Error as error:
             self._handle_dbapi_exception_noconnection(error, self.dialect, self.engine)
         try:
-            return _fetched(super()._execute_context(*what, **kw))
+            return _fetched(super()._execute_context(*what, **kw), scope)
         finally:
             connection, self._dbapi_connection = self._dbapi_connection, None
             if connection is not None:
                 leases.give_back(connection, self.engine.pool, self.dialect)
 
 
-def _fetched(result: Any) -> Any:
+def _fetched(result: Any, scope: Scope | None) -> Any:
     """The same result with all its rows in memory, and its cursor closed."""
     if not isinstance(result, CursorResult) or result._soft_closed:
         return result
@@ -152,6 +154,6 @@ def _fetched(result: Any) -> Any:
             rows = cursor.fetchall()
         except BaseException as error:
             connection._handle_dbapi_exception(error, None, None, cursor, result.context)
-        result.cursor_strategy = FullyBufferedCursorFetchStrategy(None, initial_buffer=rows)
+        result.cursor_strategy = kept(rows, scope)
         connection._safe_close_cursor(cursor)
     return result

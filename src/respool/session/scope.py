@@ -6,6 +6,7 @@ So threads and tasks that run with a copy of the context share it, and a session
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -62,6 +63,7 @@ class Scope:
         "database",
         "doomed",
         "face",
+        "forked_from",
         "irreversible",
         "label",
         "owner",
@@ -94,6 +96,7 @@ class Scope:
         self.state = ScopeState.NEW
         self.session: Session | None = None  #: the session with all the rules
         self.face: Any = None  #: what users hold: the same session, or the async one around it
+        self.forked_from: int | None = None  #: the process that it belongs to, where that is not this one
         self.doomed: str | None = None  #: why this scope can only be rolled back any more
         self.irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
         self.children: set[Scope] | None = None  #: forks that are not over
@@ -201,6 +204,15 @@ class Scope:
         self.session = None
         self.face = None
 
+    def forget(self) -> None:
+        """This is a forked child: the scope, its session and the connection belong to the parent, and stay as they are."""
+        self.state = ScopeState.ENDED
+        self.forked_from = os.getppid()
+        self._live.discard(self)
+        if self.session is not None:
+            self.session.forget()
+            self.session = self.face = None
+
     # -- the scope in force ---------------------------------------------------------------------------------------
 
     def enter(self) -> None:
@@ -233,7 +245,13 @@ class Scope:
             here = here.parent
 
     def refuse_ended(self) -> NoReturn:
-        """Raise the error of a scope that is over."""
+        """Raise the error of a scope that is over, or was never in this process."""
+        if self.forked_from is not None:
+            self.refuse_elsewhere(
+                "in a forked child of its process",
+                f"this is process {os.getpid()}, a child of process {self.forked_from}",
+                "a child of a fork has its parent's memory, and not its connections: open a scope of its own there",
+            )
         raise ScopeEnded(
             f"the session of {self.title} was used after its end",
             now=[f"used at {caller()} in {running()}", f"database {self.database!r}"],
@@ -247,17 +265,21 @@ class Scope:
 
     def _refuse_stranger(self) -> NoReturn:
         here = self._current.get()
-        elsewhere = here.title if here is not None else "outside any request or scope"
+        self.refuse_elsewhere(
+            f"from {here.title}" if here is not None else "outside any request or scope",
+            f"database {self.database!r}",
+            "do not keep a session in a global, a cache or another object that outlives the request: ask db.session",
+        )
+
+    def refuse_elsewhere(self, elsewhere: str, now: str, advice: str) -> NoReturn:
+        """Raise the error of a session that does not belong where it was used."""
         raise WrongScope(
-            f"the session of {self.title} was used {'from ' if here is not None else ''}{elsewhere}",
-            now=[f"used at {caller()} in {running()}", f"database {self.database!r}"],
-            advice=[
-                "do not keep a session in a global, a cache or another object that outlives the request: ask db.session",
-                'in a thread or task of its own, open a scope: with db.scope("job") as session',
-            ],
+            f"the session of {self.title} was used {elsewhere}",
+            now=[f"used at {caller()} in {running()}", now],
+            advice=[advice, 'in a thread, task or process of its own, open a scope: with db.scope("job") as session'],
             scope=self.label,
             database=self.database,
-            used_from=elsewhere,
+            used_from=elsewhere.removeprefix("from "),
         )
 
 

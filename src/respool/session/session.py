@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ from respool.session.unit_blocks import HasUnits
 __all__ = ["Session", "logger", "report"]
 
 logger = logging.getLogger("respool.session")
+
+#: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
+_parents: list[Any] = []
 
 
 class Session(HasUnits, HasHooks, orm.Session):
@@ -67,6 +71,7 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._log = ChangeLog(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
+        self._loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
         self._leaving: str | None = None  #: how objects are let go of, while the session is being closed
         self.ending = False  #: a step of the scope's end is at work on it
         self.reading = False  #: inside a ``read_only()`` block
@@ -135,10 +140,25 @@ class Session(HasUnits, HasHooks, orm.Session):
         scope = self.scope
         if scope is not None and scope.state is not ScopeState.FINISHING:
             scope.require_usable()
-        if self.asynchronous and self._guard.inside is not None and not in_greenlet():
-            raise lessons.not_awaited(self)
+        if self.asynchronous and self._guard.inside is not None:
+            self._require_loop()
         bind = super().get_bind(*args, **kwargs)
         return bind if self._units is None else self._units.bound(bind)
+
+    def _require_loop(self) -> None:
+        """An async session belongs to the loop of its first use, and is used where something awaits it."""
+        if not in_greenlet():
+            raise lessons.not_awaited(self)
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop and self.scope is not None:
+            self.scope.refuse_elsewhere(
+                "in another event loop than before",
+                "the loop of its first use is "
+                + ("closed" if self._loop.is_closed() else "another one, and not closed"),
+                "what was connected in one loop does not work in another: one asyncio.run() for the application",
+            )
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
@@ -374,6 +394,12 @@ class Session(HasUnits, HasHooks, orm.Session):
             self._connections.clear()
             self._phase = SessionPhase.REMOVED
             self.observers.tell("removed", self)
+
+    def forget(self) -> None:
+        """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""
+        self._phase = SessionPhase.REMOVED
+        self._guard = guards.Guard()  # whoever was inside is not in this process
+        _parents.append((self, self.get_transaction()))
 
     def _last_one_out(self) -> None:
         """The scope ended while somebody was inside; whoever leaves last gives the connection back."""

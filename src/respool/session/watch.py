@@ -10,7 +10,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import SessionTransaction
 
 from respool.errors import CommitOutcomeUnknown
-from respool.session import held
+from respool.session import fetching, held
 from respool.session.hooks import Outcome
 from respool.session.phase import SessionPhase
 
@@ -59,6 +59,8 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         engine(connection.engine)
         session._connections.append(connection)
         session._log.committing = False
+        if session._log.fetch is None and session.scope is not None:
+            session._log.fetch = fetching.Fetch(session.scope)
         if isinstance(connection, Connection):
             held.hold(connection, session._log)
 

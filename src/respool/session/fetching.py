@@ -1,0 +1,93 @@
+"""Rows that are still to be read when the scope ends: they are not read any more.
+
+A result that a generator has half read goes on reading through its cursor, from a connection that is in the pool again
+or somebody else's. So results ask their scope before each fetch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine.cursor import (
+    BufferedRowCursorFetchStrategy,
+    CursorFetchStrategy,
+    FullyBufferedCursorFetchStrategy,
+)
+
+from respool.session.scope import Scope, ScopeState
+
+__all__ = ["Fetch", "kept"]
+
+
+class _Asking:
+    """Asks the scope before each fetch."""
+
+    __slots__ = ()
+
+    scope: Scope
+
+    def fetchone(self, *args: Any, **kwargs: Any) -> Any:
+        if self.scope.state is ScopeState.ENDED:
+            self.scope.refuse_ended()
+        return super().fetchone(*args, **kwargs)  # type: ignore[misc]
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+        if self.scope.state is ScopeState.ENDED:
+            self.scope.refuse_ended()
+        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+
+    def fetchall(self, *args: Any, **kwargs: Any) -> Any:
+        if self.scope.state is ScopeState.ENDED:
+            self.scope.refuse_ended()
+        return super().fetchall(*args, **kwargs)  # type: ignore[misc]
+
+
+class Fetch(_Asking, CursorFetchStrategy):
+    """SQLAlchemy's usual way of reading a cursor, for all results of one scope.
+
+    Args:
+        scope: whose results they are.
+    """
+
+    __slots__ = ("scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def bind(self, result: Any) -> None:
+        """Have the result of a statement that was just executed ask the scope."""
+        kind = type(result.cursor_strategy)
+        if kind is CursorFetchStrategy:
+            result.cursor_strategy = self
+        elif kind is BufferedRowCursorFetchStrategy:
+            result.cursor_strategy = _Stream(self.scope, result.cursor_strategy)
+
+    def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
+        super().yield_per(result, dbapi_cursor, num)
+        self.bind(result)
+
+
+class _Stream(_Asking, BufferedRowCursorFetchStrategy):
+    """A result that is read from the server little by little."""
+
+    __slots__ = ("scope",)
+
+    def __init__(self, scope: Scope, stream: BufferedRowCursorFetchStrategy) -> None:
+        self.scope = scope
+        for name in BufferedRowCursorFetchStrategy.__slots__:
+            setattr(self, name, getattr(stream, name))
+
+
+class _Kept(_Asking, FullyBufferedCursorFetchStrategy):
+    """A result whose rows are in memory already."""
+
+    __slots__ = ("scope",)
+
+
+def kept(rows: Any, scope: Scope | None) -> FullyBufferedCursorFetchStrategy:
+    """What a result reads from when its rows were fetched before it."""
+    if scope is None:
+        return FullyBufferedCursorFetchStrategy(None, initial_buffer=rows)
+    strategy = _Kept(None, initial_buffer=rows)
+    strategy.scope = scope
+    return strategy
