@@ -6,6 +6,7 @@ or somebody else's. So results ask their scope before each fetch.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.engine.cursor import (
@@ -49,10 +50,18 @@ class Fetch(_Asking, CursorFetchStrategy):
         scope: whose results they are.
     """
 
-    __slots__ = ("scope",)
+    __slots__ = ("scope", "streams")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.streams: dict[int, Any] = {}  #: the cursors that are read little by little, and not to their end yet
+
+    def close_streams(self) -> None:
+        """Close the cursors that nobody will read to their end. A half-read one would stay open on the server."""
+        streams, self.streams = self.streams, {}
+        for cursor in streams.values():
+            with suppress(Exception):
+                cursor.close()
 
     def bind(self, result: Any) -> None:
         """Have the result of a statement that was just executed ask the scope."""
@@ -60,7 +69,8 @@ class Fetch(_Asking, CursorFetchStrategy):
         if kind is CursorFetchStrategy:
             result.cursor_strategy = self
         elif kind is BufferedRowCursorFetchStrategy:
-            result.cursor_strategy = _Stream(self.scope, result.cursor_strategy)
+            result.cursor_strategy = _Stream(self, result.cursor_strategy)
+            self.streams[id(result.cursor)] = result.cursor
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         super().yield_per(result, dbapi_cursor, num)
@@ -70,12 +80,20 @@ class Fetch(_Asking, CursorFetchStrategy):
 class _Stream(_Asking, BufferedRowCursorFetchStrategy):
     """A result that is read from the server little by little."""
 
-    __slots__ = ("scope",)
+    __slots__ = ("fetch", "scope")
 
-    def __init__(self, scope: Scope, stream: BufferedRowCursorFetchStrategy) -> None:
-        self.scope = scope
+    def __init__(self, fetch: Fetch, stream: BufferedRowCursorFetchStrategy) -> None:
+        self.fetch, self.scope = fetch, fetch.scope
         for name in BufferedRowCursorFetchStrategy.__slots__:
             setattr(self, name, getattr(stream, name))
+
+    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self.fetch.streams.pop(id(dbapi_cursor), None)
+        super().soft_close(result, dbapi_cursor)
+
+    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self.fetch.streams.pop(id(dbapi_cursor), None)
+        super().hard_close(result, dbapi_cursor)
 
 
 class _Kept(_Asking, FullyBufferedCursorFetchStrategy):

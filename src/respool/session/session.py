@@ -312,6 +312,8 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._leaving = how
         connections = list(self._connections)
         lost = self._news.lost(self) if self.observers.all else None
+        if self._log.fetch is not None:
+            self._log.fetch.close_streams()
         try:
             close()
         except BaseException:
