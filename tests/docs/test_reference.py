@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from respool import AsyncDatabase, AsyncSession, Database, ObjectState, PoolConfig, Session, SessionPhase
+from respool import (
+    AsyncDatabase,
+    AsyncSession,
+    Database,
+    ObjectState,
+    PoolConfig,
+    Session,
+    SessionObserver,
+    SessionPhase,
+)
 from respool.config import UNLIMITED
 from respool.engine import AsyncFairPool, FairPool
 from respool.pool import AsyncConnectionPool, CloseReason, ConnectionPool, ConnectionRow, PoolObserver, PoolStats
@@ -116,6 +125,12 @@ def test_the_members_that_are_listed_exist() -> None:
     for name in words(SESSION, "Database"):
         for kind in (Database, AsyncDatabase):
             assert hasattr(kind, name) or name == "engine", name
+
+
+def test_every_step_that_an_observer_hears_is_there() -> None:
+    told = [row[0].strip("`") for row in table(SESSION, "SessionObserver")]
+    methods = {name: m for name, m in vars(SessionObserver).items() if not name.startswith("_")}
+    assert told == [f"{name}({', '.join(list(inspect.signature(m).parameters)[1:])})" for name, m in methods.items()]
 
 
 def test_every_commit_policy_is_there() -> None:
