@@ -80,11 +80,12 @@ def test_inheritance(db: Database) -> None:
     with db.scope("job") as session:
         dog = session.get_one(Animal, 1)
         dog.name, dog.trick = "fido", "sit"  # type: ignore[attr-defined]
-        session.add(Dog(id=2))
+        session.add(puppy := Dog(id=2))
         session.flush()
         changes = session.changes()
         assert changes.lines() == ["Dog(id=2) inserted", "Dog(id=1) updated: name, trick"]
         assert changes.updates[0].attributes == {"name": ("rex", "fido"), "trick": (Unloaded.UNLOADED, "sit")}
+        assert changes.inserts[0].object is puppy
         assert changes.inserts[0].values == {"id": 2, "kind": "dog", "name": "", "more": {}, "trick": ""}
         session.rollback()
 
