@@ -252,7 +252,7 @@ class _Conclusion:
 
     def __call__(self, session: Session) -> list[str]:
         try:
-            if self.verdict is Verdict.COMMIT and session.in_transaction():
+            if self.verdict is Verdict.COMMIT:
                 session.commit()
             return session.losses() if self.verdict is Verdict.LEAVE else []
         finally:
