@@ -40,12 +40,19 @@ def _supported() -> bool:
 
 def is_far(dialect: Any, dbapi_connection: Any) -> bool:
     """Whether saving a round trip on a new connection is worth it; asked of drivers that can save one."""
-    if getattr(dialect, "driver", None) not in _DRIVERS or not _supported():
+    if getattr(dialect, "driver", None) not in _DRIVERS or not _supported() or not _is_psycopgs(dbapi_connection):
         return False
     try:
         return all(_ping(dialect, dbapi_connection) > FAR for _ in range(_PINGS))
     except Exception:  # whoever uses the connection will see it, and can tell what it means
         return False
+
+
+def _is_psycopgs(dbapi_connection: Any) -> bool:
+    """Not one that an event's listener has opened or wrapped: nobody knows what that can do."""
+    from psycopg import AsyncConnection, Connection
+
+    return isinstance(getattr(dbapi_connection, "driver_connection", dbapi_connection), Connection | AsyncConnection)
 
 
 def _ping(dialect: Any, dbapi_connection: Any) -> float:

@@ -58,7 +58,8 @@ class Records:
                 self.spare.append(record)
                 raise
         record.respool_autocommit = False
-        record.respool_far = is_far(self._pool._dialect, record.dbapi_connection)
+        pool = self._pool
+        record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
         return record
 
     def _take_spare(self) -> Any:

@@ -33,40 +33,63 @@ def watch(dialect: Any) -> None:
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    return _first(
-        context,
-        statement,
-        parameters,
-        cursor,
-        lambda cursor: context.dialect.do_execute(cursor, statement, parameters, context),
-    )
+    checkout = _unused(context)
+    if checkout is None:
+        return None
+    others = _after(context, "do_execute", _do_execute)
+
+    def run(cursor: Any) -> None:
+        if not any(other(cursor, statement, parameters, context) for other in others):
+            context.dialect.do_execute(cursor, statement, parameters, context)
+
+    along = not others and pipelining.goes_along(context, checkout)
+    return _first(checkout, context, statement, parameters, cursor, run, along=along)
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    return _first(
-        context,
-        statement,
-        None,
-        cursor,
-        lambda cursor: context.dialect.do_execute_no_params(cursor, statement, context),
-    )
+    checkout = _unused(context)
+    if checkout is None:
+        return None
+    others = _after(context, "do_execute_no_params", _do_execute_no_params)
+
+    def run(cursor: Any) -> None:
+        if not any(other(cursor, statement, context) for other in others):
+            context.dialect.do_execute_no_params(cursor, statement, context)
+
+    along = not others and pipelining.goes_along(context, checkout)
+    return _first(checkout, context, statement, None, cursor, run, along=along)
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-    checkout = context.root_connection._dbapi_connection
-    if type(checkout) is Checkout:
-        checkout.used = True
+    _unused(context)
 
 
-def _first(context: Any, statement: str, parameters: Any, cursor: Any, run: Callable[[Any], object]) -> bool | None:
-    """Run a checkout's first statement, if this is it; ``None`` leaves it to SQLAlchemy."""
-    if context is None:
-        return None
-    checkout = context.root_connection._dbapi_connection
+def _unused(context: Any) -> Checkout | None:
+    """The checkout whose first statement this is; it is used from now on."""
+    checkout = context.root_connection._dbapi_connection if context is not None else None
     if type(checkout) is not Checkout or checkout.used:
         return None
     checkout.used = True
-    along = pipelining.goes_along(context, checkout)
+    return checkout
+
+
+def _after(context: Any, event_name: str, ours: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Who listens after us: users hear of what is executed, and may execute it in their own way, as ever."""
+    listeners = list(getattr(context.dialect.dispatch, event_name))
+    return listeners[listeners.index(ours) + 1 :]
+
+
+def _first(
+    checkout: Checkout,
+    context: Any,
+    statement: str,
+    parameters: Any,
+    cursor: Any,
+    run: Callable[[Any], object],
+    *,
+    along: bool,
+) -> bool | None:
+    """Run a checkout's first statement; ``None`` leaves it to SQLAlchemy."""
     # what SQLAlchemy runs on the way to a statement, a default or a sequence, comes with the context of that one
     again = getattr(context, "statement", None) == statement and _may_run_again(context, checkout)
     if not (along or again):
