@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
 __all__ = ["FAR", "execute", "goes_along", "is_far"]
 
@@ -70,21 +70,19 @@ def goes_along(context: Any, checkout: Any) -> bool:
     )
 
 
-def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object], statement: str, parameters: Any) -> None:
-    """Execute it on the cursor; raises as the driver does.
+def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object]) -> None:
+    """Execute a statement on a cursor, after BEGIN; raises as the driver does.
 
     Args:
         dbapi_connection: as it comes from the pool.
         cursor: the one that was made for the statement.
-        run: executes it on a sync driver's cursor.
-        statement: the text.
-        parameters: for the text; ``None``: it has none.
+        run: executes it on the cursor.
     """
     connection = getattr(dbapi_connection, "driver_connection", dbapi_connection)
     connection._autocommit = True  # the transaction is begun here
     try:
         if connection is not dbapi_connection:
-            await_only(_execute(connection, cursor, statement, parameters))
+            await_only(_execute(connection, cursor, run))
         else:
             with connection.pipeline():
                 connection.wait(connection._exec_command(connection._get_tx_start_command()))
@@ -93,10 +91,10 @@ def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object], st
         connection._autocommit = False
 
 
-async def _execute(connection: Any, cursor: Any, statement: str, parameters: Any) -> None:
-    """As SQLAlchemy's cursor for asyncio does it, which looks for rows before they can be there."""
+async def _execute(connection: Any, cursor: Any, run: Callable[[Any], object]) -> None:
+    """The same for asyncio, where SQLAlchemy's cursor looks for rows before they can be there."""
     async with connection.pipeline():
         await connection.wait(connection._exec_command(connection._get_tx_start_command()))
-        await cursor._cursor.execute(statement, parameters)
+        await greenlet_spawn(run, cursor)
     if cursor._cursor.description is not None:
         cursor._rows = deque(await cursor._cursor.fetchall())

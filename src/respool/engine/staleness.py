@@ -43,7 +43,7 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> b
             context.dialect.do_execute(cursor, statement, parameters, context)
 
     along = not others and pipelining.goes_along(context, checkout)
-    return _first(checkout, context, statement, parameters, cursor, run, along=along)
+    return _first(checkout, context, statement, cursor, run, along=along)
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
@@ -57,7 +57,7 @@ def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | N
             context.dialect.do_execute_no_params(cursor, statement, context)
 
     along = not others and pipelining.goes_along(context, checkout)
-    return _first(checkout, context, statement, None, cursor, run, along=along)
+    return _first(checkout, context, statement, cursor, run, along=along)
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
@@ -83,7 +83,6 @@ def _first(
     checkout: Checkout,
     context: Any,
     statement: str,
-    parameters: Any,
     cursor: Any,
     run: Callable[[Any], object],
     *,
@@ -97,7 +96,7 @@ def _first(
     while True:
         try:
             if along:
-                pipelining.execute(checkout.dbapi_connection, cursor, run, statement, parameters)
+                pipelining.execute(checkout.dbapi_connection, cursor, run)
             else:
                 run(cursor)
         except context.dialect.loaded_dbapi.Error as error:
