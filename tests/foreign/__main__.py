@@ -48,7 +48,7 @@ def chosen(options: argparse.Namespace) -> list[Run]:
         if not options.suite or suite.name in options.suite
         for mode in (*suite.modes, STOCK)
         if (mode in options.mode if options.mode else mode != STOCK)
-        for job in suite.jobs
+        for job in suite.jobs_in(mode)
         if not options.only or job.name in options.only
     ]
 

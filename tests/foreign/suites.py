@@ -53,6 +53,12 @@ class Suite:
     modes: Sequence[str]
     jobs: Sequence[Job]
 
+    def jobs_in(self, mode: str) -> Sequence[Job]:
+        """What is run in a mode."""
+        return [
+            job for job in self.jobs if mode != "far" or "psycopg" in job.name
+        ]  # the others cannot send BEGIN along
+
     @property
     def allowed(self) -> Path:
         """The list of tests that may fail."""
@@ -84,7 +90,7 @@ _ORM = [
 POOL = Suite(
     "pool",
     plugin="swap_pool",
-    modes=("as_queue_pool", "fair"),
+    modes=("as_queue_pool", "fair", "far"),
     jobs=[
         Job(
             "sqlite",
