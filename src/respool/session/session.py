@@ -182,10 +182,9 @@ class Session(HasUnits, HasHooks, orm.Session):
 
     def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
         if self._transaction is None and isinstance(engine, Engine):
-            try:
-                reader = self._readers[engine]
-            except KeyError:
-                reader = self._readers[engine] = self._make_reader(engine)
+            if engine not in self._readers:  # its errors are not to look like those of a lookup
+                self._readers[engine] = self._make_reader(engine)
+            reader = self._readers[engine]
             if reader is not None:
                 return reader
         return super()._connection_for_bind(engine, execution_options, **kw)
@@ -238,7 +237,8 @@ class Session(HasUnits, HasHooks, orm.Session):
         self._commit()
 
     def _commit(self) -> None:
-        twophase, self.twophase = self.twophase, False  # to prepare is for several databases: their end does it before
+        twophase = self.twophase
+        self.twophase = twophase and self.scope is None  # a scope's end has prepared, if there are several databases
         try:
             super().commit()
         finally:
