@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.util.concurrency import in_greenlet
 
-from respool.errors import ReadOnly, RollbackOnly, UncommittedChanges
+from respool.errors import RollbackOnly, UncommittedChanges
 from respool.session import guards, lessons, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.events import News, Observers
@@ -21,6 +21,7 @@ from respool.session.hooks import HasHooks, Outcome
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
+from respool.session.reads import HasReads
 from respool.session.scope import Scope, ScopeState
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
@@ -33,7 +34,7 @@ logger = logging.getLogger("respool.session")
 _parents: list[Any] = []
 
 
-class Session(HasUnits, HasHooks, orm.Session):
+class Session(HasUnits, HasHooks, HasReads, orm.Session):
     """SQLAlchemy's ``Session`` that belongs to one request or ``db.scope()`` block.
 
     It is made by :class:`~respool.Database`; every method of SQLAlchemy's is there. What differs:
@@ -160,52 +161,10 @@ class Session(HasUnits, HasHooks, orm.Session):
                 "what was connected in one loop does not work in another: one asyncio.run() for the application",
             )
 
-    def connection(self, *args: Any, **kwargs: Any) -> Connection:
-        """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
-        self._autobegin_t()
-        return super().connection(*args, **kwargs)
-
-    @contextmanager
-    def read_only(self) -> Iterator[None]:
-        """A block whose statements only read, by your word: each leases a connection, ``text()`` and functions too.
-
-        For a single statement there is ``execution_options(respool_read=True)``; ``False`` says that it does more.
-
-        Raises:
-            ReadOnly: something was to be written.
-        """
-        outer, self.reading = self.reading, True
-        try:
-            yield
-        finally:
-            self.reading = outer
-
-    def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
-        if self._transaction is None and isinstance(engine, Engine):
-            if engine not in self._readers:  # its errors are not to look like those of a lookup
-                self._readers[engine] = self._make_reader(engine)
-            reader = self._readers[engine]
-            if reader is not None:
-                return reader
-        return super()._connection_for_bind(engine, execution_options, **kw)
-
-    def _make_reader(self, engine: Engine) -> Reader | None:
-        if not self.autobegin or watch.has_begin_hooks(self) or not self._begin.leases(engine):
-            return None
-        return self._begin.reader(engine, self)
-
-    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        if not getattr(statement, "is_select", False):
-            if self.reading and getattr(statement, "is_dml", False):
-                self._refuse_write("a statement that writes")
-            if self._transaction is None and not self.reading and self._begin.may_lease:
-                self._autobegin_t()  # a write may read first, and both belong into one transaction
-        return super()._execute_internal(statement, *args, **kwargs)
-
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """As SQLAlchemy's."""
         if self.reading and not self._is_clean():
-            self._refuse_write("a flush of changed objects")
+            self.refuse_write("a flush of changed objects")
         self._log.flushing = True
         try:
             super().flush(objects)
@@ -328,13 +287,6 @@ class Session(HasUnits, HasHooks, orm.Session):
                 if lost:
                     self.observers.tell("rolled_back", self, lost)
                 self.observers.tell("closed", self)
-
-    def _refuse_write(self, what: str) -> NoReturn:
-        raise ReadOnly(
-            f"{what} inside a read_only() block of {self.title}",
-            advice=["write before or after the block", "or leave read_only() out: plain reads are leased without it"],
-            scope=self.title,
-        )
 
     # -- the end --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,80 @@
+"""The part of a session that decides what a statement runs on: a leased connection, or the transaction's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from sqlalchemy import Connection, Engine, orm
+
+from respool.errors import ReadOnly
+from respool.session import watch
+from respool.session.reader import BeginRule, Reader
+
+if TYPE_CHECKING:
+    from respool.session.session import Session
+
+__all__ = ["HasReads"]
+
+
+class HasReads(orm.Session):
+    """See :mod:`respool.session.reader`, and the head of the file."""
+
+    reading: bool  #: inside a ``read_only()`` block
+    _begin: BeginRule
+    _readers: dict[Engine, Reader | None]
+
+    @property
+    def title(self) -> str:
+        raise NotImplementedError
+
+    def connection(self, *args: Any, **kwargs: Any) -> Connection:
+        """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
+        self._autobegin_t()
+        return super().connection(*args, **kwargs)
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """A block whose statements only read, by your word: each leases a connection, ``text()`` and functions too.
+
+        For a single statement there is ``execution_options(respool_read=True)``; ``False`` says that it does more.
+
+        Raises:
+            ReadOnly: something was to be written.
+        """
+        outer, self.reading = self.reading, True
+        try:
+            yield
+        finally:
+            self.reading = outer
+
+    def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
+        if self._transaction is None and isinstance(engine, Engine):
+            if engine not in self._readers:  # its errors are not to look like those of a lookup
+                self._readers[engine] = self._make_reader(engine)
+            reader = self._readers[engine]
+            if reader is not None:
+                return reader
+        return super()._connection_for_bind(engine, execution_options, **kw)
+
+    def _make_reader(self, engine: Engine) -> Reader | None:
+        if not self.autobegin or watch.has_begin_hooks(cast("Session", self)) or not self._begin.leases(engine):
+            return None
+        return self._begin.reader(engine, cast("Session", self))
+
+    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if not getattr(statement, "is_select", False):
+            if self.reading and getattr(statement, "is_dml", False):
+                self.refuse_write("a statement that writes")
+            if self._transaction is None and not self.reading and self._begin.may_lease:
+                self._autobegin_t()  # a write may read first, and both belong into one transaction
+        return super()._execute_internal(statement, *args, **kwargs)
+
+    def refuse_write(self, what: str) -> NoReturn:
+        """Raise the error of a write inside a ``read_only()`` block."""
+        raise ReadOnly(
+            f"{what} inside a read_only() block of {self.title}",
+            advice=["write before or after the block", "or leave read_only() out: plain reads are leased without it"],
+            scope=self.title,
+        )
