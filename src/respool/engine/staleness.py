@@ -37,13 +37,27 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> b
     if checkout is None:
         return None
     others = _after(context, "do_execute", _do_execute)
+    if checkout.alone and not others:
+        return _read(checkout, context, statement, parameters, cursor)
 
     def run(cursor: Any) -> None:
-        if not any(other(cursor, statement, parameters, context) for other in others):
+        if not others or not any(other(cursor, statement, parameters, context) for other in others):
             context.dialect.do_execute(cursor, statement, parameters, context)
 
     along = not others and pipelining.goes_along(context, checkout)
     return _first(checkout, context, statement, cursor, run, along=along)
+
+
+def _read(checkout: Checkout, context: Any, statement: str, parameters: Any, cursor: Any) -> bool:
+    """Execute a leased connection's one plain read: what the general case comes to, at once."""
+    try:
+        context.dialect.do_execute(cursor, statement, parameters, context)
+    except context.dialect.loaded_dbapi.Error as error:
+        if not _replaced(checkout, context, cursor, error):
+            raise
+        checkout.used = False
+        _do_execute(context.cursor, statement, parameters, context)
+    return True
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
@@ -75,7 +89,10 @@ def _unused(context: Any) -> Checkout | None:
 
 def _after(context: Any, event_name: str, ours: Callable[..., Any]) -> list[Callable[..., Any]]:
     """Who listens after us: users hear of what is executed, and may execute it in their own way, as ever."""
-    listeners = list(getattr(context.dialect.dispatch, event_name))
+    listeners = getattr(context.dialect.dispatch, event_name)
+    if len(listeners) == 1:
+        return []
+    listeners = list(listeners)
     return listeners[listeners.index(ours) + 1 :]
 
 
@@ -100,16 +117,24 @@ def _first(
             else:
                 run(cursor)
         except context.dialect.loaded_dbapi.Error as error:
-            if not again or checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
+            if not again or not _replaced(checkout, context, cursor, error):
                 raise
-            try:
-                checkout._pool.replace(checkout, error)
-            except BaseException:
-                context.root_connection.invalidate(error)
-                raise
-            cursor = context.cursor = context.create_cursor()
+            cursor = context.cursor
         else:
             return True
+
+
+def _replaced(checkout: Checkout, context: Any, cursor: Any, error: Exception) -> bool:
+    """Put another connection, and a cursor of it, in place of one that died at rest; ``False`` if it did not."""
+    if checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
+        return False
+    try:
+        checkout._pool.replace(checkout, error)
+    except BaseException:
+        context.root_connection.invalidate(error)
+        raise
+    context.cursor = context.create_cursor()
+    return True
 
 
 def _saves_at_once(dialect: Any, dbapi_connection: Any) -> bool:

@@ -254,7 +254,7 @@ class DatabaseBase(ABC, Generic[S]):
                 if not scope.live:
                     scope.refuse_ended()
                 scope.attach(*self._make_session(scope))
-        if made and scope.session is not None:
+        if made and self._observers.all and scope.session is not None:
             self._observers.tell("created", scope.session)
 
     def _refuse_no_scope(self) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.session.ending import end_async, in_greenlet
 from respool.session.scope import Scope
-from respool.session.transaction import End, drive
+from respool.session.transaction import End, drive, end_idle
 
 if TYPE_CHECKING:
     from respool.session.base import DatabaseBase
@@ -39,7 +39,8 @@ class ScopeBlock(AbstractContextManager[S]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            drive(End([self._scope], error=error))
+            if not end_idle(self._scope):
+                drive(End([self._scope], error=error))
         finally:
             self._scope.leave()
 
@@ -65,6 +66,7 @@ class AsyncScopeBlock(AbstractAsyncContextManager[S]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
         try:
-            await end_async(End([self._scope], error=error), in_greenlet)
+            if not end_idle(self._scope):
+                await end_async(End([self._scope], error=error), in_greenlet)
         finally:
             self._scope.leave()

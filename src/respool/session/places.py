@@ -73,7 +73,9 @@ class Place:
 def calling() -> Place | str:
     """The line that has called the caller of this, if it is the user's; else what :func:`caller` finds."""
     frame = sys._getframe(2)
-    return Place(frame) if _users((frame,)) is frame else caller()
+    module: str = frame.f_globals.get("__name__", "")
+    others = module.startswith(("respool.", "sqlalchemy")) or frame.f_code.co_filename.startswith(_LIBRARIES)
+    return caller() if others else Place(frame)
 
 
 def at(who: str, place: str | None) -> str:

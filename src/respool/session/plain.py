@@ -79,11 +79,20 @@ def is_plain_read(compiled: Any, options: Mapping[str, Any]) -> bool:
         compiled: the compiled statement, or a text that goes to the driver as it is.
         options: its execution options.
     """
-    if options.get("stream_results") or options.get("yield_per"):
+    if "stream_results" in options or "yield_per" in options:
         return False  # a server-side cursor lives in its transaction
-    said = options.get(OPTION)
-    if said is not None:
-        return bool(said)
+    if OPTION in options:
+        return bool(options[OPTION])
+    try:
+        plain: bool = compiled.respool_plain
+    except AttributeError:
+        plain = _is_plain(compiled)
+        if isinstance(compiled, SQLCompiler):  # SQLAlchemy keeps it for the next time
+            compiled.respool_plain = plain  # type: ignore[attr-defined]
+    return plain
+
+
+def _is_plain(compiled: Any) -> bool:
     if not isinstance(compiled, SQLCompiler) or compiled.isplaintext:
         return False
     statement: Any = compiled.statement

@@ -101,7 +101,8 @@ class Reader(Connection):
     def of(self, session: Session) -> Reader:
         """A copy for one session; making one anew would cost several times as much."""
         copy = Reader.__new__(Reader)
-        copy.__dict__.update(self.__dict__)
+        for name, value in self.__dict__.items():
+            setattr(copy, name, value)
         copy._session = weakref.ref(session)
         copy._echo = self.engine._should_log_info()
         copy._execution_options = self.engine._execution_options

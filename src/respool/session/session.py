@@ -53,6 +53,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     """
 
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
+    _news_to_tell: News | None = None  #: most sessions are not observed
 
     def __init__(
         self,
@@ -68,7 +69,6 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
-        self._news = News()
         self._log = ChangeLog(scope)
         self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
@@ -100,7 +100,14 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         """A statement is executed, or a transaction begins."""
         if self._phase is not SessionPhase.WORKING:
             self._phase = SessionPhase.WORKING
-            self.observers.tell("working", self)
+            if self.observers.all:
+                self.observers.tell("working", self)
+
+    @property
+    def _news(self) -> News:
+        if self._news_to_tell is None:
+            self._news_to_tell = News()
+        return self._news_to_tell
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
@@ -330,16 +337,19 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             return
         try:
             if self._transaction is None:
-                self._leaving = lessons.END
-                self.expunge_all()
-                self.observers.tell("closed", self)
+                states = self.identity_map.all_states()
+                orm.Session.expunge_all(self)
+                self._let_go(states, lessons.END)
+                if self.observers.all:
+                    self.observers.tell("closed", self)
             else:
                 self._close(super().close, lessons.END)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
             self._phase = SessionPhase.REMOVED
-            self.observers.tell("removed", self)
+            if self.observers.all:
+                self.observers.tell("removed", self)
 
     def abandon(self) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""

@@ -18,7 +18,7 @@ from respool.session.scope import CommitPolicy, Scope, ScopeState
 from respool.session.session import Session, logger, report
 from respool.session.several import Tally
 
-__all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async"]
+__all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
 
 
 class Verdict(Enum):
@@ -176,14 +176,11 @@ class End:
         if session is None or not scope.live:
             scope.end()
             return False
+        if end_idle(scope):
+            return False
         if session._guard.seize():
             scope.state = ScopeState.FINISHING
-            if session.in_transaction() or session.has_hooks:
-                return True
-            session._guard.adopt()
-            session.remove()  # nothing to decide, and no connection: no reason to wait
-            _complete(scope)
-            return False
+            return True
         inside = session._guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
         session._last_one_out()
@@ -225,6 +222,21 @@ class End:
             logger.error("ending %s failed after %r", self.scopes[0].title, self.error, exc_info=failure)
             return
         raise self._tally.blame(failure, self.scopes[0].title)
+
+
+def end_idle(scope: Scope) -> bool:
+    """End a scope at once where there is nothing to decide, and no connection to wait for; ``False`` elsewhere."""
+    session = scope.session
+    if session is None or session._transaction is not None or session.has_hooks or scope.children:
+        return False
+    if not scope.live or not session._guard.seize():
+        return False
+    if session.observers.all:
+        session._guard.adopt()
+    scope.end()
+    session.remove()
+    session._guard.leave()
+    return True
 
 
 def _complete(scope: Scope) -> None:
