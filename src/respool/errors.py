@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
+    "CallerGone",
     "CommitOutcomeUnknown",
     "ConcurrentUse",
     "ConfigError",
@@ -116,6 +117,15 @@ class ConnectFailed(PoolError):
     """A connection could not be opened, and trying again would not help. ``__cause__`` is the driver's error."""
 
     code = "P004"
+
+
+class CallerGone(PoolError):
+    """The client hung up while its request waited for a connection, so the request left the line.
+
+    Nobody is there to read an answer: middleware ends the request in silence.
+    """
+
+    code = "P005"
 
 
 class ScopeError(RespoolError):

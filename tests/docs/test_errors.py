@@ -20,6 +20,7 @@ from respool import AsyncDatabase, Database, PoolConfig, errors
 from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
+from respool.pool.holders import client
 from respool.session.transaction import End, drive
 from tests.docs.pages import ROOT
 
@@ -71,6 +72,23 @@ def queue_full(db: Database) -> None:
     pool = ConnectionPool(object, close=id, max_size=1, max_waiting=0, name="errors")
     with pool, pool.acquire():
         pool.acquire()
+
+
+class Gone:
+    """A client that has hung up already."""
+
+    def waits(self, leave: Callable[[], object]) -> None:
+        leave()
+
+    def goes_on(self, leave: Callable[[], object]) -> None: ...
+
+
+def gone(db: Database) -> None:
+    before = client.set(Gone())
+    try:
+        exhausted(db)
+    finally:
+        client.reset(before)
 
 
 def refused(db: Database) -> None:
@@ -274,6 +292,7 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("P002", closed_pool),
     ("P003", queue_full),
     ("P004", refused),
+    ("P005", gone),
     ("S001", no_scope),
     ("S002", ended),
     ("S003", elsewhere),

@@ -221,6 +221,27 @@ def test_who_leaves_the_line_is_passed_over() -> None:
     assert (gone.entry, stays.entry) == (None, holder.entry)
 
 
+def test_who_is_taken_out_of_the_line_is_told_and_passed_over() -> None:
+    rig = Rig(max_size=1)
+    holder, gone, next_in_line = rig.ask(), rig.ask(), rig.ask()
+    rig.connect()
+    reason = LookupError("its client has hung up")
+    rig.do(rig.state.desert, gone, reason)
+    assert (gone.error, rig.state.line.waiting) == (reason, 1)
+    rig.give(holder)
+    assert gone.entry is None
+    assert next_in_line.entry is not None
+
+
+def test_who_is_served_already_is_not_taken_out() -> None:
+    rig = Rig(max_size=1)
+    caller = rig.ask()
+    rig.connect()
+    rig.do(rig.state.desert, caller, LookupError("too late"))
+    assert caller.entry is not None
+    assert caller.error is None
+
+
 def test_who_leaves_with_a_connection_in_hand_gives_it_to_the_next() -> None:
     rig = Rig(max_size=1)
     (holder,) = rig.grown("holder")

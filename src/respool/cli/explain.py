@@ -49,6 +49,10 @@ ADVICE = {
         "Read the cause: a wrong password, database name or certificate is in there, in the driver's own words.",
         "Try the same URL with the database's own client from the same machine.",
     ),
+    "P005": (
+        "The client went away while its request was in line, so the request left the line: nothing is lost by that.",
+        "If there are many, clients give up before it is their turn: see why the line is that long, as for P001.",
+    ),
     "S001": (
         "Within a web application: respool.web.<framework>.install(app, db) must have been called on this very app.",
         'Outside of a request (job, command, thread, message): with db.scope("name") as session: ...',

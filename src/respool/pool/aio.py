@@ -120,15 +120,8 @@ class LoopMonitor(Monitor):
 
     async def _do(self, effect: Effect) -> Any:
         if type(effect) is Park:
-            signal = effect.waiter.signal
-            if effect.deadline == inf:
-                await signal
-                return None
-            timer = self.loop.call_later(max(0.0, effect.deadline - self.clock()), _set, signal)
-            try:
-                await signal
-            finally:
-                timer.cancel()
+            with self.watch(effect):
+                await self._park(effect.waiter.signal, effect.deadline)
         elif type(effect) is Check:
             seconds = max(0.0, effect.deadline - self.clock())
             async with asyncio.timeout(None if seconds == inf else seconds):
@@ -138,6 +131,16 @@ class LoopMonitor(Monitor):
         elif type(effect) is Describe:
             return self.describe(effect.entries)
         return None
+
+    async def _park(self, signal: asyncio.Future[None], deadline: float) -> None:
+        if deadline == inf:
+            await signal
+            return
+        timer = self.loop.call_later(max(0.0, deadline - self.clock()), _set, signal)
+        try:
+            await signal
+        finally:
+            timer.cancel()
 
     def _who(self) -> Who:
         task = current_task(self.loop)

@@ -32,6 +32,7 @@ class Park:
 
     waiter: Waiter
     deadline: float
+    in_line: bool = False  #: for a connection: whoever waits on a client's behalf may leave
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ def _wait(
         deadline = state.now + _connect_limit(state)
     waiter = state.join(who, first=first, patient=timeout > 0)
     try:
-        yield Park(waiter, deadline)
+        yield Park(waiter, deadline, in_line=True)
     except BaseException:
         state.leave(waiter)
         raise

@@ -11,19 +11,49 @@ import asyncio
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Holder", "Who", "frames_here", "label", "stack"]
+__all__ = ["Client", "Holder", "Who", "client", "frames_here", "label", "stack", "watched"]
 
 #: Who has a connection, as it is kept: the arguments of :class:`Holder`, made at every checkout and seldom looked at.
 Who = tuple[Any, ...]
 
 #: What the present work is called, such as ``"GET /orders/3"``. Whoever opens a request or a job sets it.
 label: ContextVar[str | None] = ContextVar("respool_label", default=None)
+
+
+class Client(Protocol):
+    """Whoever the present work is done for. It may go away, and then there is no point in waiting any longer."""
+
+    def waits(self, leave: Callable[[], object]) -> None:
+        """The work waits for a connection from now on; call ``leave`` once the client is gone. From any thread."""
+
+    def goes_on(self, leave: Callable[[], object]) -> None:
+        """The work waits no more."""
+
+
+#: The client of the present work, where there is one that can go away. Whoever opens a request sets it.
+client: ContextVar[Client | None] = ContextVar("respool_client", default=None)
+
+
+@contextmanager
+def watched(leave: Callable[[], object]) -> Iterator[None]:
+    """For the length of a block the work waits; ``leave`` is called if its client goes away meanwhile."""
+    here = client.get()
+    if here is None:
+        yield
+        return
+    here.waits(leave)
+    try:
+        yield
+    finally:
+        here.goes_on(leave)
+
 
 _DEPTH = 12
 _OURS = ("respool.", "sqlalchemy.", "asyncio.", "threading", "contextlib", "concurrent.", "logging")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from respool.config import UNLIMITED
-from respool.errors import ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
+from respool.errors import CallerGone, ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool.state import PoolState
 
-__all__ = ["connect_failed", "pool_closed", "pool_queue_full", "pool_timeout"]
+__all__ = ["caller_gone", "connect_failed", "pool_closed", "pool_queue_full", "pool_timeout"]
 
 
 def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]) -> PoolTimeout:
@@ -54,6 +54,14 @@ def pool_closed(name: str) -> PoolClosed:
     return PoolClosed(
         f"pool {name!r} is closed",
         advice=["something uses the database after shutdown began: end it before the pool is closed"],
+        pool=name,
+    )
+
+
+def caller_gone(name: str) -> CallerGone:
+    return CallerGone(
+        f"a client hung up while its request waited for a connection of pool {name!r}",
+        advice=["clients give up before it is their turn: see why the line is that long (respool explain P001)"],
         pool=name,
     )
 

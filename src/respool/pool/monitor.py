@@ -16,13 +16,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from typing import Any, ParamSpec, TypeVar
 
 from respool.config import PoolConfig
-from respool.pool import snapshot
+from respool.pool import messages, snapshot
+from respool.pool.algorithms import Park
 from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Tell, ToDo, Wake
-from respool.pool.holders import Holder, Who
+from respool.pool.holders import Holder, Who, watched
 from respool.pool.observer import PoolObserver
 from respool.pool.state import PoolState
 from respool.pool.stats import PoolStats, stats_of
@@ -194,6 +196,12 @@ class Monitor:
         """Whether the connector can see that the other end has closed an idle connection."""
         self.state.look_every = LOOK_EVERY if look else inf
         self.state.reconsider()
+
+    def watch(self, park: Park) -> AbstractContextManager[None]:
+        """For the length of a wait in line: have the caller leave it if its client goes away meanwhile."""
+        if not park.in_line:
+            return nullcontext()
+        return watched(lambda: self.step(self.state.desert, park.waiter, messages.caller_gone(self.name)))
 
     def name_stragglers(self, lines: list[str]) -> None:
         """Say what was still held when the time for closing was over."""

@@ -22,6 +22,12 @@ class PoolState(Circulation):
 
     # -- operating -------------------------------------------------------------------------------------------------
 
+    def desert(self, waiter: Waiter, error: BaseException) -> None:
+        """Have a caller give up waiting, on its behalf; one whose turn has just come goes on."""
+        if waiter.waiting:
+            self.line.leave(waiter)
+            self._fail(waiter, error)
+
     def evict(self) -> None:
         """Replace every connection: idle ones now, held ones when they come back, those under way when they arrive."""
         self.generation += 1

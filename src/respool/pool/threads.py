@@ -116,8 +116,9 @@ class ThreadMonitor(Monitor):
 
     def _do(self, effect: Effect) -> Any:
         if type(effect) is Park:
-            seconds = min(effect.deadline - self.clock(), threading.TIMEOUT_MAX)
-            effect.waiter.signal.acquire(timeout=max(0.0, seconds))
+            with self.watch(effect):
+                seconds = min(effect.deadline - self.clock(), threading.TIMEOUT_MAX)
+                effect.waiter.signal.acquire(timeout=max(0.0, seconds))
         elif type(effect) is Check:
             self._check(effect.entry, effect.deadline - self.clock())
         elif type(effect) is Reset:

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from respool.errors import ScopeEnded, WrongScope
-from respool.pool.holders import label
+from respool.pool.holders import Client, client, label
 from respool.session.places import Place, caller, running
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Scope:
         "_place",
         "_previous",
         "children",
+        "client",
         "database",
         "doomed",
         "face",
@@ -100,6 +101,7 @@ class Scope:
         self.doomed: str | None = None  #: why this scope can only be rolled back any more
         self.irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
         self.children: set[Scope] | None = None  #: forks that are not over
+        self.client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
         self._current = current
         self._live = live
         self._previous: Scope | None = None
@@ -220,11 +222,13 @@ class Scope:
         self._previous = self._current.get()
         self._current.set(self)
         label.set(self.label)
+        client.set(self.client)
 
     def leave(self) -> None:
         """Put back in force what was before. Not by token: the end may run in another context than the start."""
         self._current.set(self._previous)
         label.set(self._previous.label if self._previous is not None else None)
+        client.set(self._previous.client if self._previous is not None else None)
         self._previous = None
 
     # -- refusals -------------------------------------------------------------------------------------------------
