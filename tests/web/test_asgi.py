@@ -22,6 +22,7 @@ from respool.errors import (
 from respool.session.scope import ScopeState
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.requests import KEY
+from respool.web.workers import workers
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.web.clients import call_asgi
 
@@ -79,9 +80,10 @@ async def test_promise_01_a_request_that_uses_no_database_starts_no_thread_and_n
         await answer(send)
 
     middleware = RequestScopeMiddleware(app, db)
+    workers.forget()
     await call_asgi(middleware, probe=lambda: tasks.append(len(asyncio.all_tasks())))
     assert tasks == [1]
-    assert middleware._workers._executors == {}
+    assert not workers.used
     assert db.pool.stats().total == 0
 
 
@@ -324,7 +326,7 @@ async def test_websockets_and_the_lifespan_have_no_scope(db: Database, kind: str
             assert session.get(Product, 1) is not None
 
     with db.scope("around"):  # inherited by the context of whoever opens the connection
-        await RequestScopeMiddleware(app, db)({"type": kind}, None, None)  # type: ignore[arg-type]
+        await RequestScopeMiddleware(app, db, lifespan=False)({"type": kind}, None, None)  # type: ignore[arg-type]
     assert len(told) == 1
 
 
@@ -469,7 +471,9 @@ def test_a_finish_timeout_is_positive(db: Database) -> None:
         RequestScopeMiddleware(order_app(db), db, finish_timeout=0)
 
 
-async def test_promise_07_a_commit_that_is_late_is_no_success(async_shop_url: str) -> None:
+async def test_promise_07_a_commit_that_is_late_is_no_success(
+    async_shop_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened_async(async_shop_url, commit="on_success") as db:
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -482,7 +486,7 @@ async def test_promise_07_a_commit_that_is_late_is_no_success(async_shop_url: st
         async def hangs(step: Any) -> None:
             await asyncio.Event().wait()
 
-        middleware.perform = hangs  # type: ignore[method-assign]
+        monkeypatch.setattr("respool.web.asgi.perform", hangs)
         done = await call_asgi(middleware)
         assert done.status == 500
         assert isinstance(done.error, CommitOutcomeUnknown)

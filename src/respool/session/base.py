@@ -200,6 +200,15 @@ class DatabaseBase(ABC, Generic[S]):
         """Whether :meth:`close` was called."""
         return self._closed
 
+    def holds_connection(self) -> bool:
+        """Whether the scope in force here, or one around it, has a connection of the pool now."""
+        scope = self._current.get()
+        while scope is not None:
+            if scope.session is not None and scope.session.holds_connection:
+                return True
+            scope = scope.parent
+        return False
+
     def new_scope(self, label: str, *, place: Place | str | None = None, commit: CommitPolicy | None = None) -> Scope:
         """A scope that is not in force yet: what a web framework's adapter begins a request with.
 
@@ -320,6 +329,18 @@ class DatabaseBase(ABC, Generic[S]):
     def _resume(scope: Scope) -> None:
         if scope.state is ScopeState.RELEASED:
             scope.state = ScopeState.OPEN
+
+    def reopen(self) -> None:
+        """Open a closed database again, with a new pool of the same settings: an application may be started again.
+
+        Raises:
+            ConfigError: another open database has taken the name meanwhile.
+        """
+        if self._closed:
+            _check_free(self.name)
+            self._sync_engine.dispose(close=False)
+            self._closed = False
+            _names[self.name] = self
 
     def _mark_closed(self) -> bool:
         """Close the front door; ``False`` if it was closed already."""

@@ -16,12 +16,13 @@ __all__ = ["install", "session_of"]
 S = TypeVar("S")
 
 
-def install(app: FastAPI, *databases: Any) -> None:
+def install(app: FastAPI, *databases: Any, lifespan: bool = True) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
+        lifespan: warm the databases up when the application starts, and close them when it has stopped.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
@@ -29,7 +30,7 @@ def install(app: FastAPI, *databases: Any) -> None:
     check_databases(databases, asynchronous=True)
     ours: Any = RequestScopeMiddleware
     check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
-    app.add_middleware(ours, *databases)
+    app.add_middleware(ours, *databases, lifespan=lifespan)
 
 
 def session_of(database: DatabaseBase[S]) -> Callable[[], Awaitable[S]]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from respool.errors import ConfigError
+from respool.pool.holders import Client
 from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
 from respool.session.scope import Scope
 from respool.session.transaction import End
 
-__all__ = ["ENVIRON_KEY", "KEY", "RequestScopes", "check_databases", "check_new", "request_end"]
+__all__ = [
+    "ENVIRON_KEY",
+    "KEY",
+    "RequestScopes",
+    "called_by",
+    "check_databases",
+    "check_new",
+    "request_end",
+    "request_label",
+]
 
 #: Where the scopes of a request are found in the ASGI scope: a mapping by database name.
 KEY = "respool"
@@ -83,17 +94,25 @@ class RequestScopes:
         found: the mapping in the ASGI scope or WSGI environ where the scopes can be found by name. A database whose
             scope is there and alive already, put by a middleware further out, is left to that one.
         label: what people call the request: ``"POST /orders"``.
+        client: for whom it is answered, where the server tells of its departure.
     """
 
     __slots__ = ("label", "scopes")
 
-    def __init__(self, databases: Iterable[DatabaseBase[Any]], found: MutableMapping[str, Scope], label: str) -> None:
+    def __init__(
+        self,
+        databases: Iterable[DatabaseBase[Any]],
+        found: MutableMapping[str, Scope],
+        label: str,
+        client: Client | None = None,
+    ) -> None:
         self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
             if outer is None or not outer.live:
                 scope = found[database.name] = database.new_scope(label)
+                scope.client = client
                 self.scopes.append(scope)
 
     def enter(self) -> None:
@@ -106,14 +125,45 @@ class RequestScopes:
         for scope in self.scopes:
             scope.leave()
 
-    @property
-    def ended(self) -> bool:
-        """Whether the request is over for the databases."""
-        return not any(scope.live for scope in self.scopes)
+    def end_unused(self) -> bool:
+        """End the scopes that have no session; whether that leaves none to be ended."""
+        done = True
+        for scope in self.scopes:
+            if scope.session is None:
+                scope.end()
+            elif scope.live:
+                done = False
+        return done
 
     def end(self, status: int | None = None, error: BaseException | None = None) -> End:
         """The end of all scopes, to be driven."""
         return End([scope for scope in self.scopes if scope.live], status, error)
+
+
+def called_by(app: Any, middleware: Callable[..., Any]) -> None:
+    """Have a middleware called wherever an application is, which stays the object that it was, only of a new class.
+
+    Args:
+        app: the application.
+        middleware: what is called in its place. It has to call ``type(app).__call__`` of before.
+    """
+
+    def call(self: Any, *args: Any) -> Any:
+        return middleware(*args)
+
+    async def call_async(self: Any, *args: Any) -> Any:  # servers look whether it is a coroutine function
+        return await middleware(*args)
+
+    kind: Any = type(app)
+    asynchronous = iscoroutinefunction(kind.__call__)
+    body = {"__slots__": (), "__module__": kind.__module__, "__call__": call_async if asynchronous else call}
+    app.__class__ = type(kind)(kind.__name__, (kind,), body)
+
+
+def request_label(environ: Mapping[str, Any]) -> str:
+    """What people call the request of a WSGI environ."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
+    return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
 
 
 def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:

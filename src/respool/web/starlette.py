@@ -16,12 +16,13 @@ from respool.web.requests import check_databases, check_new
 __all__ = ["answer_failure", "install"]
 
 
-def install(app: Starlette, *databases: Any) -> None:
+def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
+        lifespan: warm the databases up when the application starts, and close them when it has stopped.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
@@ -29,7 +30,7 @@ def install(app: Starlette, *databases: Any) -> None:
     check_databases(databases, asynchronous=True)
     ours: Any = RequestScopeMiddleware
     check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
-    app.add_middleware(ours, *databases)
+    app.add_middleware(ours, *databases, lifespan=lifespan)
 
 
 async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, outermost: bool) -> bool:

@@ -12,7 +12,8 @@ from contextvars import copy_context
 from typing import Any
 
 from respool.session.transaction import drive
-from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases
+from respool.web.overload import OVERLOAD, refusal
+from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, request_label
 
 __all__ = ["RequestScopeMiddleware"]
 
@@ -23,6 +24,8 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 class RequestScopeMiddleware:
     """One session for each request and database, ended before the answer leaves.
+
+    A request that gets no connection is answered 503 with ``Retry-After``, unless the application does so itself.
 
     Args:
         app: the WSGI application.
@@ -37,15 +40,17 @@ class RequestScopeMiddleware:
         self.databases = check_databases(databases, asynchronous=False)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
-        label = f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
-        exchange = _Exchange(RequestScopes(self.databases, environ.setdefault(ENVIRON_KEY, {}), label), start_response)
-        with exchange:
-            body = self.app(environ, exchange.start)
-            exchange.require_answer()
-            if exchange.answered and isinstance(body, list | tuple):
-                return body  # nothing of the application's runs any more
-            return _Body(exchange, body)
+        found = environ.setdefault(ENVIRON_KEY, {})
+        exchange = _Exchange(RequestScopes(self.databases, found, request_label(environ)), start_response)
+        try:
+            with exchange:
+                body = self.app(environ, exchange.start)
+                exchange.require_answer()
+                if exchange.answered and isinstance(body, list | tuple):
+                    return body  # nothing of the application's runs any more
+                return _Body(exchange, body)
+        except OVERLOAD as error:
+            return exchange.refuse(error)
 
 
 class _Exchange:
@@ -84,13 +89,23 @@ class _Exchange:
         self.answered = True
         return self.start_on(status, headers, exc_info) if exc_info else self.start_on(status, headers)
 
+    def refuse(self, error: BaseException) -> list[bytes]:
+        """Answer that there is no connection; unless an answer has begun to leave."""
+        if self.answered:
+            raise error
+        self.answered = True
+        answer = refusal(error)
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(answer.text)))]
+        self.start_on(f"{answer.status} {answer.text}", [*headers, *answer.headers.items()])
+        return [answer.text.encode()]
+
     def require_answer(self) -> None:
         """Refuse to go on with a body whose answer never left, though the application swallowed why."""
         if self.failure is not None and not self.answered:
             raise self.failure
 
     def end(self, status: int | None, error: BaseException | None) -> None:
-        if not self.scopes.ended:
+        if not self.scopes.end_unused():
             drive(self.scopes.end(status, error))
 
 
@@ -129,7 +144,10 @@ class _Body:
             self._exchange.require_answer()
         except BaseException as error:
             self._exchange.end(None, error)
-            raise
+            if not isinstance(error, OVERLOAD):
+                raise
+            self._parts = iter(self._exchange.refuse(error))
+            part = next(self._parts)
         return part
 
     def _close(self) -> None:

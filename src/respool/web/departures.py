@@ -1,0 +1,160 @@
+"""Notices that a client has hung up while its request waits for a connection, so that the request can leave the line.
+
+Only then is anything listened for. The server tells of the departure as one of the request's messages, which are the
+application's: what is read ahead is kept for it, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+__all__ = ["Departures", "Inbox", "Message", "Receive", "Watch"]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Leave = Callable[[], object]
+
+#: How many messages are read ahead; a client that is still sending its body is still there.
+_AHEAD = 16
+#: Seconds between two looks, where the server does not tell.
+_INTERVAL = 0.05
+
+
+class Departures:
+    """The client of one request: what its waits are told when it goes. May be asked from any thread."""
+
+    __slots__ = ("_gone", "_leaves", "_loop")
+
+    def __init__(self) -> None:
+        self._gone = False
+        self._leaves: list[Leave] = []
+        self._loop = asyncio.get_running_loop()
+
+    def waits(self, leave: Leave) -> None:
+        """The request's work waits for a connection; ``leave`` is called if the client goes away meanwhile."""
+        self._in_loop(self._add, leave)
+
+    def goes_on(self, leave: Leave) -> None:
+        """The work waits no more."""
+        self._in_loop(self._discard, leave)
+
+    def departed(self) -> None:
+        """The client is gone: whatever waits for it leaves. To be called in the loop."""
+        self._gone = True
+        leaves, self._leaves = self._leaves, []
+        for leave in leaves:
+            leave()
+
+    def _look(self) -> None:
+        """Begin to look for the client's departure, unless that is being done."""
+        raise NotImplementedError
+
+    def _add(self, leave: Leave) -> None:
+        if self._gone:
+            leave()
+        else:
+            self._leaves.append(leave)
+            self._look()
+
+    def _discard(self, leave: Leave) -> None:
+        if leave in self._leaves:
+            self._leaves.remove(leave)
+
+    def _in_loop(self, function: Callable[[Leave], None], leave: Leave) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            function(leave)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, leave)
+
+
+class Inbox(Departures):
+    """The messages of one ASGI request: handed to the application in order, read ahead while the request waits.
+
+    Args:
+        receive: the server's.
+    """
+
+    __slots__ = ("_ahead", "_inside", "_listener", "_receive")
+
+    def __init__(self, receive: Receive) -> None:
+        super().__init__()
+        self._receive = receive
+        self._ahead: deque[Message] | None = None  #: what was read ahead
+        self._inside = 0  #: how many of the application's own calls are waiting for a message
+        self._listener: asyncio.Task[None] | None = None
+
+    async def receive(self) -> Message:
+        """What the application gets as ``receive``."""
+        while self._listener is not None and not self._ahead:
+            await asyncio.wait({self._listener})
+        if self._ahead:
+            return self._ahead.popleft()
+        self._inside += 1
+        try:
+            message = await self._receive()
+        finally:
+            self._inside -= 1
+            if self._leaves:  # it listened for us too
+                self._look()
+        if message["type"] == "http.disconnect":
+            self.departed()
+        return message
+
+    def close(self) -> None:
+        """The request is over: stop listening."""
+        self._leaves.clear()
+        if self._listener is not None:
+            self._listener.cancel()
+
+    def _look(self) -> None:
+        if self._listener is None and not self._inside and len(self._ahead or ()) < _AHEAD:
+            self._listener = self._loop.create_task(self._listen(), name="respool: is the client still there?")
+            self._listener.add_done_callback(self._listened)
+
+    async def _listen(self) -> None:
+        message = await self._receive()
+        if self._ahead is None:
+            self._ahead = deque()
+        self._ahead.append(message)
+        if message["type"] == "http.disconnect":
+            self.departed()
+
+    def _listened(self, task: asyncio.Task[None]) -> None:
+        self._listener = None
+        if not task.cancelled() and task.exception() is None and self._leaves:
+            self._look()
+
+
+class Watch(Departures):
+    """The client of one request of a server that does not tell: looked at from time to time while the request waits.
+
+    Args:
+        is_gone: whether the client has hung up.
+    """
+
+    __slots__ = ("_is_gone", "_looking")
+
+    def __init__(self, is_gone: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_gone = is_gone
+        self._looking = False
+
+    def _look(self) -> None:
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        if self._leaves and self._is_gone():
+            self.departed()
+        if self._leaves:
+            self._loop.call_later(_INTERVAL, self._look_again)
+        else:
+            self._looking = False

@@ -1,0 +1,223 @@
+"""Clients that hang up while their request waits: what is read ahead is the application's, and only waits are left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from respool import AsyncDatabase, Database, PoolConfig
+from respool.errors import CallerGone
+from respool.web.asgi import RequestScopeMiddleware
+from respool.web.departures import Inbox
+from tests.session.shop import Product, acquired, count, opened, opened_async
+from tests.web.clients import call_asgi
+from tests.web.contract import held, until
+
+ONE = PoolConfig(max_size=1, timeout=60)
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def part(body: bytes, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Server:
+    """Gives messages when told to, to one reader at a time."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+        self.readers = 0
+
+    async def receive(self) -> Any:
+        self.readers += 1
+        assert self.readers == 1, "two readers"
+        try:
+            return await self.queue.get()
+        finally:
+            self.readers -= 1
+
+
+async def test_what_is_read_ahead_is_handed_out_in_order() -> None:
+    server = Server()
+    inbox = Inbox(server.receive)
+    left: list[int] = []
+    inbox.waits(leave := lambda: left.append(1))
+    for message in (part(b"a"), part(b"b", more=False)):
+        server.queue.put_nowait(message)
+    await until(lambda: len(inbox._ahead or ()) == 2)
+    inbox.goes_on(leave)
+    assert [(await inbox.receive())["body"] for _ in range(2)] == [b"a", b"b"]
+    server.queue.put_nowait(DISCONNECT)
+    assert await inbox.receive() == DISCONNECT
+    assert left == []
+
+
+async def test_the_application_gets_the_message_that_is_being_listened_for() -> None:
+    server = Server()
+    inbox = Inbox(server.receive)
+    inbox.waits(lambda: None)
+    await until(lambda: server.readers == 1)
+    reading = asyncio.create_task(inbox.receive())
+    await asyncio.sleep(0)
+    server.queue.put_nowait(part(b"a"))
+    assert (await reading)["body"] == b"a"
+    inbox.close()
+
+
+async def test_the_applications_own_reading_is_enough() -> None:
+    server = Server()
+    inbox = Inbox(server.receive)
+    left: list[int] = []
+    reading = asyncio.create_task(inbox.receive())
+    await until(lambda: server.readers == 1)
+    inbox.waits(lambda: left.append(1))
+    assert inbox._listener is None
+    server.queue.put_nowait(DISCONNECT)
+    assert await reading == DISCONNECT
+    assert left == [1]
+
+
+async def test_when_the_application_stops_reading_it_is_listened_on() -> None:
+    server = Server()
+    inbox = Inbox(server.receive)
+    left: list[int] = []
+    reading = asyncio.create_task(inbox.receive())
+    await until(lambda: server.readers == 1)
+    inbox.waits(lambda: left.append(1))
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    server.queue.put_nowait(DISCONNECT)
+    await until(lambda: left == [1])
+
+
+async def test_who_waits_after_the_departure_leaves_at_once() -> None:
+    inbox = Inbox(Server().receive)
+    inbox.departed()
+    left: list[int] = []
+    inbox.waits(lambda: left.append(1))
+    assert left == [1]
+
+
+async def test_an_upload_is_read_ahead_up_to_a_limit() -> None:
+    server = Server()
+    inbox = Inbox(server.receive)
+    inbox.waits(lambda: None)
+    for _ in range(100):
+        server.queue.put_nowait(part(b"x"))
+    await until(lambda: inbox._listener is None)
+    assert server.queue.qsize() == 84
+    inbox.close()
+
+
+async def test_a_request_that_does_not_wait_is_not_listened_for(async_shop_url: str) -> None:
+    tasks: list[int] = []
+    async with opened_async(async_shop_url) as db:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await db.session.get(Product, 1)
+            tasks.append(sum("client" in task.get_name() for task in asyncio.all_tasks()))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+
+        await db.pool.awarm_up(1, wait=60)
+        await call_asgi(RequestScopeMiddleware(app, db))
+    assert tasks == [0]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_the_handler_is_told_by_an_error_and_the_log_is_quiet(
+    kind: str, shop_url: str, async_shop_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[BaseException] = []
+
+    async def query(db: Any) -> None:
+        if isinstance(db, AsyncDatabase):
+            await db.session.execute(select(1))
+        else:
+            await asyncio.to_thread(lambda: db.session.execute(select(1)))
+
+    async def check(db: Any) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await query(db)
+            except BaseException as error:
+                told.append(error)
+                raise
+
+        gone = asyncio.Event()
+        async with held(db):
+            request = asyncio.create_task(call_asgi(RequestScopeMiddleware(app, db), gone=gone))
+            await until(lambda: db.pool.stats().waiting == 1)
+            gone.set()
+            answer = await request
+        assert answer.error is None
+        assert db.pool.stats().timeouts == 0
+        assert not any("client" in task.get_name() for task in asyncio.all_tasks())
+
+    if kind == "sync":
+        with opened(shop_url, pool=ONE) as db:
+            await check(db)
+    else:
+        async with opened_async(async_shop_url, pool=ONE) as adb:
+            await check(adb)
+    assert [type(error) for error in told] == [CallerGone]
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+async def test_promise_07_what_has_begun_goes_on_and_so_does_a_scope_of_its_own(
+    async_shop_url: str, shop_url: str
+) -> None:
+    """Work that a request has started for its own sake is nobody's client's."""
+    async with opened_async(async_shop_url, pool=ONE, commit="on_success") as db:
+        jobs: list[asyncio.Task[None]] = []
+
+        async def job() -> None:
+            async with db.scope("job") as session:
+                await session.execute(text("INSERT INTO orders (product_id, note) VALUES (1, '')"))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            jobs.append(asyncio.create_task(job()))
+            await receive()
+            assert await receive() == DISCONNECT
+
+        gone = asyncio.Event()
+        async with held(db):
+            request = asyncio.create_task(call_asgi(RequestScopeMiddleware(app, db), gone=gone))
+            await until(lambda: db.pool.stats().waiting == 1)
+            gone.set()
+            await request
+            assert db.pool.stats().waiting == 1
+        await jobs[0]
+        assert acquired(db) == 0
+    assert count(shop_url) == 1
+
+
+async def test_promise_07_two_hundred_hang_up_and_the_next_is_served_at_once(async_shop_url: str) -> None:
+    async with opened_async(async_shop_url, pool=PoolConfig(max_size=5, timeout=60)) as db:
+        ran: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await db.session.execute(select(1))
+            ran.append(scope["path"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+
+        middleware, gone = RequestScopeMiddleware(app, db), asyncio.Event()
+        async with held(db), held(db), held(db), held(db), held(db):
+            left = [asyncio.create_task(call_asgi(middleware, "/left", gone=gone)) for _ in range(200)]
+            await until(lambda: db.pool.stats().waiting == 200)
+            gone.set()
+            await asyncio.gather(*left)
+            assert db.pool.stats().waiting == 0
+        assert (await call_asgi(middleware, "/live")).status == 200
+    assert ran == ["/live"]
+
+
+def test_a_sync_database_needs_no_event_loop(db: Database) -> None:
+    """The hook is there for requests only."""
+    with db.scope("script") as session:
+        assert session.scope is not None
+        assert session.scope.client is None

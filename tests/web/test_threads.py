@@ -1,0 +1,129 @@
+"""Whoever has a connection goes first: pool and threads of any sizes do not lock each other out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from anyio.to_thread import current_default_thread_limiter, run_sync
+from sqlalchemy import event, text
+
+from respool import Database, PoolConfig
+from respool.web.asgi import RequestScopeMiddleware
+from respool.web.threads import holders_first
+from tests.session.shop import Order, count, opened
+from tests.web.clients import call_asgi
+
+HELD = PoolConfig(max_size=2, timeout=60)
+
+
+async def in_anyio(function: Any) -> Any:
+    return await run_sync(function)
+
+
+async def in_executor(function: Any) -> Any:
+    return await asyncio.to_thread(function)
+
+
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_promise_02_a_holder_does_not_queue_for_a_thread_behind_those_who_wait_for_it(
+    shop_url: str, hop: Any
+) -> None:
+    """One thread, two connections, 12 requests that hold theirs from one hop to the next: stock locks itself."""
+    with opened(shop_url, pool=HELD, begin="on_use", commit="on_success") as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await hop(lambda: db.session.execute(text("SELECT 1")))
+            await hop(lambda: db.session.execute(text("SELECT 2")))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+
+        middleware = RequestScopeMiddleware(app, db)
+        answers = await asyncio.gather(*(call_asgi(middleware) for _ in range(12)))
+        assert [answer.status for answer in answers] == [200] * 12
+        assert db.pool.stats().timeouts == 0
+
+
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_who_holds_nothing_queues_as_before(shop_url: str, hop: Any) -> None:
+    with opened(shop_url) as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        assert holders_first([db]) == 1
+        inside, most = 0, 0
+        lock = threading.Lock()
+
+        def work() -> None:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            with lock:
+                inside -= 1
+
+        await asyncio.gather(*(hop(work) for _ in range(20)))
+        assert most == 1
+        assert current_default_thread_limiter().statistics().borrowed_tokens == 0
+
+
+async def test_it_is_done_once_and_the_limits_stay_the_users(shop_url: str) -> None:
+    with opened(shop_url) as db:
+        limiter = current_default_thread_limiter()
+        holders_first([db])
+        kind = type(limiter)
+        holders_first([db])
+        assert type(current_default_thread_limiter()) is kind
+        assert current_default_thread_limiter() is limiter
+        limiter.total_tokens = 7
+        assert limiter.available_tokens == 7
+        assert await asyncio.to_thread(lambda: 3) == 3
+
+
+async def test_pool_and_threads_that_do_not_fit_are_told_with_the_numbers(
+    shop_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    current_default_thread_limiter().total_tokens = 5
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(5))
+    with opened(shop_url, pool=PoolConfig(max_size=20)) as db:
+        middleware = RequestScopeMiddleware(app, db)
+        await call_asgi(middleware)
+        await call_asgi(middleware)
+    told = [record.getMessage() for record in caplog.records if record.name == "respool.web"]
+    assert len(told) == 1
+    assert "max_size=20, but sync handlers run in 5 threads, so 15 connections" in told[0]
+
+
+async def test_the_executor_that_was_there_does_what_it_was_given(db: Database) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    go = threading.Event()
+    first, second = loop.run_in_executor(None, go.wait, 60), loop.run_in_executor(None, lambda: 2)
+    holders_first([db])
+    go.set()
+    assert await asyncio.gather(first, second) == [True, 2]
+
+
+async def test_promise_03_the_end_of_a_sync_session_needs_none_of_the_frameworks_threads(
+    db: Database, shop_url: str
+) -> None:
+    current_default_thread_limiter().total_tokens = 0
+    names: list[str] = []
+    event.listen(db.engine, "commit", lambda connection: names.append(threading.current_thread().name))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        db.session.add(Order(product_id=1))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    assert (await call_asgi(RequestScopeMiddleware(app, db))).status == 200
+    assert [name.partition("_")[0] for name in names] == ["respool-finish"]
+    assert count(shop_url) == 1
