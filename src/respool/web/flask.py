@@ -10,10 +10,11 @@ from typing import Any
 from flask import Flask, Response, request
 
 from respool.session.transaction import drive
+from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
 from respool.web.wsgi import RequestScopeMiddleware
 
-__all__ = ["install"]
+__all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
 
@@ -35,7 +36,29 @@ def install(app: Flask, *databases: Any) -> None:
     if not installed:
         # Called in reverse order: what is first here comes last, after all that may still work with the session.
         app.after_request_funcs.setdefault(None, []).insert(0, _finisher(app, installed))
+        for kind in OVERLOAD:
+            app.error_handler_spec[None][None].setdefault(kind, _overloaded)
     installed.extend(databases)
+
+
+class Respool:
+    """The same in the way of Flask's extensions: ``Respool(app, db)``, or ``Respool(db)`` and ``init_app(app)`` later.
+
+    Args:
+        app: the application, if there is one yet.
+        databases: as for :func:`install`.
+    """
+
+    def __init__(self, app: Any = None, *databases: Any) -> None:
+        if isinstance(app, Flask):
+            self.databases = databases
+            self.init_app(app)
+        else:
+            self.databases = databases if app is None else (app, *databases)
+
+    def init_app(self, app: Flask) -> None:
+        """Install the databases in an application."""
+        install(app, *self.databases)
 
 
 def _finisher(app: Flask, databases: list[Any]) -> Any:
@@ -50,3 +73,8 @@ def _finisher(app: Flask, databases: list[Any]) -> Any:
         return response
 
     return finish
+
+
+def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
+    answer = refusal(error)
+    return answer.text, answer.status, answer.headers
