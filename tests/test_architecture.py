@@ -25,7 +25,10 @@ LIBRARY = [file for file in MODULES if not file.is_relative_to(SOURCE / "respool
 #: Where users import from.
 PUBLIC = [
     *("respool", "respool.config", "respool.errors", "respool.engine", "respool.observe", "respool.pool"),
-    *("respool.web.asgi", "respool.web.fastapi", "respool.web.flask", "respool.web.starlette", "respool.web.wsgi"),
+    *("respool.web.asgi", "respool.web.fastapi", "respool.web.litestar", "respool.web.quart", "respool.web.sanic"),
+    *("respool.web.starlette", "respool.web.aiohttp"),
+    *("respool.web.wsgi", "respool.web.bottle", "respool.web.flask", "respool.web.falcon", "respool.web.pyramid"),
+    "respool.web.django",
 ]
 LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
