@@ -1,0 +1,403 @@
+"""The contract: what holds for every request in every framework. Each case runs on every stand (``stands/``).
+
+``python -m tests.web.contract`` writes the table of what ran where into ``docs/reference/frameworks.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from respool import PoolConfig
+from respool.errors import ScopeEnded, UncommittedChanges
+from tests.session.shop import SMALL, acquired, count, opened, opened_async
+from tests.web.clients import Answer
+from tests.web.stands.base import Stand
+
+__all__ = ["CASES", "PAGE", "Place", "cells", "page"]
+
+
+@dataclass
+class Place:
+    """Where a case runs.
+
+    Args:
+        kind: which stand.
+        url, other_url: of two shops (sync driver).
+    """
+
+    kind: type[Stand]
+    url: str
+    other_url: str
+
+    @asynccontextmanager
+    async def open(
+        self,
+        *,
+        commit: Any = "on_success",
+        pool: PoolConfig = SMALL,
+        handlers: bool = False,
+        around: bool = False,
+        running: bool = True,
+        lifespan: bool = True,
+    ) -> AsyncIterator[Any]:
+        """A stand on two databases; afterwards nothing is left in use."""
+        async with self._database(self.url, "default", commit, pool) as db:
+            async with self._database(self.other_url, "other", commit, pool) as other:
+                stand = self.kind(db, other, handlers=handlers, around=around, lifespan=lifespan)
+                if not running:
+                    yield stand
+                    return
+                async with stand.running():
+                    yield stand
+                    await stand.settled()
+                for database in (db, other):
+                    assert (acquired(database), database.scopes()) == (0, ())
+
+    @asynccontextmanager
+    async def _database(self, url: str, name: str, commit: Any, pool: PoolConfig) -> AsyncIterator[Any]:
+        if self.kind.kind == "sync":
+            with opened(url, name=name, commit=commit, pool=pool) as database:
+                yield database
+        else:
+            url = url.replace("sqlite:", "sqlite+aiosqlite:")
+            async with opened_async(url, name=name, commit=commit, pool=pool) as database:
+                yield database
+
+    def saved(self) -> int:
+        """How many orders there are, seen by somebody else."""
+        return count(self.url)
+
+
+Case = Callable[[Place], Awaitable[None]]
+
+#: Whoever comes second is refused at once.
+FULL = PoolConfig(max_size=1, max_waiting=0, timeout=60)
+
+#: The cases by name, in the order of the table.
+CASES: dict[str, Case] = {}
+
+
+def case(function: Case) -> Case:
+    CASES[getattr(function, "__name__", "")] = function
+    return function
+
+
+def is_broken(answer: Answer) -> bool:
+    """A plain 500, and complete."""
+    return answer.status == 500 and b"thanks" not in answer.body
+
+
+# -- who commits, and what is told -----------------------------------------------------------------------------------
+
+
+@case
+async def success(place: Place) -> None:
+    """It is saved, and the connection given back, before the first byte leaves."""
+    seen: list[Any] = []
+    async with place.open() as stand:
+        answer = await stand.call("/do/order/1", probe=lambda: seen.append((place.saved(), acquired(stand.db))))
+        assert (answer.status, answer.body) == (200, b"thanks")
+        assert seen in ([(1, 0)], [])  # a server on loopback has no probe
+    assert place.saved() == 1
+
+
+@case
+async def raised_4xx(place: Place) -> None:
+    """An error of the framework's own is its answer, and nothing is saved."""
+    async with place.open() as stand:
+        assert (await stand.call("/refuse/flushed")).status == 403
+    assert place.saved() == 0
+
+
+@case
+async def returned_4xx(place: Place) -> None:
+    async with place.open() as stand:
+        assert (await stand.call("/answer/flushed/422")).status == 422
+    assert place.saved() == 0
+
+
+@case
+async def unhandled_error(place: Place) -> None:
+    async with place.open() as stand:
+        assert is_broken(await stand.call("/do/broken/1"))
+        assert (await stand.call("/do/order/1")).status == 200
+    assert place.saved() == 1
+
+
+@case
+async def failing_commit(place: Place) -> None:
+    """The framework's own 500, once, in place of an answer that would not be true."""
+    async with place.open() as stand:
+        assert is_broken(await stand.call("/do/order/999"))
+    assert place.saved() == 0
+
+
+@case
+async def failing_commit_with_a_handler(place: Place) -> None:
+    """The application's own handler for the error answers it."""
+    async with place.open(handlers=True) as stand:
+        answer = await stand.call("/do/order/999")
+        assert (answer.status, b"no such product" in answer.body) == (409, True)
+    assert place.saved() == 0
+
+
+@case
+async def forgotten_commit(place: Place) -> None:
+    """It is rolled back, and told."""
+    async with place.open(commit="manual") as stand:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert (await stand.call("/do/order/1")).status == 200
+    lost = [each.message for each in told if isinstance(each.message, UncommittedChanges)]
+    assert [each.scope for each in lost] == ["request POST /do/order/1"]
+    assert place.saved() == 0
+
+
+@case
+async def explicit_commit_then_error(place: Place) -> None:
+    """What was committed stays; what came after goes."""
+    async with place.open() as stand:
+        assert is_broken(await stand.call("/do/explicit/1"))
+    assert place.saved() == 1
+
+
+@case
+async def two_databases(place: Place) -> None:
+    """Both are flushed before the first COMMIT."""
+    async with place.open() as stand:
+        assert is_broken(await stand.call("/do/both/2"))
+        assert place.saved() == 0
+        assert (await stand.call("/do/both/1")).status == 200
+    assert (place.saved(), count(place.other_url)) == (1, 1)
+
+
+# -- after the answer --------------------------------------------------------------------------------------------------
+
+
+@case
+async def streaming(place: Place) -> None:
+    """The request's session is refused to a body, by name; a scope of its own serves it."""
+    async with place.open() as stand:
+        answer = await stand.call("/stream", "GET", probe=lambda: acquired(stand.db))
+        assert (answer.status, answer.body) == (200, b"teatea")
+        assert answer.at_start in (0, None)
+        assert [(type(error), error.scope) for error in stand.work.told] == [(ScopeEnded, "GET /stream")]
+
+
+@case
+async def background(place: Place) -> None:
+    """Work that outlives its request is refused its session, and may have a scope of its own."""
+    async with place.open() as stand:
+        assert (await stand.call("/background")).status == 200
+        await stand.settled()
+        assert [(type(error), error.scope) for error in stand.work.told] == [(ScopeEnded, "POST /background")]
+    assert place.saved() == 2
+
+
+@case
+async def websocket(place: Place) -> None:
+    """No scope for the socket; one for each message."""
+    async with place.open() as stand:
+        assert await stand.talk("/ws", ["1", "1"]) == ["saved", "saved"]
+        assert len(stand.work.told) == 2
+        assert acquired(stand.db) == 0
+    assert place.saved() == 2
+
+
+# -- who else is there -------------------------------------------------------------------------------------------------
+
+
+@case
+async def client_gone(place: Place) -> None:
+    """A request whose client hangs up while it waits for a connection leaves the line, and what it has begun."""
+    async with place.open(pool=PoolConfig(max_size=1, timeout=60)) as stand:
+        gone = asyncio.Event()
+        async with held(stand.db):
+            request = asyncio.create_task(stand.call("/do/flushed/1", gone=gone))
+            await until(lambda: stand.db.pool.stats().waiting == 1)
+            gone.set()
+            await until(lambda: stand.db.pool.stats().waiting == 0)
+            assert acquired(stand.db) == 1
+            await asyncio.gather(request, return_exceptions=True)
+        assert stand.work.ran == []
+        assert (await stand.call("/do/order/1")).status == 200
+    assert place.saved() == 1
+
+
+@case
+async def nested_application(place: Place) -> None:
+    """An application within the application shares the request."""
+    async with place.open() as stand:
+        made, new_scope = [], stand.db.new_scope
+        stand.db.new_scope = lambda label, **keywords: made.append(label) or new_scope(label, **keywords)
+        assert (await stand.call("/nested/do/order/1")).status == 200
+        assert place.saved() == 1
+        assert is_broken(await stand.call("/nested/do/order/999"))
+        assert len(made) == 2
+    assert place.saved() == 1
+
+
+@case
+async def base_http_middleware(place: Place) -> None:
+    """Above and below ours, the one that runs what is within it in a task of its own."""
+    async with place.open(around=True) as stand:
+        assert (await stand.call("/do/order/1")).status == 200
+        assert is_broken(await stand.call("/do/order/999"))
+        assert (await stand.call("/refuse/flushed")).status == 403
+    assert place.saved() == 1
+
+
+@case
+async def inherited_context(place: Place) -> None:
+    """A scope that was in force where the request came from is none of its business."""
+    async with place.open(running=False, lifespan=False) as stand:
+        async with held(stand.db) as outer:
+            async with stand.running():
+                assert (await stand.call("/do/order/1")).status == 200
+                assert is_broken(await stand.call("/do/broken/1"))
+            assert stand.db.session is outer
+            assert place.saved() == 1
+
+
+@case
+async def somebody_elses_teardown(place: Place) -> None:
+    """Another extension whose clean-up fails takes nothing along: no connection, no object of one request's."""
+    async with place.open() as stand:
+        stand.work.broken_teardown = True
+        await asyncio.gather(stand.call("/do/flushed/1"), return_exceptions=True)
+        assert (acquired(stand.db), stand.db.scopes()) == (0, ())
+        stand.work.broken_teardown = False
+        assert (await stand.call("/do/mine/7")).body == b"['7']"
+
+
+@case
+async def head_and_options(place: Place) -> None:
+    async with place.open() as stand:
+        head = await stand.call("/do/read/1", "HEAD")
+        assert (head.status, head.body) == (200, b"")
+        assert (await stand.call("/do/read/1", "OPTIONS")).status in (200, 204, 405)
+        assert (await stand.call("/do/read/1", "GET")).body == b"tea"
+
+
+@case
+async def a_thousand_interleaved(place: Place) -> None:
+    """No row of one request's in another's session."""
+    async with place.open(pool=PoolConfig(max_size=4, timeout=60)) as stand:
+        turns = iter(range(1000))
+
+        async def client() -> None:
+            for number in turns:
+                answer = await stand.call(f"/do/mine/{number}")
+                assert answer.body == f"['{number}']".encode(), answer
+
+        await asyncio.gather(*(client() for _ in range(20)))
+        assert len(stand.work.ran) == 1000
+    assert place.saved() == 0
+
+
+# -- load, and the application's life ----------------------------------------------------------------------------------
+
+
+@case
+async def overload(place: Place) -> None:
+    """503, and when to come again."""
+    async with place.open(pool=FULL) as stand:
+        async with held(stand.db):
+            answer = await stand.call("/do/flushed/1")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert (await stand.call("/do/order/1")).status == 200
+
+
+@case
+async def overload_with_a_handler(place: Place) -> None:
+    """The application's own handler answers it."""
+    async with place.open(pool=FULL, handlers=True) as stand:
+        async with held(stand.db):
+            answer = await stand.call("/do/flushed/1")
+            assert (answer.status, b"busy" in answer.body) == (429, True)
+
+
+@case
+async def lifespan(place: Place) -> None:
+    """Warmed up when it starts, drained when it stops; and it may start again."""
+    pool = PoolConfig(min_size=1, max_size=2)
+    async with place.open(pool=pool, running=False) as stand:
+        for _ in range(2 if stand.starts_again else 1):
+            async with stand.living() as said:
+                assert stand.db.pool.stats().idle == 1
+                assert (await stand.call("/do/order/1")).status == 200
+            assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+            assert stand.db.closed
+
+
+@asynccontextmanager
+async def held(db: Any) -> AsyncIterator[Any]:
+    """Hold a connection for the length of a block."""
+    scope = db.scope("holder")
+    if hasattr(scope, "__aenter__"):
+        async with scope as session:
+            await session.connection()
+            yield session
+    else:
+        with scope as session:
+            session.connection()
+            yield session
+
+
+async def until(happens: Callable[[], bool]) -> None:
+    while not happens():
+        await asyncio.sleep(0)
+
+
+def cells() -> dict[tuple[str, str], str]:
+    """For each framework and case: with which kinds of handlers it runs, or why it cannot."""
+    from tests.web.stands import ALL
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for stand in ALL:
+        for name in CASES:
+            found.setdefault((stand.name, name), []).append(stand.missing.get(name, stand.kind))
+    return {key: ", ".join(dict.fromkeys(kinds)) for key, kinds in found.items()}
+
+
+def table() -> str:
+    """The table of the reference, in Markdown: a row for each framework, and the reasons below."""
+    found = cells()
+    frameworks = list(dict.fromkeys(name for name, _ in found))
+    reasons: dict[str, str] = {}
+    rows = []
+    for name in CASES:
+        row = []
+        for framework in frameworks:
+            ran = found[framework, name]
+            if ran not in _KINDS:
+                ran = reasons.setdefault(ran, f"n/a [{len(reasons) + 1}]")
+            row.append(ran)
+        rows.append(f"| {name.replace('_', ' ')} | {' | '.join(row)} |")
+    head = [f"| case | {' | '.join(frameworks)} |", f"| --- |{' --- |' * len(frameworks)}"]
+    notes = [f"* {sign.removeprefix('n/a ')}: {reason}" for reason, sign in reasons.items()]
+    return "\n".join([*head, *rows, "", "Not applicable:", "", *notes, ""])
+
+
+_KINDS = ("sync", "async", "async, sync", "sync, async")
+
+#: Where the table stands, and between which lines.
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "frameworks.md"
+BEGIN, END = "<!-- the table of tests/web/contract.py -->\n", "<!-- the end of the table -->\n"
+
+
+def page(text: str) -> str:
+    """A page with the table of now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""What all stands have in common: an application on two databases, and a way to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+from tests.web.clients import Answer, call_asgi, call_http, call_wsgi, living, talk_asgi
+from tests.web.stands.work import AsyncWork, SyncWork
+
+__all__ = ["ASGIStand", "ServerStand", "Stand", "WSGIStand"]
+
+NO_CLIENT = "WSGI has no message for a client's departure"
+NO_SOCKET = "WSGI has no websockets"
+NO_LIFESPAN = "WSGI has no start and stop"
+STARLETTES = "a class of Starlette's"
+
+
+class Stand(ABC):
+    """An application in one framework, with endpoints of one kind, sync or async.
+
+    Its paths are ``/do/WHAT/NUMBER``, which calls ``work.do``; ``/refuse/WHAT``, which does so and raises the
+    framework's error for 403; ``/answer/WHAT/STATUS``, which returns that status; ``/stream``; ``/background``;
+    ``/nested/do/WHAT/NUMBER``, in an application within the application, with the databases installed once more where
+    that can be; and ``/ws``, a websocket.
+
+    Args:
+        db, other: the databases.
+        handlers: whether it has handlers of its own: for ``IntegrityError``, answered 409, and ``PoolQueueFull``, 429.
+        around: whether there is a middleware of the framework's on both sides of ours.
+        lifespan: whether a server that starts and stops takes the databases along.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str] = "async"
+    missing: ClassVar[dict[str, str]] = {}  #: cases that there cannot be, and why
+    starts_again: ClassVar[bool] = True  #: whether the framework lets an application start a second time
+    app: Any
+
+    def __init__(
+        self, db: Any, other: Any, *, handlers: bool = False, around: bool = False, lifespan: bool = True
+    ) -> None:
+        self.db = db
+        self.databases = [db, other]
+        self.work: Any = (SyncWork if self.kind == "sync" else AsyncWork)(db, other)
+        self.handlers = handlers
+        self.around = around
+        self.lifespan = lifespan
+        self.app = self.build()
+
+    @classmethod
+    def title(cls) -> str:
+        return f"{cls.name}-{cls.kind}"
+
+    @abstractmethod
+    def build(self) -> Any:
+        """The application."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """For the length of a block it can be asked."""
+        yield
+
+    @abstractmethod
+    async def call(
+        self,
+        path: str,
+        method: str = "POST",
+        *,
+        probe: Callable[[], Any] = lambda: None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
+        """Ask it."""
+
+    async def talk(self, path: str, texts: list[str]) -> list[str]:
+        """Send texts through a websocket; returns the answers."""
+        raise NotImplementedError
+
+    async def settled(self) -> None:
+        """Wait until nothing goes on in the background any more."""
+        await self.work.finish_jobs()
+
+
+class ASGIStand(Stand):
+    async def call(
+        self,
+        path: str,
+        method: str = "POST",
+        *,
+        probe: Callable[[], Any] = lambda: None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
+        return await call_asgi(self.app, path, method, probe=probe, gone=gone)
+
+    async def talk(self, path: str, texts: list[str]) -> list[str]:
+        return await talk_asgi(self.app, path, texts)
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[list[str]]:
+        async with living(self.app) as said:
+            yield said
+
+
+class WSGIStand(Stand):
+    kind = "sync"
+    missing: ClassVar = {
+        "client_gone": NO_CLIENT,
+        "websocket": NO_SOCKET,
+        "lifespan": NO_LIFESPAN,
+        "base_http_middleware": STARLETTES,
+    }
+
+    async def call(
+        self,
+        path: str,
+        method: str = "POST",
+        *,
+        probe: Callable[[], Any] = lambda: None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
+        return await asyncio.to_thread(call_wsgi, self.app, path, method, probe=probe)
+
+
+class ServerStand(Stand):
+    """A framework with a server of its own, on loopback."""
+
+    starts_again = False
+
+    port: int
+
+    @abstractmethod
+    def serving(self) -> Any:
+        """Serve for the length of a block; sets the port."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with self.serving():
+            yield
+
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[list[str]]:
+        said = ["lifespan.startup.complete"]
+        async with self.serving():
+            yield said
+        said.append("lifespan.shutdown.complete")
+
+    async def call(
+        self,
+        path: str,
+        method: str = "POST",
+        *,
+        probe: Callable[[], Any] = lambda: None,
+        gone: asyncio.Event | None = None,
+    ) -> Answer:
+        return await call_http(self.port, path, method, gone=gone)
+
+    async def talk(self, path: str, texts: list[str]) -> list[str]:
+        import aiohttp
+
+        told: list[str] = []
+        async with aiohttp.ClientSession() as client, client.ws_connect(f"http://127.0.0.1:{self.port}{path}") as ws:
+            for text in texts:
+                await ws.send_str(text)
+                told.append(await ws.receive_str(timeout=60))
+        return told

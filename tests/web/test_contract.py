@@ -1,0 +1,38 @@
+"""Every case of the contract on every stand; and the table in the reference says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.session.shop import fill
+from tests.web.contract import CASES, PAGE, Place, cells, page
+from tests.web.stands import ALL
+from tests.web.stands.base import Stand
+
+RUNS = [(stand, name) for stand in ALL for name in CASES if name not in stand.missing]
+
+
+@pytest.mark.parametrize("stand, name", RUNS, ids=[f"{stand.title()}-{name}" for stand, name in RUNS])
+async def test_contract(stand: type[Stand], name: str, shop_url: str, tmp_path: Path) -> None:
+    other_url = f"sqlite:///{tmp_path / 'other.db'}"
+    fill(other_url)
+    await CASES[name](Place(stand, shop_url, other_url))
+
+
+def test_the_table_in_the_reference_is_that_of_what_runs() -> None:
+    """To write it anew: ``python -m tests.web.contract``."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text
+
+
+def test_no_cell_is_empty() -> None:
+    ran = {(stand.name, name) for stand, name in RUNS}
+    for (framework, name), said in cells().items():
+        assert ((framework, name) in ran) is (said in ("sync", "async", "async, sync")), (framework, name)
+        assert said
+
+
+def test_what_is_not_applicable_is_a_case() -> None:
+    assert {name for stand in ALL for name in stand.missing} <= set(CASES)
