@@ -37,6 +37,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from respool import AsyncDatabase, Database
+from tests.web.clients import call_wsgi
 
 __all__ = ["ROOT", "Block", "Reading", "blocks", "pages"]
 
@@ -192,6 +193,9 @@ class Reading:
         if hasattr(self.app, "wsgi_app"):
             answer = self.app.test_client().open(path, method=method)
             line, body = f"HTTP/1.1 {answer.status}", answer.get_data(as_text=True)
+        elif not inspect.iscoroutinefunction(type(self.app).__call__):
+            given = call_wsgi(self.app, path, method)
+            line, body = f"HTTP/1.1 {given.status} …", given.body.decode()
         else:
             response = self._asgi_client().request(method, path)
             line, body = f"HTTP/1.1 {response.status_code} {response.reason_phrase}", response.text
@@ -236,6 +240,7 @@ class Reading:
         for value in list(names.values()):
             if isinstance(value, AsyncDatabase):
                 self._await(value.close)
+                self._runner.run(value.engine.dispose())  # what blocks have opened in the reader's own loop
             elif isinstance(value, AsyncEngine):
                 self._await(value.dispose)
             elif isinstance(value, Database):
