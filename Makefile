@@ -3,6 +3,7 @@
 
 PORT ?= 8000
 ARGS ?=
+JOBS ?= 2
 SQLALCHEMY20 ?= 2.0.58
 PY := .venv/bin/python
 
@@ -27,7 +28,7 @@ demo: env-demo
 	@exec $(PY) -m respool demo --port "$(PORT)" --url sqlite+aiosqlite:///.demo/shop.db $(ARGS)
 
 test: env-dev
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n "$(JOBS)" $(ARGS)
 
 topologies: env-dev
 	@scripts/topologies $(ARGS)
@@ -39,7 +40,7 @@ test-sqlalchemy-old: env-dev20
 	.venv20/bin/python -m tests.foreign $(ARGS)
 
 test-sqlalchemy20: env-dev20
-	.venv20/bin/python -m pytest $(ARGS)
+	.venv20/bin/python -m pytest -n "$(JOBS)" $(ARGS)
 
 soak: env-dev
 	RESPOOL_SOAK_STEPS=10000000 $(PY) -m pytest --timeout 0 tests/pool/test_machine.py $(ARGS)

@@ -19,9 +19,10 @@ def run_to_its_end(test: Coroutine[Any, Any, None]) -> None:
 
 
 async def _to_its_end(test: Coroutine[Any, Any, None]) -> None:
+    others = set(threading.enumerate())
     try:
         await test
     finally:
-        for thread in threading.enumerate():
+        for thread in set(threading.enumerate()) - others:
             if "_connection_worker_thread" in thread.name:
                 await asyncio.to_thread(thread.join, 5)

@@ -44,22 +44,26 @@ class Ending:
         if self.asynchronous:
             return self.answer(request)
         response = self.get_response(request)
-        stand_of(request).work.teardown()
+        if (stand := stand_of(request)) is not None:
+            stand.work.teardown()
         return response
 
     async def answer(self, request: Any) -> Any:
         response = await self.get_response(request)
-        stand_of(request).work.teardown()
+        if (stand := stand_of(request)) is not None:
+            stand.work.teardown()
         return response
 
     def process_exception(self, request: Any, error: Exception) -> Any:
-        if stand_of(request).handlers and isinstance(error, PoolQueueFull):
+        stand = stand_of(request)
+        if stand is not None and stand.handlers and isinstance(error, PoolQueueFull):
             return HttpResponse("busy", status=429)
         return None
 
 
 def stand_of(request: Any) -> Any:
-    return settings.ROOT_URLCONF.stand
+    """The stand that is open; settings are the process's, and an example of the documents may have them now."""
+    return getattr(settings.ROOT_URLCONF, "stand", None)
 
 
 def failed(request: Any) -> HttpResponse:
