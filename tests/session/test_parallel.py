@@ -377,11 +377,11 @@ def test_failures_beside_the_first_are_noted(db: Database) -> None:
 
 
 async def test_a_cancelled_gather_leaves_nothing_behind(async_shop_url: str) -> None:
-    there = asyncio.Event()
+    there = asyncio.Barrier(3)  # a query that is cancelled has its connection mended a moment later
 
     async def wait(session: Any) -> None:
         await session.get(Product, 1)
-        there.set()
+        await there.wait()
         await asyncio.Event().wait()
 
     async def work(db: Any) -> None:
