@@ -22,6 +22,8 @@ class HasReads(orm.Session):
     """See :mod:`respool.session.reader`, and the head of the file."""
 
     reading: bool  #: inside a ``read_only()`` block
+    _connections: list[Connection]
+    _at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     _begin: BeginRule
     _readers: dict[Engine, Reader | None]
 
@@ -32,7 +34,11 @@ class HasReads(orm.Session):
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
         self._autobegin_t()
-        return super().connection(*args, **kwargs)
+        self._at_hand = bool(self._connections)
+        try:
+            return super().connection(*args, **kwargs)
+        finally:
+            self._at_hand = False
 
     @contextmanager
     def read_only(self) -> Iterator[None]:

@@ -148,7 +148,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         scope = self.scope
         if scope is not None and scope.state is not ScopeState.FINISHING:
             scope.require_usable()
-        if self.asynchronous and self._guard.inside is not None:
+        if self.asynchronous and self._guard.inside is not None and not self._at_hand:
             self._require_loop()
         bind = super().get_bind(*args, **kwargs)
         return bind if self._units is None else self._units.bound(bind)
