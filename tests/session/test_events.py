@@ -266,6 +266,7 @@ class Slow(SessionObserver):
     async def committing(self, session: AsyncSession, changes: ChangeSet) -> None:
         await asyncio.sleep(0)
         session.add(Product(name="message"))
+        await session.flush()  # of itself, SQLAlchemy 2.0 does not before text()
         self.heard.append(await session.scalar(text("SELECT count(*) FROM products")))
 
     async def committed(self, session: AsyncSession, changes: ChangeSet) -> None:
