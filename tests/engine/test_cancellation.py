@@ -37,17 +37,15 @@ async def test_promise_07_a_cancelled_query_costs_no_connection(
     postgres: PostgresServer, pg_url: str, driver: str
 ) -> None:
     engine = engine_for(postgres, pg_url, driver, max_size=1)
-    running = asyncio.Event()
 
     async def sleep() -> None:
         async with engine.connect() as connection:
             await connection.execute(sa.text("CREATE TABLE left_behind (x INTEGER)"))
-            running.set()
             await connection.execute(sa.text("SELECT pg_sleep(60)"))
 
     task = asyncio.create_task(sleep())
-    await running.wait()
-    await asyncio.sleep(0)
+    while not await asyncio.to_thread(postgres.sleeps, str(sa.make_url(pg_url).database)):
+        assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -140,6 +140,12 @@ class PostgresServer(DatabaseServer):
         ((count,),) = self._administer(question.format(sql.Literal(database)))
         return int(count)
 
+    def sleeps(self, database: str) -> bool:
+        """Whether a client of the database is inside of pg_sleep() now."""
+        question = sql.SQL("SELECT count(*) FROM pg_stat_activity WHERE datname = {} AND wait_event = 'PgSleep'")
+        ((count,),) = self._administer(question.format(sql.Literal(database)))
+        return bool(count)
+
     # -- inside
 
     def _administer(self, statement: sql.Composed) -> list[tuple[Any, ...]]:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from flask import Flask
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from respool.errors import CommitOutcomeUnknown
 from respool.web import asgi, fastapi, flask, wsgi
 from tests.session.shop import Order, acquired, count, fill, opened, opened_async
+from tests.support.postgres import PostgresServer
 from tests.web.clients import Answer, call_asgi, call_wsgi
 
 #: Opens a shop at a URL, and posts an order of a product there.
@@ -175,13 +176,15 @@ async def test_promise_04_a_commit_that_is_cut_off_is_an_unknown_outcome(pg_url:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-async def test_promise_07_a_request_cancelled_in_a_query_leaves_nothing_behind(pg_url: str, driver: str) -> None:
+async def test_promise_07_a_request_cancelled_in_a_query_leaves_nothing_behind(
+    postgres: PostgresServer, pg_url: str, driver: str
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await db.session.execute(text("SELECT pg_sleep(60)"))
 
     async with opened_async(pg_url.replace("+psycopg:", f"+{driver}:")) as db:
         request = asyncio.create_task(call_asgi(asgi.RequestScopeMiddleware(app, db)))
-        while not await asyncio.to_thread(_sleeps, pg_url):
+        while not await asyncio.to_thread(postgres.sleeps, str(make_url(pg_url).database)):
             assert not request.done()
         assert acquired(db) == 1
         request.cancel()
@@ -190,13 +193,3 @@ async def test_promise_07_a_request_cancelled_in_a_query_leaves_nothing_behind(p
         assert db.scopes() == ()
         while acquired(db):  # the server is told to stop the query: the pool keeps the connection to itself meanwhile
             await asyncio.sleep(0)
-
-
-def _sleeps(url: str) -> bool:
-    """Whether somebody runs pg_sleep() there now."""
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
-        found = connection.scalar(text(query))
-    engine.dispose()
-    return bool(found)
