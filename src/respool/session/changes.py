@@ -42,7 +42,7 @@ class ChangeKind(Enum):
     DELETE = "deleted"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen, it would take three times as long to make one for each object of a flush
 class Change:
     """One object's change. ``str()`` of it names class, primary key and attributes, and no value.
 

@@ -168,6 +168,11 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
                 "what was connected in one loop does not work in another: one asyncio.run() for the application",
             )
 
+    def _autoflush(self) -> None:
+        """As SQLAlchemy's, which takes the long way to find that there is nothing to flush; every read asks."""
+        if not self._is_clean():
+            super()._autoflush()
+
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """As SQLAlchemy's."""
         if self.reading and not self._is_clean():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event, inspect
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.base import instance_state
 
 from respool.errors import CommitOutcomeUnknown
 from respool.session import fetching, held
@@ -30,7 +31,7 @@ def sessions(cls: type[Session]) -> None:
 
 def has_begin_hooks(session: Session) -> bool:
     """Whether somebody beside us listens to the beginning of the session's transactions."""
-    return any(listener is not _after_begin for listener in session.dispatch.after_begin)
+    return len(session.dispatch.after_begin) > 1
 
 
 def engine(target: Engine) -> None:
@@ -124,15 +125,15 @@ def _after_soft_rollback(session: Session, previous_transaction: SessionTransact
 
 
 def _pending_to_persistent(session: Session, instance: Any) -> None:
-    session._log.inserted(inspect(instance))
+    session._log.inserted(instance_state(instance))
 
 
 def _persistent_to_deleted(session: Session, instance: Any) -> None:
-    session._log.deleted(inspect(instance))
+    session._log.deleted(instance_state(instance))
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:
-    session._log.updated(map(inspect, session.dirty))
+    session._log.updated(state for state in session._dirty_states if state not in session._deleted)
 
 
 _SESSION_LISTENERS = (
