@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, select
+from sqlalchemy import create_engine, make_url, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from respool import PoolConfig
 from tests.session.shop import Order, Product, fill, opened, opened_async
+from tests.support.mariadb import MariaServer
 from tests.support.trips import TripCounter
-
-pytestmark = pytest.mark.postgres
 
 #: By SQLAlchemy's driver: the trips of a transaction that inserts one row. BEGIN goes along with psycopg's INSERT.
 WRITES = {"psycopg": 2, "psycopg_async": 2, "asyncpg": 3}
@@ -93,5 +93,59 @@ async def test_promise_02_the_trips_of_asyncio(wire: tuple[str, TripCounter], dr
             trips.take()
             async with db.scope("read") as session:
                 await session.get(Product, 1)
+            if expected is not None:
+                assert trips.take() == expected
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Ware(Base):
+    """Without a column whose type needs a length there."""
+
+    __tablename__ = "wares"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stock: Mapped[int]
+
+
+@pytest.fixture
+def maria_wire(mariadb: MariaServer) -> Iterator[tuple[str, TripCounter]]:
+    mariadb.create_database("trips")
+    engine = create_engine(mariadb.url("pymysql", "trips"))
+    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(Ware.__table__.insert().values(id=1, stock=5))
+    engine.dispose()
+    url = make_url(mariadb.url("pymysql", "trips"))
+    with TripCounter(url.host or "", url.port or 0) as trips:
+        yield url.set(port=trips.port).render_as_string(hide_password=False), trips
+    mariadb.drop_database("trips")
+
+
+READ_COMMITTED: dict[str, Any] = {"engine_options": {"isolation_level": "READ COMMITTED"}}
+
+
+def test_promise_02_the_trips_of_pymysql(maria_wire: tuple[str, TripCounter]) -> None:
+    url, trips = maria_wire
+    with opened(url, commit="on_success", **READ_COMMITTED) as db:
+        for expected in (None, 1, 1):
+            trips.take()
+            with db.scope("read") as session:
+                assert session.get(Ware, 1) is not None
+            if expected is not None:
+                assert trips.take() == expected
+        for expected in (None, 2, 2):
+            trips.take()
+            with db.scope("write") as session:
+                session.add(Ware(stock=1))
+            if expected is not None:
+                assert trips.take() == expected
+    with opened(url, name="checked", pool=PoolConfig(max_size=1, check_after=0.0), **READ_COMMITTED) as db:
+        for expected in (None, 2, 2):
+            trips.take()
+            with db.scope("read") as session:
+                session.get(Ware, 1)
             if expected is not None:
                 assert trips.take() == expected

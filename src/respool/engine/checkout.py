@@ -13,6 +13,7 @@ from weakref import ref
 
 from sqlalchemy.pool import base
 
+from respool.engine.drivers import transaction_note
 from respool.engine.mending import can_mend
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Checkout(base._ConnectionFairy):
     used = False
     #: Whether it was taken for one plain read, in autocommit.
     alone = False
+    #: Whether a COMMIT was the last that was done with it, after which there is nothing to roll back.
+    committed = False
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
@@ -94,6 +97,30 @@ class Checkout(base._ConnectionFairy):
         else:
             super().invalidate(e, soft)
 
+    def __getattr__(self, key: str) -> Any:
+        self.committed = False  # whatever it is for
+        return getattr(self.dbapi_connection, key)
+
+    @property
+    def driver_connection(self) -> Any:  # type: ignore[override]
+        """The driver's own connection, for things that only it can do."""
+        self.committed = False
+        return super().driver_connection
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """As the driver's."""
+        self.committed = False
+        return self.dbapi_connection.cursor(*args, **kwargs)
+
+    def commit(self) -> None:
+        """As the driver's."""
+        self.dbapi_connection.commit()
+        self.committed = True
+
+    def _is_committed(self) -> bool:
+        """Whether nothing is open, since there was a COMMIT and nothing after it, also by the driver's own account."""
+        return self.committed and not self._pool.as_queue_pool and not transaction_note(self.dbapi_connection)
+
     def rollback(self) -> None:
         """Roll back. On a connection that is lost the server has done it already: no reason to bother the caller."""
         try:
@@ -126,7 +153,7 @@ class Checkout(base._ConnectionFairy):
             return
         if self._echo:
             pool.logger.debug("Connection %r being returned to pool", self.dbapi_connection)
-        if not ((transaction_was_reset or self.alone) and pool.reset_needs_nothing):
+        if not ((transaction_was_reset or self.alone or self._is_committed()) and pool.reset_needs_nothing):
             try:
                 if pool._reset_on_return is ROLLBACK and not (
                     self._echo or transaction_was_reset or pool.dispatch.reset

@@ -25,7 +25,8 @@ def driver_of(dbapi_connection: Any) -> Any:
 def transaction_note(dbapi_connection: Any) -> str | None:
     """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
     driver = driver_of(dbapi_connection)
-    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    libpq = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
+    status = getattr(libpq, "transaction_status", None)
     if isinstance(status, int):  # psycopg, psycopg2
         return _STATES.get(status)
     if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
