@@ -81,6 +81,8 @@ class Soak:
             acts = (self._check, self._order, self._refused, self._hang_up)
             act = chance.choices(acts, (10, 10, 3, 1))[0]
             act(client, name * 10_000_000 + number)
+            if chance.random() < 0.1:
+                client.close()  # the next connection may be another worker's
             time.sleep(chance.uniform(0, 0.02))
         client.close()
 
