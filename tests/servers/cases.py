@@ -203,6 +203,7 @@ def _client(client: HTTPConnection, name: int, half: threading.Barrier) -> list[
             if number == REQUESTS // 2:
                 half.wait(PATIENCE)
                 half.wait(PATIENCE)
+                client.close()  # servers close a connection that rests for some seconds, as this one may have
             mark, note = name * 1000 + number, f"load-{name}-{number}"
             status, body = _say(client, "GET", f"/check/{mark}")
             assert status != 200 or json.loads(body)["number"] == mark, "somebody else's row"
