@@ -49,8 +49,10 @@ asyncio.run(main())
 print(asyncio.run(main()))
 """
 
+UNDISPOSED = LOOPS.replace("    await engine.dispose()\n", "")
 
-@pytest.mark.parametrize("program", [THREADS, LOOPS], ids=["threads", "loops"])
+
+@pytest.mark.parametrize("program", [THREADS, LOOPS, UNDISPOSED], ids=["threads", "loops", "undisposed"])
 def test_promise_07_the_interpreter_ends_cleanly(program: str, sqlite_file: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", program, sqlite_file],

@@ -34,7 +34,8 @@ from respool.engine.staleness import watch
 from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
-from respool.pool.aio import LoopMonitor, LoopMonitors
+from respool.pool.aio import LoopMonitor
+from respool.pool.loops import LoopMonitors
 from respool.pool.monitor import Monitor, resized
 from respool.pool.threads import ThreadMonitor
 

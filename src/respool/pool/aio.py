@@ -23,17 +23,21 @@ from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
 from respool.pool.connector import AsyncConnector, AsyncFunctions
 from respool.pool.entries import CloseReason, PoolEntry
 from respool.pool.holders import Who, label, stack
-from respool.pool.monitor import Monitor, logger, resized
+from respool.pool.loops import LoopMonitors
+from respool.pool.monitor import Monitor, logger
 from respool.pool.observer import PoolObserver
 from respool.pool.snapshot import PoolSnapshot
 from respool.pool.stats import PoolStats
 
-__all__ = ["AsyncConnectionPool", "AsyncLease", "LoopMonitor", "LoopMonitors"]
+__all__ = ["AsyncConnectionPool", "AsyncLease", "LoopMonitor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _new = object.__new__
+
+#: Seconds that closing connections may take at the end of a loop.
+_FAREWELL = 2.0
 
 
 class LoopMonitor(Monitor):
@@ -106,6 +110,11 @@ class LoopMonitor(Monitor):
         deadline = self.clock() + timeout
         self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout)))
         await self.wait_closings(max(0.0, deadline - self.clock()))
+
+    async def dismiss(self) -> None:
+        """The loop ends: close what nobody uses, as long as somebody can still wait for it."""
+        self.step(self.state.dismiss)
+        await self.wait_closings(_FAREWELL)
 
     @property
     def is_here(self) -> bool:
@@ -219,57 +228,6 @@ def _tick(monitor: weakref.ref[LoopMonitor], at: float) -> None:
     there = monitor()
     if there is not None:
         there.tick(at)
-
-
-class LoopMonitors:
-    """The sub-pools of one pool, one for each event loop; those of closed loops are forgotten.
-
-    Args:
-        make: makes the monitor of the running loop.
-    """
-
-    def __init__(self, make: Callable[[], LoopMonitor]) -> None:
-        self._make = make
-        self._of: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
-        self.latest: LoopMonitor | None = None  #: the one asked for last
-        self._lock = threading.Lock()
-        self._suspended = False
-
-    def current(self) -> LoopMonitor:
-        """The running loop's; made when there is none yet."""
-        loop = get_running_loop()
-        latest = self.latest
-        if latest is not None and latest.loop is loop:
-            return latest
-        monitor = self._of.get(loop) or self._add(loop)
-        self.latest = monitor
-        return monitor
-
-    def _add(self, loop: asyncio.AbstractEventLoop) -> LoopMonitor:
-        monitor = self._make()
-        if self._suspended:
-            monitor.step(monitor.state.suspend)
-        with self._lock:
-            self._of = {other: kept for other, kept in self._of.items() if not other.is_closed()} | {loop: monitor}
-        monitor.tick()
-        return monitor
-
-    def suspend(self, suspended: bool) -> None:
-        """Suspend or resume every loop's pool, those of loops to come included."""
-        self._suspended = suspended
-        for monitor in self.all():
-            monitor.step(monitor.state.suspend if suspended else monitor.state.resume)
-
-    def resize(self, config: PoolConfig, min_size: int | None, max_size: int | None) -> PoolConfig:
-        """Change the limits of every loop's pool; returns the settings for those of loops to come."""
-        config = resized(config, min_size, max_size)
-        for monitor in self.all():
-            monitor.step(monitor.state.resize, config)
-        return config
-
-    def all(self) -> list[LoopMonitor]:
-        """Those of the loops that are not closed."""
-        return [monitor for loop, monitor in list(self._of.items()) if not loop.is_closed()]
 
 
 class AsyncConnectionPool(Generic[T]):

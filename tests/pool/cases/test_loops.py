@@ -62,6 +62,18 @@ def test_a_loop_that_ends_with_callers_in_line_and_connects_under_way_leaves_not
     assert asyncio.run(use()) == 1
 
 
+@pytest.mark.parametrize("min_size", [0, 1])
+def test_a_loop_that_ends_without_a_word_closes_what_nobody_uses(
+    connector: AsyncScriptedConnector, min_size: int
+) -> None:
+    """``asyncio.run`` and no ``close()``; and what is kept warm is not opened anew."""
+    functions = connector.functions("connect", "close")
+    pool = AsyncConnectionPool(**functions, min_size=min_size, max_size=2, name="shop")
+    for number in (1, 2):
+        asyncio.run(use_once(pool))
+        assert (connector.open, len(connector.connections)) == (0, number)
+
+
 def in_loops(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run each in a loop in a thread of its own, all at once."""
     errors: list[BaseException] = []
