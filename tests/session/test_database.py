@@ -6,7 +6,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from sqlalchemy import create_engine
@@ -225,6 +225,13 @@ def test_all_but_asyncio_works_without_greenlet() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_GREENLET], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("42\n")
     assert 'pip install "respool[asyncio]"' in done.stdout
+
+
+async def test_what_a_dependency_returns_can_be_resolved() -> None:
+    async with opened_async("sqlite+aiosqlite:///:memory:") as db:
+        assert get_type_hints(db.current_session)["return"] is respool.AsyncSession
+    with opened("sqlite:///:memory:") as sync_db:
+        assert get_type_hints(sync_db.current_session)["return"] is respool.Session
 
 
 def test_the_public_names() -> None:

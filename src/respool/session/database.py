@@ -320,8 +320,6 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         return build_async_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
     def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
-        from respool.session.aio import AsyncSession
-
         face = AsyncSession(
             self.engine, scope=scope, begin=self._begin, observers=self._observers, twophase=self.twophase
         )
@@ -340,9 +338,13 @@ def _as_given(engine: E, pool: PoolConfig | None, options: Mapping[str, Any]) ->
 
 
 def _require_greenlet() -> None:
+    """Import what needs greenlet; from then on our annotations can be resolved too, as containers of dependencies do."""
     if find_spec("greenlet") is None:
         raise ConfigError(
             "AsyncDatabase needs greenlet, which is not installed",
             advice=['pip install "respool[asyncio]"'],
             setting="url",
         )
+    from respool.session.aio import AsyncSession
+
+    globals()["AsyncSession"] = AsyncSession
