@@ -20,9 +20,9 @@ from respool.errors import (
     WrongScope,
 )
 from respool.session.scope import ScopeState
+from respool.session.workers import workers
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.requests import KEY
-from respool.web.workers import workers
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.web.clients import call_asgi
 

@@ -16,8 +16,7 @@ from respool.web.lifespan import start, stop
 from respool.web.limits import Readiness
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, check_databases, check_new
-from respool.web.workers import end_request
+from respool.web.requests import KEY, check_databases, check_new, end_request
 
 __all__ = ["DATABASES", "install"]
 

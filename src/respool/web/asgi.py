@@ -15,13 +15,13 @@ from respool.errors import ConfigError
 from respool.session.ending import end_async
 from respool.session.session import logger
 from respool.session.shield import DEADLINE
+from respool.session.workers import perform
 from respool.web.departures import Inbox, Message, Receive
 from respool.web.frameworks import failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, RequestScopes, check_databases
-from respool.web.workers import perform
 
 __all__ = ["RequestScopeMiddleware"]
 

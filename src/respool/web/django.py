@@ -24,10 +24,19 @@ from django.utils.module_loading import import_string
 from respool.errors import ConfigError
 from respool.session.ending import end_async
 from respool.session.transaction import drive
+from respool.session.workers import perform
 from respool.web import asgi, wsgi
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, KEY, RequestScopes, called_by, check_databases, check_new, request_end
-from respool.web.workers import end_request, perform
+from respool.web.requests import (
+    ENVIRON_KEY,
+    KEY,
+    RequestScopes,
+    called_by,
+    check_databases,
+    check_new,
+    end_request,
+    request_end,
+)
 
 __all__ = ["RequestScopeMiddleware", "install"]
 

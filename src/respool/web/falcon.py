@@ -14,8 +14,7 @@ import falcon.asgi
 from respool.session.transaction import drive
 from respool.web import asgi, wsgi
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, KEY, called_by, check_databases, check_new, request_end
-from respool.web.workers import end_request
+from respool.web.requests import ENVIRON_KEY, KEY, called_by, check_databases, check_new, end_request, request_end
 
 __all__ = ["install"]
 

@@ -8,9 +8,9 @@ from typing import Any
 from respool.session.base import DatabaseBase
 from respool.session.ending import end_async
 from respool.session.scope import Scope
+from respool.session.workers import perform
 from respool.web.departures import Watch
 from respool.web.requests import RequestScopes
-from respool.web.workers import perform
 
 __all__ = ["NativeRequest"]
 

@@ -11,8 +11,7 @@ from quart import Quart, Response, request
 
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, check_databases, check_new
-from respool.web.workers import end_request
+from respool.web.requests import KEY, check_databases, check_new, end_request
 
 __all__ = ["Respool", "install"]
 

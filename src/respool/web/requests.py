@@ -10,8 +10,11 @@ from respool.errors import ConfigError
 from respool.pool.holders import Client
 from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
+from respool.session.ending import end_async
 from respool.session.scope import Scope
+from respool.session.shield import DEADLINE
 from respool.session.transaction import End
+from respool.session.workers import perform
 
 __all__ = [
     "ENVIRON_KEY",
@@ -20,6 +23,7 @@ __all__ = [
     "called_by",
     "check_databases",
     "check_new",
+    "end_request",
     "request_end",
     "request_label",
 ]
@@ -169,3 +173,20 @@ def request_label(environ: Mapping[str, Any]) -> str:
 def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:
     """The end of a request's scopes, for a framework that answers a failed one better from within than from around."""
     return End([found[d.name] for d in databases if d.name in found and found[d.name].live], status)
+
+
+async def end_request(
+    found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int, deadline: float = DEADLINE
+) -> None:
+    """End a request's scopes, for a framework that answers a failed end better from within than from around.
+
+    Args:
+        found: the scopes by name, as they were put where the framework keeps what belongs to a request.
+        databases: whose.
+        status: the answer's.
+        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
+
+    Raises:
+        Exception: what the end itself raises.
+    """
+    await end_async(request_end(found, databases, status), perform, deadline=deadline)

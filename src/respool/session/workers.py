@@ -1,22 +1,17 @@
-"""Threads in which an ASGI application's sync sessions end: never the event loop's, nor the framework's own."""
+"""Threads in which sync sessions end that belong to asyncio's requests and jobs: never the loop's, nor a framework's."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from respool.session.base import DatabaseBase
-from respool.session.ending import end_async, in_greenlet, in_thread
-from respool.session.scope import Scope
+from respool.session.ending import in_greenlet, in_thread
 from respool.session.session import Session
-from respool.session.shield import DEADLINE
 from respool.session.transaction import Step
-from respool.web.requests import request_end
 
-__all__ = ["Workers", "end_request", "perform", "workers"]
+__all__ = ["Workers", "perform", "workers"]
 
 _THREADS = 32
 
@@ -64,20 +59,3 @@ async def perform(step: Step) -> Any:
     if not isinstance(session, Session):
         return await in_greenlet(step)
     return await in_thread(workers.for_session(session), step, session)
-
-
-async def end_request(
-    found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int, deadline: float = DEADLINE
-) -> None:
-    """End a request's scopes, for a framework that answers a failed end better from within than from around.
-
-    Args:
-        found: the scopes by name, as they were put where the framework keeps what belongs to a request.
-        databases: whose.
-        status: the answer's.
-        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
-
-    Raises:
-        Exception: what the end itself raises.
-    """
-    await end_async(request_end(found, databases, status), perform, deadline=deadline)
