@@ -18,6 +18,7 @@ from respool.engine import AsyncFairPool, FairPool, mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
 from respool.session.events import Observers, SessionObserver
+from respool.session.jobs import HasJobs
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
@@ -51,7 +52,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class DatabaseBase(ABC, Generic[S]):
+class DatabaseBase(HasJobs, ABC, Generic[S]):
     """One database: an engine, the scope in force, and the rule by which a scope ends. ``S`` is the session's type."""
 
     #: The other kind, for the message that sends users there.

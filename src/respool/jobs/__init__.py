@@ -1,0 +1,1 @@
+"""Jobs: ``install(app, db)`` for each library that runs them, so that every job has a scope that ends before it is done."""

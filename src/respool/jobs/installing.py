@@ -1,0 +1,71 @@
+"""What ``install`` has to look at, whatever the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakSet
+
+from respool.errors import ConfigError
+from respool.session.database import AsyncDatabase, Database
+
+__all__ = ["check_databases", "check_install"]
+
+#: What has its databases.
+_installed: WeakSet[Any] = WeakSet()
+
+
+def check_install(app: Any, databases: Sequence[Any], *, asynchronous: bool) -> None:
+    """Look at the arguments of an ``install``, and remember that it was done.
+
+    Args:
+        app: the library's application, broker, scheduler or worker.
+        databases: what it is to be given.
+        asynchronous: whether the library has jobs that are coroutine functions.
+
+    Raises:
+        ConfigError: there is none, one is not a database, is given twice, or needs asyncio where there is none; or the
+            application has databases already.
+    """
+    check_databases(databases, asynchronous=asynchronous)
+    if app in _installed:
+        raise ConfigError(
+            f"install() was called for {app!r} before",
+            advice=["give it all databases at once, so that they end together: install(app, db, other_db)"],
+            setting="databases",
+        )
+    _installed.add(app)
+
+
+def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> None:
+    """Refuse what cannot serve jobs; see :func:`check_install`."""
+    if not databases:
+        raise ConfigError(
+            "no database was given for the jobs",
+            advice=[
+                "name those that they use: install(app, db)",
+                "on a class of your own for RQ's jobs: databases = (db,)",
+            ],
+            setting="databases",
+        )
+    names = set()
+    for database in databases:
+        if isinstance(database, AsyncDatabase) and not asynchronous:
+            raise ConfigError(
+                f"AsyncDatabase {database.name!r} was given where no job is a coroutine",
+                advice=["give it a Database with a sync driver"],
+                setting="databases",
+            )
+        if not isinstance(database, Database | AsyncDatabase):
+            raise ConfigError(
+                f"{type(database).__name__} was given where a database is expected",
+                advice=[
+                    "give it what Database(url) or AsyncDatabase(url) made, behind the application: install(app, db)"
+                ],
+                setting="databases",
+            )
+        if database.name in names:
+            raise ConfigError(
+                f"database {database.name!r} was given twice", advice=["name each once"], setting="databases"
+            )
+        names.add(database.name)
