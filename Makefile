@@ -14,7 +14,7 @@ unexport PYTHONHOME PYTHONPATH
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
-	@echo "make topologies  the databases that do not come along: MariaDB (Debian packages; as root)"
+	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make soak-web  ten minutes on real servers, with kills at random   (ARGS='--seconds 60 --only uvicorn')"
