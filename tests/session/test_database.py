@@ -228,9 +228,9 @@ def test_all_but_asyncio_works_without_greenlet() -> None:
 
 
 async def test_what_a_dependency_returns_can_be_resolved() -> None:
-    async with opened_async("sqlite+aiosqlite:///:memory:") as db:
+    async with opened_async("sqlite+aiosqlite:///:memory:", pool=None) as db:
         assert get_type_hints(db.current_session)["return"] is respool.AsyncSession
-    with opened("sqlite:///:memory:") as sync_db:
+    with opened("sqlite:///:memory:", pool=None) as sync_db:
         assert get_type_hints(sync_db.current_session)["return"] is respool.Session
 
 

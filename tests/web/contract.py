@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+
 from respool import PoolConfig
 from respool.errors import ScopeEnded, UncommittedChanges
 from tests.session.shop import SMALL, acquired, count, opened, opened_async
@@ -29,11 +31,13 @@ class Place:
     Args:
         kind: which stand.
         url, other_url: of two shops (sync driver).
+        driver: the one of the database with which coroutines connect.
     """
 
     kind: type[Stand]
     url: str
     other_url: str
+    driver: str = "aiosqlite"
 
     @asynccontextmanager
     async def open(
@@ -65,7 +69,9 @@ class Place:
             with opened(url, name=name, commit=commit, pool=pool) as database:
                 yield database
         else:
-            url = url.replace("sqlite:", "sqlite+aiosqlite:")
+            there = make_url(url)
+            there = there.set(drivername=f"{there.get_backend_name()}+{self.driver}")
+            url = there.render_as_string(hide_password=False)
             async with opened_async(url, name=name, commit=commit, pool=pool) as database:
                 yield database
 

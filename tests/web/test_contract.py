@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.session.shop import fill
+from tests.support.postgres import PostgresServer
 from tests.web.contract import CASES, PAGE, Place, cells, page
 from tests.web.stands import ALL
 from tests.web.stands.base import Stand
@@ -19,6 +21,29 @@ async def test_contract(stand: type[Stand], name: str, shop_url: str, tmp_path: 
     other_url = f"sqlite:///{tmp_path / 'other.db'}"
     fill(other_url)
     await CASES[name](Place(stand, shop_url, other_url))
+
+
+#: What a database of its own account has a say in: when a deferred constraint fails, and what is over then.
+TRUTH = ("success", "failing_commit", "failing_commit_with_a_handler", "two_databases")
+ON_POSTGRES = [
+    pytest.param(stand, name, driver, id=f"{stand.title()}-{driver}-{name}")
+    for stand, name in RUNS
+    if name in TRUTH
+    for driver in (("psycopg",) if stand.kind == "sync" else ("psycopg", "asyncpg"))
+]
+
+
+@pytest.mark.parametrize("stand, name, driver", ON_POSTGRES)
+async def test_contract_on_postgres(
+    stand: type[Stand], name: str, driver: str, pg_url: str, postgres: PostgresServer
+) -> None:
+    fill(pg_url)
+    other_url = postgres.create_database(f"{make_url(pg_url).database}_other")
+    fill(other_url)
+    try:
+        await CASES[name](Place(stand, pg_url, other_url, driver))
+    finally:
+        postgres.drop_database(str(make_url(other_url).database))
 
 
 def test_the_table_in_the_reference_is_that_of_what_runs() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
-from celery.signals import task_success
+from celery.signals import setup_logging, task_success
 
 from respool.jobs.celery import install
 from tests.jobs.stands.base import Outcome, Stand
@@ -20,7 +20,7 @@ class CeleryStand(Stand):
 
     def build(self) -> None:
         app = self.app = Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=False)
-        app.conf.update(broker_transport_options={"polling_interval": 0.01}, worker_hijack_root_logger=False)
+        app.conf.update(broker_transport_options={"polling_interval": 0.01})
         install(app, *self.databases)
 
         @app.task(name="shop.job", shared=False)
@@ -44,6 +44,10 @@ class CeleryStand(Stand):
             if sender.name != self.nothing.name:
                 self.done()
 
+        def own_logging(**_: Any) -> None:
+            """Who sets it up himself keeps Celery from changing that of the whole process."""
+
+        setup_logging.connect(own_logging)
         task_success.connect(succeeded)
         worker = start_worker(self.app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=60)
         await asyncio.to_thread(worker.__enter__)
@@ -56,6 +60,7 @@ class CeleryStand(Stand):
                 await asyncio.wait({stop}, timeout=0.01)
             stop.result()
             task_success.disconnect(succeeded)
+            setup_logging.disconnect(own_logging)
             self.app.close()
 
     async def perform(self, what: str, number: int = 1, *, tries: int = 1) -> Outcome:
