@@ -3,6 +3,7 @@
 * ``overhead``: processor time of a request of the same application, with the middleware and without.
 * ``hops``: sync FastAPI, a dependency that reads in one thread and a handler that writes in another; 120 clients, 15
   connections, 40 threads.
+* ``streams``: five clients read an answer slowly, on a pool of 5; how long do ordinary requests take?
 * ``departures``: 200 clients hang up within 0.1 s, on a pool of 5; how long does the next one wait?
 
 Prints the figures, and writes them to ``results/requests.json``.
@@ -18,7 +19,6 @@ import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +30,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from benchmarks.clients import ask, crowd
+from benchmarks.streams import streams
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.web import asgi, wsgi
 from respool.web.fastapi import install, session_of
@@ -37,46 +39,6 @@ from tests.support.postgres import PostgresServer
 
 RESULTS = Path(__file__).parent / "results" / "requests.json"
 Figures = dict[str, dict[str, float]]
-
-
-# -- a client ------------------------------------------------------------------------------------------------------------
-
-
-async def ask(app: Any, path: str = "/", gone: asyncio.Event | None = None) -> int:
-    """One request, as a server would call the application; returns the status."""
-    asked, statuses = False, [0]
-    forever = gone or asyncio.Event()
-
-    async def receive() -> Any:
-        nonlocal asked
-        if not asked:
-            asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await forever.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            statuses[0] = message["status"]
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-        "state": {},
-    }
-    with suppress(Exception):
-        await app(scope, receive, send)
-    return statuses[0] or 500
 
 
 # -- overhead ------------------------------------------------------------------------------------------------------------
@@ -191,27 +153,6 @@ def hops(url: str, quick: bool) -> Figures:
         found[name] = asyncio.run(crowd(app, clients=120, requests=240 if quick else 600))
         close()
     return found
-
-
-async def crowd(app: Any, *, clients: int, requests: int) -> dict[str, float]:
-    turns, took, errors = iter(range(requests)), [], 0
-
-    async def client() -> None:
-        nonlocal errors
-        for _ in turns:
-            began = time.perf_counter()
-            errors += await ask(app) != 200
-            took.append(time.perf_counter() - began)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(clients)))
-    seconds = time.perf_counter() - began
-    return {
-        "errors": errors,
-        "p50_ms": statistics.median(took) * 1e3,
-        "max_ms": max(took) * 1e3,
-        "per_second": requests / seconds,
-    }
 
 
 def prepared(url: str) -> None:
@@ -344,7 +285,7 @@ def of_stock(url: str) -> tuple[Any, Callable[[], Awaitable[None]]]:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.requests", description=__doc__)
-    parser.add_argument("--only", default="overhead,hops,departures", help="some of them")
+    parser.add_argument("--only", default="overhead,hops,streams,departures", help="some of them")
     parser.add_argument("--quick", action="store_true", help="a short run; its figures are rough, and not written")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
@@ -353,20 +294,22 @@ def main(arguments: list[str]) -> None:
     chosen = options.only.split(",")
     if "overhead" in chosen:
         found["overhead"] = overhead(options.quick)
-    if "hops" in chosen or "departures" in chosen:
+    if {"hops", "streams", "departures"}.intersection(chosen):
         with PostgresServer() as server:
             server.create_database("requests")
             url = server.url(database="requests")
             prepared(url)
             if "hops" in chosen:
                 found["hops"] = hops(url, options.quick)
+            if "streams" in chosen:
+                found["streams"] = streams(url, options.quick)
             if "departures" in chosen:
                 found["departures"] = departures(url, options.quick)
     for title, figures in found.items():
         print(title)
         for name, values in figures.items():
             print(f"  {name:40}", "  ".join(f"{key}={value:.2f}" for key, value in values.items()))
-    if not options.quick and len(found) == 3:
+    if not options.quick and len(found) == 4:
         RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
