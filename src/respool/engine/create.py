@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ def build_engine(url: str | URL, *, pool: PoolConfig, name: str = "default", **o
     Raises:
         ConfigError: the URL, or a setting together with it, is refused.
     """
+    _refuse_pools(options)
     parsed = urls.parse(url, asynchronous=False)
     if urls.is_memory(parsed):
         pool = _one_connection(parsed, pool)
@@ -52,10 +54,21 @@ def build_async_engine(url: str | URL, *, pool: PoolConfig, name: str = "default
         )
     from sqlalchemy.ext.asyncio import create_async_engine
 
+    _refuse_pools(options)
     parsed = urls.parse(url, asynchronous=True)
     if urls.is_memory(parsed):
         pool = _one_connection(parsed, pool)
     return create_async_engine(parsed, poolclass=AsyncFairPool, pool_config=pool, pool_name=name, **options)
+
+
+def _refuse_pools(options: Mapping[str, Any]) -> None:
+    for option in ("poolclass", "pool"):
+        if option in options:
+            raise ConfigError(
+                f"{option}= was given, but the engine is made with a pool of ours",
+                advice=["leave it out", "or make the engine yourself, with any pool, and give that: Database(engine)"],
+                setting=option,
+            )
 
 
 def _one_connection(url: URL, pool: PoolConfig) -> PoolConfig:

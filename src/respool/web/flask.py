@@ -5,11 +5,20 @@ So one that fails is answered by the application's error handlers.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
+from sqlalchemy import URL, make_url
 
-from respool.session.transaction import drive
+from respool.errors import ConfigError, NoScope
+from respool.session.base import open_databases
+from respool.session.database import Database
+from respool.session.places import calling
+from respool.session.scope import CommitPolicy
+from respool.session.session import Session
+from respool.session.transaction import End, drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
 from respool.web.wsgi import RequestScopeMiddleware
@@ -44,21 +53,103 @@ def install(app: Flask, *databases: Any) -> None:
 class Respool:
     """The same in the way of Flask's extensions: ``Respool(app, db)``, or ``Respool(db)`` and ``init_app(app)`` later.
 
+    Without a database it makes one for each application from what Flask-SQLAlchemy reads in its configuration:
+    ``SQLALCHEMY_DATABASE_URI``, ``SQLALCHEMY_ENGINE_OPTIONS``, ``SQLALCHEMY_ECHO``. The pool's settings may be given in
+    SQLAlchemy's words there (``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``).
+
     Args:
         app: the application, if there is one yet.
         databases: as for :func:`install`.
+        commit: what happens to uncommitted changes, in a database that is made.
     """
 
-    def __init__(self, app: Any = None, *databases: Any) -> None:
+    def __init__(self, app: Any = None, *databases: Any, commit: CommitPolicy = "manual") -> None:
+        self.databases = databases if app is None or isinstance(app, Flask) else (app, *databases)
+        self.commit = commit
+        self._first: WeakKeyDictionary[Flask, Database] = WeakKeyDictionary()
         if isinstance(app, Flask):
-            self.databases = databases
             self.init_app(app)
-        else:
-            self.databases = databases if app is None else (app, *databases)
 
     def init_app(self, app: Flask) -> None:
-        """Install the databases in an application."""
-        install(app, *self.databases)
+        """Install the databases in an application.
+
+        Raises:
+            ConfigError: as :func:`install`; or its configuration names no database, or asks for what there is not.
+        """
+        databases = self.databases or (_configured(app, self.commit),)
+        install(app, *databases)
+        self._first[app] = databases[0]
+        app.teardown_appcontext(_end_context)
+
+    @property
+    def database(self) -> Database:
+        """The application's database; the first, if there are several.
+
+        Raises:
+            NoScope: no application is at work here.
+        """
+        if not has_app_context():
+            raise NoScope(
+                "no application of Flask's is at work here",
+                advice=["with app.app_context(): …", "or give Respool the database, and ask that: db.session"],
+                database=self.databases[0].name if self.databases else "default",
+            )
+        return self._first[current_app._get_current_object()]  # type: ignore[attr-defined]
+
+    @property
+    def session(self) -> Session:
+        """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block."""
+        database = self.database
+        if not has_request_context() and database.scope_here() is None:
+            g._respool_scope = scope = database.new_scope(f"{current_app.name} outside of requests", place=calling())
+            scope.enter()
+        return database.session
+
+
+def _end_context(error: BaseException | None) -> None:
+    scope = g.pop("_respool_scope", None)
+    if scope is not None:
+        try:
+            drive(End([scope], error=error))
+        finally:
+            scope.leave()
+
+
+#: What Flask-SQLAlchemy offers beside, and what there is instead.
+_ELSEWHERE = {
+    "SQLALCHEMY_BINDS": "make a Database for each, Respool(db, users_db); each has a session of its own, users_db.session",
+    "SQLALCHEMY_RECORD_QUERIES": "listen to SQLAlchemy's before_cursor_execute, on db.database.engine",
+    "SQLALCHEMY_TRACK_MODIFICATIONS": "db.database.observe(SessionObserver): the changes come with each commit",
+}
+
+
+def _configured(app: Flask, commit: CommitPolicy) -> Database:
+    """A database by an application's configuration, as Flask-SQLAlchemy reads it."""
+    for key, instead in _ELSEWHERE.items():
+        if app.config.get(key):
+            raise ConfigError(f"{key} is set, which is not there", advice=[f"leave it out, and {instead}"], setting=key)
+    url = app.config.get("SQLALCHEMY_DATABASE_URI")
+    if not url:
+        raise ConfigError(
+            f"Respool() was given no database, and the configuration of {app.name!r} has no SQLALCHEMY_DATABASE_URI",
+            advice=["Respool(db) with db = Database(url)", "or set it before init_app(app)"],
+            setting="SQLALCHEMY_DATABASE_URI",
+        )
+    options = dict(app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
+    options.setdefault("echo", app.config.get("SQLALCHEMY_ECHO", False))
+    taken = {database.name for database in open_databases()}  # several applications in one process, as in tests
+    names = ("default", *(f"default-{number}" for number in range(2, len(taken) + 3)))
+    name = next(name for name in names if name not in taken)
+    return Database(_in_instance(app, make_url(url)), name=name, commit=commit, engine_options=options)
+
+
+def _in_instance(app: Flask, url: URL) -> URL:
+    """A relative file of SQLite's is in the folder of the instance."""
+    file = url.database
+    if url.get_backend_name() != "sqlite" or not file or file == ":memory:" or file.startswith(("/", "file:")):
+        return url
+    Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+    return url.set(database=str(Path(app.instance_path) / file))
 
 
 def _finisher(app: Flask, databases: list[Any]) -> Any:

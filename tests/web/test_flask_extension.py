@@ -1,0 +1,155 @@
+"""``Respool()`` in the way of Flask-SQLAlchemy: its configuration, and ``db.session`` wherever an application is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy.pool import NullPool
+
+from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges
+from respool.web.flask import Respool
+from tests.session.shop import Order, count, fill
+from tests.web.clients import call_wsgi
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    fill(url := f"sqlite:///{tmp_path}/shop.db")
+    return url
+
+
+@pytest.fixture
+def db() -> Iterator[Respool]:
+    db = Respool()
+    yield db
+    for database in list(db._first.values()):
+        database.close()
+
+
+def configured(db: Respool, url: str | None, **config: Any) -> Flask:
+    app = Flask("shop")
+    app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
+    db.init_app(app)
+
+    @app.post("/orders")
+    def order() -> str:
+        db.session.add(Order(product_id=1))
+        db.session.commit()
+        return "thanks"
+
+    return app
+
+
+def test_the_database_and_the_pool_are_those_of_the_configuration(db: Respool, url: str) -> None:
+    options = {"pool_size": 3, "max_overflow": 2, "pool_timeout": 7, "pool_recycle": 280, "pool_pre_ping": True}
+    app = configured(
+        db, url, SQLALCHEMY_ENGINE_OPTIONS=options, SQLALCHEMY_ECHO=True, SQLALCHEMY_TRACK_MODIFICATIONS=False
+    )
+    with app.app_context():
+        pool = db.database.pool.config
+        assert (pool.max_size, pool.timeout, pool.max_lifetime, pool.check_after) == (5, 7, 280, 0)
+        assert db.database.engine.echo
+    assert call_wsgi(app, "/orders", "POST").status == 200
+    assert count(url) == 1
+
+
+def test_a_relative_file_is_in_the_folder_of_the_instance(db: Respool, tmp_path: Path) -> None:
+    app = Flask("shop", instance_path=str(tmp_path / "instance"))
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///shop.db"
+    db.init_app(app)
+    with app.app_context():
+        assert db.database.engine.url.database == str(tmp_path / "instance" / "shop.db")
+        db.session.connection()
+    assert (tmp_path / "instance" / "shop.db").exists()
+
+
+def test_two_applications_have_a_database_each(db: Respool, url: str, tmp_path: Path) -> None:
+    fill(other_url := f"sqlite:///{tmp_path}/other.db")
+    app, other = configured(db, url), configured(db, other_url)
+    assert call_wsgi(other, "/orders", "POST").status == 200
+    assert (count(url), count(other_url)) == (0, 1)
+    with app.app_context():
+        first = db.database
+    with other.app_context():
+        assert first is not db.database
+        assert first.name != db.database.name
+
+
+@pytest.mark.parametrize(
+    "config, told",
+    [
+        ({"SQLALCHEMY_DATABASE_URI": None}, "no SQLALCHEMY_DATABASE_URI"),
+        ({"SQLALCHEMY_BINDS": {"users": "sqlite://"}}, "make a Database for each"),
+        ({"SQLALCHEMY_RECORD_QUERIES": True}, "before_cursor_execute"),
+        ({"SQLALCHEMY_TRACK_MODIFICATIONS": True}, "the changes come with each commit"),
+        ({"SQLALCHEMY_ENGINE_OPTIONS": {"poolclass": NullPool}}, "poolclass"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_there_is_instead(
+    db: Respool, url: str, config: dict[str, Any], told: str
+) -> None:
+    app = Flask("shop")
+    app.config.update({"SQLALCHEMY_DATABASE_URI": url, **config})
+    with pytest.raises(ConfigError, match=told):
+        db.init_app(app)
+
+
+def test_an_application_context_outside_of_requests_is_a_scope(db: Respool, url: str) -> None:
+    app = configured(db, url)
+    with app.app_context():
+        session = db.session
+        assert db.session is session
+        session.add(Order(product_id=1))
+        session.commit()
+    assert count(url) == 1
+    with pytest.raises(ScopeEnded):
+        session.add(Order(product_id=1))
+    with app.app_context():
+        assert db.session is not session
+        with pytest.warns(UncommittedChanges, match="shop outside of requests"):
+            db.session.add(Order(product_id=1))
+            app.do_teardown_appcontext()
+    assert count(url) == 1
+
+
+def test_an_error_rolls_an_application_context_back(db: Respool, url: str) -> None:
+    app = configured(db, url)
+
+    def fail() -> None:
+        with app.app_context():
+            db.session.add(Order(product_id=1))
+            db.session.flush()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    assert count(url) == 0
+    assert [database.scopes() for database in db._first.values()] == [()]
+
+
+def test_a_command_has_a_session(db: Respool, url: str) -> None:
+    app = configured(db, url)
+
+    @app.cli.command("order")
+    def order() -> None:
+        db.session.add(Order(product_id=1))
+        db.session.commit()
+
+    assert app.test_cli_runner().invoke(args=["order"]).exit_code == 0
+    assert count(url) == 1
+
+
+def test_a_scope_within_the_context_comes_first(db: Respool, url: str) -> None:
+    app = configured(db, url)
+    with app.app_context(), db.database.scope("job") as job:
+        assert db.session is job
+
+
+def test_without_an_application_it_says_so(db: Respool, url: str) -> None:
+    configured(db, url)
+    with pytest.raises(NoScope, match="no application of Flask's is at work here"):
+        _ = db.session
