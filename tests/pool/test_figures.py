@@ -93,6 +93,16 @@ def test_more_uses_than_one_batch_are_all_counted() -> None:
     assert (stats(rig).use_time.total, stats(rig).acquired_total) == (1001, 1001)
 
 
+def test_times_of_use_are_not_kept_for_long_where_connections_are_closed_soon() -> None:
+    rig = Rig(max_size=1)
+    for _ in range(20):
+        rig.give(*rig.grown("a"))
+        rig.give(rig.ask())
+        rig.do(rig.state.evict)
+    assert len(rig.state._used) == 0
+    assert stats(rig).use_time.total == 40
+
+
 def test_a_histogram_knows_counts_sum_max_and_bounds_of_quantiles() -> None:
     histogram = Histogram()
     for seconds in [0.0001] * 90 + [0.02] * 9 + [60.0]:

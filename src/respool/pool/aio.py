@@ -22,7 +22,7 @@ from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
 from respool.pool.connector import AsyncConnector, AsyncFunctions
 from respool.pool.entries import CloseReason, PoolEntry
-from respool.pool.holders import Who, label, stack
+from respool.pool.holders import Who, get_label, stack
 from respool.pool.loops import LoopMonitors
 from respool.pool.monitor import Monitor, logger
 from respool.pool.observer import PoolObserver
@@ -62,12 +62,12 @@ class LoopMonitor(Monitor):
             who = self._who()
         else:
             task = current_task(self.loop)
-            who = label.get(), self._thread, task and ref(task)
-        lock = self._lock
+            who = get_label(), self._thread, task and ref(task)
+        lock, clock = self._lock, self.clock  # `self.clock()` would look for a method first
         lock.acquire()  # `with` costs as much as all the rest of the locking
         try:
             state = self.state
-            state.now = self.clock()
+            state.now = clock()
             entry = state.take(who)
         finally:
             lock.release()
@@ -153,7 +153,7 @@ class LoopMonitor(Monitor):
 
     def _who(self) -> Who:
         task = current_task(self.loop)
-        return label.get(), self._thread, task and ref(task), stack() if self._keep_stacks else ()
+        return get_label(), self._thread, task and ref(task), stack() if self._keep_stacks else ()
 
     def _note(self, resource: Any) -> str | None:
         return self.connector.note(resource)

@@ -136,13 +136,13 @@ class Circulation(Audience):
     def take(self, who: Any = None) -> PoolEntry | None:
         """The common case, written out: the connection used last, when all is calm and it needs no second look."""
         idle = self.idle
-        if not idle or not self.calm or self.line.waiting:
+        if not idle or not self.calm:  # while one rests, nobody is in line, unless the pool is suspended
             return None
-        entry = idle[-1]
+        entry = idle.pop()
         now = self.now
         if entry.check_at <= now:
+            idle.append(entry)
             return None
-        idle.pop()
         entry.state = ACQUIRED
         entry.acquired_at = now
         entry.holder = who
@@ -223,10 +223,9 @@ class Circulation(Audience):
         entry.check_at = check_at
         self.idle.append(entry)
         self.acquired -= 1
-        used = self._used
-        used.append(now - entry.acquired_at)
-        if len(used) == BATCH:
-            self.use_time.add_all(used)
+        self._used.append(now - entry.acquired_at)
+        if not entry.uses % BATCH:
+            self.use_time.add_all(self._used)
         if now >= self.saturated_since:
             self._desaturate()
         alarm_at = self.alarm_at
@@ -305,6 +304,7 @@ class Circulation(Audience):
         entry.state = CLOSED
         del self.entries[entry.number]
         self._past_uses += entry.uses
+        self.flush_figures()
         self.closes[reason] += 1
         self.todo.append(Closing(entry, reason))
         if self._ceiling:

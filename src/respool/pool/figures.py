@@ -10,7 +10,7 @@ from respool.pool.histogram import Histogram
 
 __all__ = ["BATCH", "Figures"]
 
-#: So many times of use are counted at once.
+#: After so many uses of a connection the times of all of them are counted at once.
 BATCH = 256
 
 

@@ -18,13 +18,14 @@ from itertools import islice
 from types import FrameType
 from typing import Any, Protocol
 
-__all__ = ["Client", "Holder", "Who", "client", "frames_here", "label", "stack", "watched"]
+__all__ = ["Client", "Holder", "Who", "client", "frames_here", "get_label", "label", "stack", "watched"]
 
 #: Who has a connection, as it is kept: the arguments of :class:`Holder`, made at every checkout and seldom looked at.
 Who = tuple[Any, ...]
 
 #: What the present work is called, such as ``"GET /orders/3"``. Whoever opens a request or a job sets it.
 label: ContextVar[str | None] = ContextVar("respool_label", default=None)
+get_label = label.get  # asked at every checkout
 
 
 class Client(Protocol):

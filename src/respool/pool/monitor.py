@@ -140,15 +140,16 @@ class Monitor:
 
     def give(self, entry: PoolEntry, reason: CloseReason | None = None) -> None:
         """Take a connection back, from any thread at any moment; with a ``reason``, to be closed."""
-        lock = self._lock
-        if not lock.acquire(False):
+        lock, clock = self._lock, self.clock
+        if lock.locked():
             self._inbox.append((entry, reason))
             self._empty_inbox()
             return
+        lock.acquire()  # whoever has taken it meanwhile is another thread, and will let go of it
         state = self.state
         todo = None
         try:
-            state.now = self.clock()
+            state.now = clock()
             if reason is None:
                 state.give(entry)
             else:

@@ -18,7 +18,7 @@ from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
 from respool.pool.connector import Connector, Functions
 from respool.pool.entries import CloseReason, PoolEntry
-from respool.pool.holders import Who, label, stack
+from respool.pool.holders import Who, get_label, stack
 from respool.pool.keeper import keeper
 from respool.pool.monitor import Monitor, logger
 from respool.pool.observer import PoolObserver
@@ -55,12 +55,12 @@ class ThreadMonitor(Monitor):
 
     def take(self) -> PoolEntry | None:
         """See :meth:`Monitor.take`."""
-        who = self._who() if self._keep_stacks else (label.get(), get_ident())
-        lock = self._lock
+        who = self._who() if self._keep_stacks else (get_label(), get_ident())
+        lock, clock = self._lock, self.clock  # `self.clock()` would look for a method first
         lock.acquire()  # `with` costs as much as all the rest of the locking
         try:
             state = self.state
-            state.now = self.clock()
+            state.now = clock()
             entry = state.take(who)
         finally:
             lock.release()
@@ -111,8 +111,8 @@ class ThreadMonitor(Monitor):
 
     def _who(self) -> Who:
         if self._keep_stacks:
-            return label.get(), get_ident(), None, stack()
-        return label.get(), get_ident()
+            return get_label(), get_ident(), None, stack()
+        return get_label(), get_ident()
 
     def _do(self, effect: Effect) -> Any:
         if type(effect) is Park:
@@ -378,7 +378,8 @@ class Lease(Generic[T]):
             if broken:
                 self._pool._monitor.give(entry, CloseReason.BROKEN)
             else:
-                self._pool._give(entry)
+                give = self._pool._give
+                give(entry)
 
     def __enter__(self) -> T:
         return self.resource
@@ -389,7 +390,8 @@ class Lease(Generic[T]):
         entry = self._entry
         if entry is not None:
             self._entry = None
-            self._pool._give(entry)
+            give = self._pool._give
+            give(entry)
 
     def __del__(self) -> None:
         if self._entry is not None:
