@@ -22,7 +22,7 @@ from respool.session.jobs import HasJobs
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.reader import Begin, BeginRule
-from respool.session.scope import CommitPolicy, CurrentScope, LiveScopes, Scope, ScopeState
+from respool.session.scope import OPEN, RELEASED, CommitPolicy, CurrentScope, LiveScopes, Scope
 from respool.session.session import Session
 from respool.session.several import check_twophase
 
@@ -322,14 +322,14 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 scope=scope.label,
             )
         scope.cannot_be_repeated("the connection was released for something else")
-        if scope.state is ScopeState.OPEN:
-            scope.state = ScopeState.RELEASED
+        if scope.state is OPEN:
+            scope.state = RELEASED
         return scope, session
 
     @staticmethod
     def _resume(scope: Scope) -> None:
-        if scope.state is ScopeState.RELEASED:
-            scope.state = ScopeState.OPEN
+        if scope.state is RELEASED:
+            scope.state = OPEN
 
     def reopen(self) -> None:
         """Open a closed database again, with a new pool of the same settings: an application may be started again.

@@ -15,7 +15,7 @@ from sqlalchemy.engine.cursor import (
     FullyBufferedCursorFetchStrategy,
 )
 
-from respool.session.scope import Scope, ScopeState
+from respool.session.scope import ENDED, Scope
 
 __all__ = ["Fetch", "kept"]
 
@@ -28,17 +28,17 @@ class _Asking:
     scope: Scope
 
     def fetchone(self, *args: Any, **kwargs: Any) -> Any:
-        if self.scope.state is ScopeState.ENDED:
+        if self.scope.state is ENDED:
             self.scope.refuse_ended()
         return super().fetchone(*args, **kwargs)  # type: ignore[misc]
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
-        if self.scope.state is ScopeState.ENDED:
+        if self.scope.state is ENDED:
             self.scope.refuse_ended()
         return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
 
     def fetchall(self, *args: Any, **kwargs: Any) -> Any:
-        if self.scope.state is ScopeState.ENDED:
+        if self.scope.state is ENDED:
             self.scope.refuse_ended()
         return super().fetchall(*args, **kwargs)  # type: ignore[misc]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.errors import ConcurrentUse
 from respool.session.places import Runner, at, place_of, running
-from respool.session.scope import ScopeState
+from respool.session.scope import ENDED
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -108,13 +108,13 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
         scope = self.scope
         try:
             if scope is not None:
-                if ignore_ended and scope.state is ScopeState.ENDED:
+                if ignore_ended and scope.state is ENDED:
                     return None
                 scope.require_usable()
             return method(self, *args, **kwargs)
         finally:
             self._guard.leave()
-            if scope is not None and scope.state is ScopeState.ENDED:
+            if scope is not None and scope.state is ENDED:
                 self._last_one_out()
 
     return wrapper  # type: ignore[return-value]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["SessionPhase"]
+__all__ = ["CLOSED", "COMMITTED", "CREATED", "REMOVED", "ROLLED_BACK", "WORKING", "SessionPhase"]
 
 
 class SessionPhase(Enum):
@@ -16,3 +16,7 @@ class SessionPhase(Enum):
     ROLLED_BACK = "rolled back"  #: the last transaction was rolled back
     CLOSED = "closed"  #: its connection is back in the pool; usable again in the same scope
     REMOVED = "removed"  #: its scope has ended; it refuses
+
+
+#: The phases by their names: Python takes three times as long to find a member in its class.
+CREATED, WORKING, COMMITTED, ROLLED_BACK, CLOSED, REMOVED = SessionPhase

@@ -60,14 +60,20 @@ def place_of(runner: Runner) -> str | None:
 class Place:
     """A line of the user's, written as ``file:line`` when somebody asks for it."""
 
-    __slots__ = ("_code", "_line")
+    __slots__ = ("_at", "_code")
 
     def __init__(self, frame: FrameType) -> None:
         self._code = frame.f_code
-        self._line = frame.f_lineno
+        self._at = frame.f_lasti  # the line is found when somebody asks: frame.f_lineno counts lines each time
 
     def __str__(self) -> str:
-        return f"{shorten(self._code.co_filename)}:{self._line}"
+        return f"{shorten(self._code.co_filename)}:{self.line}"
+
+    @property
+    def line(self) -> int:
+        """The line's number."""
+        lines = (line for start, end, line in self._code.co_lines() if start <= self._at < end)
+        return next(lines, None) or self._code.co_firstlineno
 
 
 def calling() -> Place | str:

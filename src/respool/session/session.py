@@ -18,11 +18,11 @@ from respool.session import guards, lessons, watch
 from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.events import News, Observers
 from respool.session.hooks import HasHooks, Outcome
-from respool.session.phase import SessionPhase
+from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING, SessionPhase
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.reads import HasReads
-from respool.session.scope import Scope, ScopeState
+from respool.session.scope import FINISHING, Scope
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
 
@@ -53,6 +53,12 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     """
 
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
+    # What begins with the same value in every session stands here: each attribute less makes a session cheaper.
+    ending = False  #: a step of the scope's end is at work on it
+    reading = False  #: inside a ``read_only()`` block
+    _phase = CREATED
+    _leaving: str | None = None  #: how objects are let go of, while the session is being closed
+    _loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
     _news_to_tell: News | None = None  #: most sessions are not observed
 
     def __init__(
@@ -70,12 +76,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._readers: dict[Engine, Reader | None] = {}
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
-        self._phase = SessionPhase.CREATED
         self._connections: list[Connection] = []
-        self._loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
-        self._leaving: str | None = None  #: how objects are let go of, while the session is being closed
-        self.ending = False  #: a step of the scope's end is at work on it
-        self.reading = False  #: inside a ``read_only()`` block
         options.setdefault("expire_on_commit", False)
         super().__init__(bind, **options)
 
@@ -98,8 +99,8 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
     def at_work(self) -> None:
         """A statement is executed, or a transaction begins."""
-        if self._phase is not SessionPhase.WORKING:
-            self._phase = SessionPhase.WORKING
+        if self._phase is not WORKING:
+            self._phase = WORKING
             if self.observers.all:
                 self.observers.tell("working", self)
 
@@ -146,7 +147,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
         scope = self.scope
-        if scope is not None and scope.state is not ScopeState.FINISHING:
+        if scope is not None and scope.state is not FINISHING:
             scope.require_usable()
         if self.asynchronous and self._guard.inside is not None and not self._at_hand:
             self._require_loop()
@@ -294,7 +295,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             self._leaving = None
             self._connections.clear()
             self._log.clear()
-            self._phase = SessionPhase.CLOSED
+            self._phase = CLOSED
             if self.observers.all:
                 if lost:
                     self.observers.tell("rolled_back", self, lost)
@@ -338,13 +339,14 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
     def remove(self) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
-        if self._phase is SessionPhase.REMOVED:
+        if self._phase is REMOVED:
             return
         try:
             if self._transaction is None:
                 states = self.identity_map.all_states()
-                orm.Session.expunge_all(self)
-                self._let_go(states, lessons.END)
+                if states or self._new:
+                    orm.Session.expunge_all(self)
+                    self._let_go(states, lessons.END)
                 if self.observers.all:
                     self.observers.tell("closed", self)
             else:
@@ -352,27 +354,27 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
-            self._phase = SessionPhase.REMOVED
+            self._phase = REMOVED
             if self.observers.all:
                 self.observers.tell("removed", self)
 
     def abandon(self) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
-        if self._phase is not SessionPhase.REMOVED and not self.ending:
+        if self._phase is not REMOVED and not self.ending:
             _discard(list(self._connections))
             self._connections.clear()
-            self._phase = SessionPhase.REMOVED
+            self._phase = REMOVED
             self.observers.tell("removed", self)
 
     def forget(self) -> None:
         """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""
-        self._phase = SessionPhase.REMOVED
+        self._phase = REMOVED
         self._guard = guards.Guard()  # whoever was inside is not in this process
         _parents.append((self, self.get_transaction()))
 
     def _last_one_out(self) -> None:
         """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
-        if self._phase is not SessionPhase.REMOVED and self._guard.seize():
+        if self._phase is not REMOVED and self._guard.seize():
             try:
                 self._guard.adopt()
                 self.remove()

@@ -14,7 +14,7 @@ from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
-from respool.session.scope import CommitPolicy, Scope, ScopeState
+from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session, logger, report
 from respool.session.several import Tally
 
@@ -44,7 +44,7 @@ class Step:
             return self.do(session)
         finally:
             session.ending = False
-            if self.scope.state is ScopeState.ENDED:  # the driver gave up waiting meanwhile
+            if self.scope.state is ENDED:  # the driver gave up waiting meanwhile
                 session.remove()
 
 
@@ -179,7 +179,7 @@ class End:
         if end_idle(scope):
             return False
         if session._guard.seize():
-            scope.state = ScopeState.FINISHING
+            scope.state = FINISHING
             return True
         inside = session._guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up

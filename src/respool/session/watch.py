@@ -13,7 +13,7 @@ from sqlalchemy.orm.base import instance_state
 from respool.errors import CommitOutcomeUnknown
 from respool.session import fetching, held
 from respool.session.hooks import Outcome
-from respool.session.phase import SessionPhase
+from respool.session.phase import COMMITTED, ROLLED_BACK
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -103,7 +103,7 @@ def _after_commit(session: Session) -> None:
         session.forget_deleted()
         session._log.clear()
         session.outcome = Outcome.COMMITTED
-        session._phase = SessionPhase.COMMITTED
+        session._phase = COMMITTED
 
 
 def _after_rollback(session: Session) -> None:
@@ -118,7 +118,7 @@ def _after_soft_rollback(session: Session, previous_transaction: SessionTransact
             session._hooks.back_to(previous_transaction)
     elif previous_transaction.parent is None:
         session._log.clear()
-        session._phase = SessionPhase.ROLLED_BACK
+        session._phase = ROLLED_BACK
         if session.observers.all:
             session._news.rolled_back(session)
         session.run_hooks()
