@@ -141,11 +141,10 @@ class Monitor:
     def give(self, entry: PoolEntry, reason: CloseReason | None = None) -> None:
         """Take a connection back, from any thread at any moment; with a ``reason``, to be closed."""
         lock, clock = self._lock, self.clock
-        if lock.locked():
+        if not lock.acquire(False):
             self._inbox.append((entry, reason))
             self._empty_inbox()
             return
-        lock.acquire()  # whoever has taken it meanwhile is another thread, and will let go of it
         state = self.state
         todo = None
         try:

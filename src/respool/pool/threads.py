@@ -378,7 +378,7 @@ class Lease(Generic[T]):
             if broken:
                 self._pool._monitor.give(entry, CloseReason.BROKEN)
             else:
-                give = self._pool._give
+                give = self._pool._give  # no method, so not called as one
                 give(entry)
 
     def __enter__(self) -> T:
@@ -390,7 +390,7 @@ class Lease(Generic[T]):
         entry = self._entry
         if entry is not None:
             self._entry = None
-            give = self._pool._give
+            give = self._pool._give  # as above
             give(entry)
 
     def __del__(self) -> None:

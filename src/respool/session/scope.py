@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from respool.session.session import Session
     from respool.session.tracking import ObjectState
 
-__all__ = ["CommitPolicy", "CurrentScope", "LiveScopes", "Scope", "ScopeState"]
-__all__ += ["ENDED", "FINISHING", "NEW", "OPEN", "RELEASED"]
+__all__ = [
+    "ENDED",
+    "FINISHING",
+    "OPEN",
+    "RELEASED",
+    "CommitPolicy",
+    "CurrentScope",
+    "LiveScopes",
+    "Scope",
+    "ScopeState",
+]
 
 #: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``.
 CommitPolicy = Literal["manual", "on_success"] | Callable[[int | None, BaseException | None], bool]
@@ -236,8 +245,9 @@ class Scope:
         previous, self._previous = self._previous, None
         self._current.set(previous)
         label.set(previous.label if previous is not None else None)
-        if self.client is not None or previous is not None:
-            client.set(previous.client if previous is not None else None)
+        outer = previous.client if previous is not None else None
+        if outer is not client.get():
+            client.set(outer)
 
     # -- refusals -------------------------------------------------------------------------------------------------
 
