@@ -12,6 +12,7 @@ import warnings
 import weakref
 from asyncio import current_task, get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
 from math import inf
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -195,14 +196,17 @@ class LoopMonitor(Monitor):
         self._in_loop(self._set_timer, at)
 
     def _set_timer(self, at: float) -> None:
-        self.loop.call_later(max(0.0, at - self.clock()), _tick, weakref.ref(self), at)
+        self.loop.call_later(max(0.0, at - self.clock()), _tick, weakref.ref(self), at, context=Context())
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        """Run a coroutine function in a task of the pool's own."""
+        """Run a coroutine function in a task of the pool's own, which knows nothing of the request at hand.
+
+        Whatever is opened there would keep that request's context for as long as it is open.
+        """
         self._in_loop(self._spawn, function, *args)
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        task = self.loop.create_task(function(*args), name=f"respool-{self.name}")
+        task = self.loop.create_task(function(*args), name=f"respool-{self.name}", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

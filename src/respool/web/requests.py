@@ -129,6 +129,11 @@ class RequestScopes:
         for scope in self.scopes:
             scope.leave()
 
+    def hide(self) -> None:
+        """Have none in force, whatever was before."""
+        for scope in self.scopes:
+            scope.variable.set(None)
+
     def end_unused(self) -> bool:
         """End the scopes that have no session; whether that leaves none to be ended."""
         done = True

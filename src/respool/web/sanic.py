@@ -6,6 +6,7 @@ exception handlers.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -21,6 +22,9 @@ from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, called_by, check_databases, check_new, end_request
 
 __all__ = ["install"]
+
+#: The latest request of the connection whose task this is. Sanic does not tell when a request is over.
+_latest: ContextVar[NativeRequest | None] = ContextVar("respool_latest_request", default=None)
 
 
 def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> None:
@@ -67,9 +71,13 @@ def _add(app: Sanic[Any, Any], databases: list[Any]) -> None:
             readiness.require()
             found = {}
             ours = NativeRequest(databases, found, f"{request.method} {request.path}", lambda: _gone(request))
+            if (before := _latest.get()) is not None:
+                before.leave()  # else each would keep the one before it
+            _latest.set(ours)
             ours.enter()  # in force in the connection's task, until its end or its next request
             if request.headers.get("upgrade", "").lower() == "websocket":
                 await ours.end(None)  # messages have scopes of their own
+                ours.scopes.hide()
         request.ctx.respool = found or {}
 
     async def end(request: Request[Any, Any], response: Any) -> Any:

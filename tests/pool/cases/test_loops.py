@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -165,3 +166,18 @@ def test_two_loops_that_begin_at_the_same_moment_keep_what_they_have(
 async def use_once(pool: AsyncConnectionPool[FakeConnection]) -> None:
     async with pool.acquire():
         pass
+
+
+async def test_what_the_pool_opens_knows_nothing_of_the_request_that_asked_first() -> None:
+    request: ContextVar[str | None] = ContextVar("request", default=None)
+    seen: list[str | None] = []
+
+    async def connect() -> FakeConnection:
+        seen.append(request.get())
+        return FakeConnection(1)
+
+    pool = AsyncConnectionPool(connect, max_size=1)
+    request.set("GET /orders")
+    async with pool.acquire():
+        assert seen == [None]
+    await pool.close()
