@@ -9,13 +9,14 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
+.PHONY: help demo test mutations topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
 	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
+	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make soak-web  ten minutes on real servers, with kills at random   (ARGS='--seconds 60 --only uvicorn')"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
@@ -42,6 +43,9 @@ test-sqlalchemy-old: env-dev20
 
 test-sqlalchemy20: env-dev20
 	.venv20/bin/python -m pytest -n "$(JOBS)" $(ARGS)
+
+mutations: env-dev
+	$(PY) -W ignore -m tests.web.mutations $(ARGS)
 
 soak: env-dev
 	RESPOOL_SOAK_STEPS=10000000 $(PY) -m pytest --timeout 0 tests/pool/test_machine.py $(ARGS)

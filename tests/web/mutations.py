@@ -1,0 +1,226 @@
+"""Breaks each rule of the contract on purpose, and looks whether its cells of the table notice.
+
+``python -m tests.web.mutations`` (``make mutations``) copies the package, breaks one rule in the copy, runs the rule's
+case on every stand, and goes on with the next. A cell that no mutation of its case makes fail is named, and is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.web.contract import CASES
+from tests.web.stands import ALL
+
+__all__ = ["MUTATIONS", "Mutation"]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCE = ROOT / "src"
+
+#: A file of the package, what stands there (once), and what is put in its place.
+Edit = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule that is broken.
+
+    Args:
+        breaks: in words.
+        cases: those that have to notice.
+        edits: how.
+    """
+
+    breaks: str
+    cases: tuple[str, ...]
+    edits: tuple[Edit, ...]
+
+
+def mutation(breaks: str, cases: str, *edits: Edit) -> Mutation:
+    return Mutation(breaks, tuple(cases.split()), edits)
+
+
+ASGI, REQUESTS, SANIC, AIOHTTP = (f"web/{name}.py" for name in ("asgi", "requests", "sanic", "aiohttp"))
+TRANSACTION, SCOPE = (f"session/{name}.py" for name in ("transaction", "scope"))
+ALGORITHMS, HOLDERS = "pool/algorithms.py", "pool/holders.py"
+
+MUTATIONS = (
+    mutation(
+        "a success is rolled back",
+        "success",
+        (TRANSACTION, "    return Verdict.COMMIT\n\n\nclass End:", "    return Verdict.ROLLBACK\n\n\nclass End:"),
+    ),
+    mutation(
+        "an error status commits",
+        "raised_4xx returned_4xx",
+        (TRANSACTION, " or (status is not None and status >= 400):", ":"),
+    ),
+    mutation(
+        "an error commits",
+        "unhandled_error explicit_commit_then_error",
+        (
+            TRANSACTION,
+            "if error is not None or doomed is not None or (status is not None and status >= 400):",
+            "if doomed is not None:",
+        ),
+    ),
+    mutation(
+        "a commit that fails is kept quiet",
+        "failing_commit base_http_middleware",
+        (TRANSACTION, "        raise self._tally.blame(failure, self.scopes[0].title)", "        return"),
+    ),
+    mutation(
+        "a commit that fails is told as another error",
+        "failing_commit_with_a_handler",
+        (TRANSACTION, "        raise self._tally.blame(failure, self.scopes[0].title)", "        raise LookupError"),
+    ),
+    mutation(
+        "a forgotten commit is not told",
+        "forgotten_commit",
+        (TRANSACTION, "                    report(scope, lines)\n        failure", "                    pass\n        failure"),
+    ),
+    mutation(
+        "the first database is committed before the second is flushed",
+        "two_databases",
+        (TRANSACTION, "if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):", "if False:"),
+    ),
+    mutation(
+        "a session works after its request",
+        "streaming background",
+        (SCOPE, "        raise ScopeEnded(", "        return ScopeEnded("),
+    ),
+    mutation(
+        "a websocket is a request",
+        "websocket",
+        (ASGI, 'if scope["type"] == "http":', 'if scope["type"] in ("http", "websocket"):'),
+        (ASGI, "{scope['method']}", "{scope.get('method', 'GET')}"),
+        (AIOHTTP, '.lower() == "websocket":', '.lower() == "nothing":'),
+        (SANIC, '.lower() == "websocket":', '.lower() == "nothing":'),
+    ),
+    mutation(
+        "nobody looks for departures, and a waiter that is cancelled stays in line",
+        "client_gone",
+        (HOLDERS, "    if here is None:\n        yield", "    if True:\n        yield"),
+        (ALGORITHMS, "    except BaseException:\n        state.leave(waiter)\n        raise", "    except BaseException:\n        raise"),
+    ),
+    mutation(
+        "what is asked of an application within the application has no session",
+        "nested_application",
+        (REQUESTS, "        for database in databases:\n            outer", '        for database in () if "/nested" in label else databases:\n            outer'),
+    ),
+    mutation(
+        "an application within the application begins a request of its own",
+        "nested_application",
+        (REQUESTS, "            if outer is None or not outer.live:", "            if True:"),
+    ),
+    mutation(
+        "an inherited scope stays in force",
+        "inherited_context",
+        (SCOPE, "        self._current.set(self)\n        label", "        self._current.set(self._previous or self)\n        label"),
+    ),
+    mutation(
+        "no request is ever ended",
+        "somebody_elses_teardown",
+        (REQUESTS, "        done = True\n", "        return True\n"),
+        (REQUESTS, "        return End([scope for scope in self.scopes if scope.live]", "        return End([]"),
+        (REQUESTS, "    return End([found[d.name] for d in databases if", "    return End([found[d.name] for d in () if"),
+    ),
+    mutation(
+        "a HEAD has no session",
+        "head_and_options",
+        (REQUESTS, "        for database in databases:\n            outer", '        for database in () if label.startswith("HEAD") else databases:\n            outer'),
+    ),
+    mutation(
+        "requests that are there at once share a session",
+        "a_thousand_interleaved",
+        (REQUESTS, "database.new_scope(label)\n", "next((each for each in database.scopes() if each.live), None) or database.new_scope(label)\n"),
+    ),
+    mutation(
+        "want of a connection is an error like any other",
+        "overload",
+        ("web/overload.py", "= (PoolTimeout, PoolQueueFull, CallerGone)", "= ()"),
+    ),
+    mutation(
+        "a full line is told as another error",
+        "overload_with_a_handler",
+        (ALGORITHMS, "        raise messages.pool_queue_full(", "        raise LookupError("),
+    ),
+    mutation(
+        "nothing is opened when the application starts",
+        "lifespan",
+        ("web/lifespan.py", "        if not size:\n", "        if True:\n"),
+    ),
+)  # fmt: skip
+
+
+def mutate(found: Path, edits: Sequence[Edit]) -> None:
+    """Break what was copied."""
+    for file, old, new in edits:
+        path = found / "respool" / file
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} does not have once, but {text.count(old)} times: {old!r}")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def stands_of(case: str) -> list[str]:
+    return [stand.title() for stand in ALL if case not in stand.missing]
+
+
+def failing(mutated: Mutation, folder: Path) -> Iterator[tuple[str, str]]:
+    """The cells, as case and stand, that fail under a mutation."""
+    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    mutate(folder, mutated.edits)
+    cells = [f"{stand}-{case}" for case in mutated.cases for stand in stands_of(case)]
+    nodes = [f"tests/web/test_contract.py::test_contract[{cell}]" for cell in cells]
+    report = folder / "report.xml"
+    options = ["-q", "-p", "no:cacheprovider", "-n", "2", f"--junit-xml={report}"]
+    # What hangs is killed with its worker, whose threads nobody could stop.
+    options += ["--timeout", "10", "--timeout-method", "thread", "--max-worker-restart", str(len(cells))]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *nodes]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode not in (0, 1):
+        raise SystemExit(ended.stdout + ended.stderr)
+    for test in ElementTree.parse(report).iter("testcase"):
+        if test.find("failure") is not None or test.find("error") is not None:
+            cell = re.fullmatch(r"test_contract\[(.+)-(\w+)\]", test.get("name", ""))
+            if cell is not None:
+                yield cell[2], cell[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.web.mutations", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--case", action="append", choices=list(CASES), help="this case only")
+    chosen = parser.parse_args(arguments).case or list(CASES)
+    survived = {(case, stand) for case in chosen for stand in stands_of(case)}
+    cells = len(survived)
+    for each in MUTATIONS:
+        if not set(each.cases) & set(chosen):
+            continue
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            noticed = set(failing(each, Path(folder) / "mutated"))
+        survived -= noticed
+        of = sum(len(stands_of(case)) for case in each.cases)
+        print(f"{each.breaks}: {len(noticed)} of {of} cells fail ({time.monotonic() - began:.0f} s)", flush=True)
+    for case, stand in sorted(survived):
+        print(f"  nothing noticed: {case} on {stand}")
+    print(f"{cells - len(survived)} of {cells} cells were seen to fail")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
