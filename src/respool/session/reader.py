@@ -9,7 +9,7 @@ which holds a connection as ever.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.cursor import CursorFetchStrategy, CursorResult
@@ -40,12 +40,12 @@ class BeginRule:
         begin: what was asked for.
     """
 
-    __slots__ = ("_begin", "_leases", "_reader")
+    __slots__ = ("_begin", "_kind", "_leases")
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
         self._leases: bool | None = False if begin == "on_use" else None
-        self._reader: Reader | None = None
+        self._kind: type[Reader] = Reader
 
     @property
     def may_lease(self) -> bool:
@@ -60,9 +60,10 @@ class BeginRule:
 
     def reader(self, engine: Engine, session: Session) -> Reader:
         """What a session that may lease executes its statements on."""
-        if self._reader is None or self._reader.engine is not engine:
-            self._reader = Reader(engine)
-        return self._reader.of(session)
+        kind = self._kind
+        if kind.of is not engine:
+            kind = self._kind = _reader_class(engine)
+        return kind(session)
 
 
 def _can_lease(engine: Engine) -> bool:
@@ -86,27 +87,20 @@ def _reads_committed(engine: Engine) -> bool:
 
 
 class Reader(Connection):
-    """See the head of the file.
+    """See the head of the file. Made by the class that :func:`_reader_class` makes for its engine.
 
     Args:
-        engine: where the connections come from.
+        session: what executes its statements on it.
     """
 
+    of: ClassVar[Engine | None] = None
     _session: weakref.ref[Session]
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, _NOTHING)
-        self._dbapi_connection = None
-
-    def of(self, session: Session) -> Reader:
-        """A copy for one session; making one anew would cost several times as much."""
-        copy = Reader.__new__(Reader)
-        for name, value in self.__dict__.items():
-            setattr(copy, name, value)
-        copy._session = weakref.ref(session)
-        copy._echo = self.engine._should_log_info()
-        copy._execution_options = self.engine._execution_options
-        return copy
+    def __init__(self, session: Session) -> None:
+        engine = self.engine
+        self._session = weakref.ref(session)
+        self._echo = engine._should_log_info()
+        self._execution_options = engine._execution_options
 
     def _autobegin(self) -> None:
         """No transaction begins here."""
@@ -143,6 +137,13 @@ class Reader(Connection):
             connection, self._dbapi_connection = self._dbapi_connection, None
             if connection is not None:
                 leases.give_back(connection, self.engine.pool, self.dialect)
+
+
+def _reader_class(engine: Engine) -> type[Reader]:
+    """What all readers of an engine have in common stands in their class: then one is made in no time."""
+    first: Any = Reader.__new__(Reader)
+    Connection.__init__(first, engine, _NOTHING)
+    return type("Reader", (Reader,), {**vars(first), "of": engine, "_dbapi_connection": None})
 
 
 def _fetched(result: Any, scope: Scope | None) -> Any:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlalchemy import Engine
 from sqlalchemy.engine.default import DefaultDialect
 
 from respool.errors import CommitOutcomeUnknown, ConfigError, PartialCommit
 
-__all__ = ["Tally", "check_twophase"]
+__all__ = ["FirstFailure", "Tally", "check_twophase"]
 
 
 def check_twophase(engine: Engine) -> None:
@@ -30,6 +27,23 @@ def check_twophase(engine: Engine) -> None:
         )
 
 
+class FirstFailure:
+    """A block that goes on after a failure, and remembers the first. It may be entered any number of times."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if error is None or isinstance(error, GeneratorExit):
+            return False
+        self.failure = self.failure or error
+        return True
+
+
 class Tally:
     """What became of the databases that had changes to be committed."""
 
@@ -40,22 +54,19 @@ class Tally:
         self.failed: str | None = None
         self.rolled_back: list[str] = []
 
-    @contextmanager
-    def of(self, database: str, *, wrote: bool, committing: bool) -> Iterator[None]:
-        """Note how the last step of a database goes.
+    def note(self, database: str, failure: BaseException | None, *, wrote: bool, committing: bool) -> None:
+        """How the last step of a database went.
 
         Args:
             database: its name.
+            failure: why the step failed, if so.
             wrote: whether it has changes that were to be committed.
-            committing: whether the step is a COMMIT, not a ROLLBACK for the sake of another database.
+            committing: whether the step was a COMMIT, not a ROLLBACK for the sake of another database.
         """
-        try:
-            yield
-        except Exception:
-            if committing:
+        if failure is not None:
+            if committing and isinstance(failure, Exception):
                 self.failed = self.failed or database
-            raise
-        if wrote:
+        elif wrote:
             (self.committed if committing else self.rolled_back).append(database)
 
     def blame(self, failure: BaseException, title: str) -> BaseException:

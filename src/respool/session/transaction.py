@@ -6,8 +6,8 @@ Who drives them decides how a step is run: called at once, awaited in a greenlet
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,7 +16,7 @@ from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session, logger, report
-from respool.session.several import Tally
+from respool.session.several import FirstFailure, Tally
 
 __all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
 
@@ -89,7 +89,7 @@ class End:
         self.error = error
         self.committing = False  #: whether a COMMIT was asked of any database
         self._verdicts: dict[Scope, Verdict] = {}
-        self._failure: BaseException | None = None
+        self._first = FirstFailure()
         self._tally = Tally()
         self._hooked: list[Scope] = []  # settled, and not over before their hooks have run
 
@@ -100,19 +100,19 @@ class End:
                 if self._begins(scope):
                     self._verdicts[scope] = Verdict.ROLLBACK
         if self._verdicts:
-            with self._noting():
+            with self._first:
                 for scope in self._verdicts:
                     verdict = decide(scope.policy, self.status, self.error, scope.doomed)
                     if verdict is Verdict.COMMIT and scope not in self.scopes:
                         verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
                     self._verdicts[scope] = verdict
-        return bool(self._verdicts) or self._failure is not None
+        return bool(self._verdicts) or self._first.failure is not None
 
     def flushes(self) -> Steps:
         """The steps before the first COMMIT. They are work like the user's own: it may take its time, or be cancelled."""
         for scope, verdict in self._verdicts.items():
-            if verdict is Verdict.COMMIT and self._failure is None and _unflushed(scope):
-                with self._noting():
+            if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):
+                with self._first:
                     yield Step(scope, _flush)
 
     def conclusions(self) -> Steps:
@@ -127,17 +127,19 @@ class End:
         writing = self._writing()
         prepared = [s for s in writing if len(writing) > 1 and s.session is not None and s.session.twophase]
         for scope in prepared:
-            if self._failure is None:
-                with self._noting():
+            if self._first.failure is None:
+                with self._first:
                     yield Step(scope, Session.prepare)
         # What is prepared comes last: its COMMIT can hardly fail any more, and until then it can be taken back.
         for scope in sorted(self._verdicts, key=prepared.__contains__):
             wanted = self._verdicts[scope]
-            verdict = wanted if self._failure is None else Verdict.ROLLBACK
+            verdict = wanted if self._first.failure is None else Verdict.ROLLBACK
             commits = verdict is Verdict.COMMIT
             self.committing = self.committing or commits
-            with self._noting(), self._tally.of(scope.database, wrote=scope in writing, committing=commits):
+            with (here := FirstFailure()):
                 lost.append((scope, (yield Step(scope, _Conclusion(verdict)))))
+            self._first.failure = self._first.failure or here.failure
+            self._tally.note(scope.database, here.failure, wrote=scope in writing, committing=commits)
             if scope.session is not None and scope.session.hooks_due:
                 self._hooked.append(scope)
             else:
@@ -184,7 +186,7 @@ class End:
         inside = session._guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
         session._last_one_out()
-        self._failure = self._failure or ConcurrentUse(
+        self._first.failure = self._first.failure or ConcurrentUse(
             f"{scope.title} ended while {inside or 'somebody'} was inside its session",
             advice=["await or join everything that uses the session before the end"],
             scope=scope.label,
@@ -200,22 +202,12 @@ class End:
             return []
         return [scope for scope in committing if scope.session is not None and scope.session.changes()]
 
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Remember the first failure, and go on with the end."""
-        try:
-            yield
-        except GeneratorExit:
-            raise
-        except BaseException as problem:
-            self._failure = self._failure or problem
-
     def _tell(self, lost: list[tuple[Scope, list[str]]]) -> None:
         for scope, lines in lost:
             if lines:
-                with self._noting():
+                with self._first:
                     report(scope, lines)
-        failure = self._failure
+        failure = self._first.failure
         if failure is None:
             return
         if self.error is not None and isinstance(failure, Exception):  # the first error goes on
