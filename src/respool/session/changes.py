@@ -129,10 +129,11 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    __slots__ = (
-        *("_flushed", "_gone", "_marks", "_scope", "_statements"),
-        *("committing", "fetch", "flushing", "holding", "unknown"),
-    )
+    flushing = False  #: statements of a flush are told by their objects
+    committing = False  #: a COMMIT is under way
+    unknown = False  #: nobody knows what became of it
+    fetch: Fetch | None = None  #: how results of the session's connection are read
+    holding = False  #: somebody will be told: keep the objects until then
 
     def __init__(self, scope: Scope | None) -> None:
         self._scope = scope
@@ -140,11 +141,6 @@ class ChangeLog:
         self._gone: list[InstanceState[Any]] = []
         self._statements: list[str] = []
         self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
-        self.flushing = False  #: statements of a flush are told by their objects
-        self.committing = False  #: a COMMIT is under way
-        self.unknown = False  #: nobody knows what became of it
-        self.fetch: Fetch | None = None  #: how results of the session's connection are read
-        self.holding = False  #: somebody will be told: keep the objects until then
 
     @property
     def title(self) -> str:

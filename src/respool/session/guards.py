@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from asyncio import _get_running_loop, current_task
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.errors import ConcurrentUse
@@ -33,10 +35,11 @@ ENDING = "the end of the scope"
 class Guard:
     """Who is inside a session. One at a time; the one inside may enter again."""
 
-    __slots__ = ("_lock", "_task", "_thread")
+    __slots__ = ("_lock", "_task", "_thread", "taken")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.taken = self._lock.locked  #: whether somebody is inside
         self._thread = 0  #: 0 while nobody is inside, or on nobody's behalf
         self._task: asyncio.Task[Any] | None = None
 
@@ -47,9 +50,9 @@ class Guard:
             ConcurrentUse: somebody else is inside.
         """
         # as running() tells it, without making an object of it: this is asked at every call
-        loop = asyncio._get_running_loop()
-        task = asyncio.current_task(loop) if loop is not None else None
-        thread = threading.get_ident()
+        loop = _get_running_loop()
+        task = current_task(loop) if loop is not None else None
+        thread = get_ident()
         if self._thread == thread and self._task is task:
             return False
         if not self._lock.acquire(False):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HasReads"]
 
+_UNKNOWN: Any = object()
+
 
 class HasReads(orm.Session):
     """See :mod:`respool.session.reader`, and the head of the file."""
@@ -57,9 +59,9 @@ class HasReads(orm.Session):
 
     def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
         if self._transaction is None and isinstance(engine, Engine):
-            if engine not in self._readers:  # its errors are not to look like those of a lookup
-                self._readers[engine] = self._make_reader(engine)
-            reader = self._readers[engine]
+            reader: Reader | None = self._readers.get(engine, _UNKNOWN)
+            if reader is _UNKNOWN:
+                reader = self._readers[engine] = self._make_reader(engine)
             if reader is not None:
                 return reader
         return super()._connection_for_bind(engine, execution_options, **kw)

@@ -22,7 +22,7 @@ from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING, SessionPhas
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
 from respool.session.reads import HasReads
-from respool.session.scope import FINISHING, Scope
+from respool.session.scope import ENDED, Scope
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
 
@@ -147,8 +147,11 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
         scope = self.scope
-        if scope is not None and scope.state is not FINISHING:
-            scope.require_usable()
+        if scope is not None:
+            if scope.state is ENDED:
+                scope.refuse_ended()
+            if not self._guard.taken():  # else whoever is inside was let in
+                scope.require_usable()
         if self.asynchronous and self._guard.inside is not None and not self._at_hand:
             self._require_loop()
         bind = super().get_bind(*args, **kwargs)
@@ -209,12 +212,14 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._commit()
 
     def _commit(self) -> None:
-        twophase = self.twophase
-        self.twophase = twophase and self.scope is None  # a scope's end has prepared, if there are several databases
+        if not self.twophase or self.scope is None:
+            super().commit()
+            return
+        self.twophase = False  # a scope's end has prepared, if there are several databases
         try:
             super().commit()
         finally:
-            self.twophase = twophase
+            self.twophase = True
 
     def rollback(self) -> None:
         """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run.

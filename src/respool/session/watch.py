@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["engine", "has_begin_hooks", "sessions"]
 
-_watched: weakref.WeakSet[Engine] = weakref.WeakSet()
+#: The mark on an engine that is listened to.
+_WATCHED = "_respool_watched"
 
 
 def sessions(cls: type[Session]) -> None:
@@ -36,8 +36,8 @@ def has_begin_hooks(session: Session) -> bool:
 
 def engine(target: Engine) -> None:
     """Listen to an engine, once: how a COMMIT fails."""
-    if target not in _watched and isinstance(target, Engine):  # else it stands for one in somebody's test
-        _watched.add(target)
+    if not hasattr(target, _WATCHED) and isinstance(target, Engine):  # else it stands for one in somebody's test
+        setattr(target, _WATCHED, True)
         event.listen(target, "handle_error", _failed)
 
 
@@ -68,8 +68,9 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        for connection in session._connections:  # one of the user's own goes on without us
-            held.let_go(connection, session._log)
+        for connection in session._connections:
+            if not connection.closed:  # it is the user's own, and goes on without us
+                held.let_go(connection, session._log)
         session._connections.clear()
         if session.observers.all:
             session._news.ended(session, transaction)
