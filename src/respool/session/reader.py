@@ -9,7 +9,7 @@ which holds a connection as ever.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.cursor import CursorFetchStrategy, CursorResult
@@ -61,7 +61,7 @@ class BeginRule:
     def reader(self, engine: Engine, session: Session) -> Reader:
         """What a session that may lease executes its statements on."""
         kind = self._kind
-        if kind.of is not engine:
+        if getattr(kind, "engine", None) is not engine:
             kind = self._kind = _reader_class(engine)
         return kind(session)
 
@@ -87,13 +87,12 @@ def _reads_committed(engine: Engine) -> bool:
 
 
 class Reader(Connection):
-    """See the head of the file. Made by the class that :func:`_reader_class` makes for its engine.
+    """See the head of the file. Each engine has a subclass of its own, by :func:`_reader_class`.
 
     Args:
         session: what executes its statements on it.
     """
 
-    of: ClassVar[Engine | None] = None
     _session: weakref.ref[Session]
 
     def __init__(self, session: Session) -> None:
@@ -140,10 +139,10 @@ class Reader(Connection):
 
 
 def _reader_class(engine: Engine) -> type[Reader]:
-    """What all readers of an engine have in common stands in their class: then one is made in no time."""
+    """What all readers of an engine have in common stands in their class: each attribute less makes one cheaper."""
     first: Any = Reader.__new__(Reader)
     Connection.__init__(first, engine, _NOTHING)
-    return type("Reader", (Reader,), {**vars(first), "of": engine, "_dbapi_connection": None})
+    return type("Reader", (Reader,), {**vars(first), "_dbapi_connection": None})
 
 
 def _fetched(result: Any, scope: Scope | None) -> Any:

@@ -120,7 +120,7 @@ class End:
 
         Raises:
             PartialCommit: a COMMIT failed after another database had been committed.
-        Exception: a flush or COMMIT failed, and nothing was saved.
+            Exception: a flush or COMMIT failed, and nothing was saved.
             UncommittedChanges: something was left uncommitted, and the warning filters make that an error.
         """
         lost: list[tuple[Scope, list[str]]] = []
