@@ -25,16 +25,16 @@ def driver_of(dbapi_connection: Any) -> Any:
 def transaction_note(dbapi_connection: Any) -> str | None:
     """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
     driver = driver_of(dbapi_connection)
+    if isinstance(there := getattr(driver, "in_transaction", None), bool):  # sqlite3, aiosqlite
+        return "in transaction" if there else None
     libpq = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
     status = getattr(libpq, "transaction_status", None)
     if isinstance(status, int):  # psycopg, psycopg2
         return _STATES.get(status)
     if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
         return "in transaction" if asks() else None
-    flags = getattr(driver, "server_status", None)
-    if isinstance(flags, int):  # pymysql, aiomysql, asyncmy
-        return "in transaction" if flags & _IN_TRANS else None
-    return "in transaction" if getattr(driver, "in_transaction", False) is True else None  # sqlite3, aiosqlite
+    flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
+    return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
 
 
 def has_something_to_say(dbapi_connection: Any) -> bool:

@@ -34,8 +34,8 @@ def watch(dialect: Any) -> None:
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     checkout = _unused(context)
-    if checkout is None:
-        return None
+    if checkout is None or (context.is_crud and not checkout._connection_record.respool_far):
+        return None  # most writes: never run again, and no BEGIN that should go along
     others = _after(context, "do_execute", _do_execute)
     if checkout.alone and not others:
         return _read(checkout, context, statement, parameters, cursor)

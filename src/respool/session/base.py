@@ -150,10 +150,8 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         scope = self._current.get()
         if scope is None:
             self._refuse_no_scope()
-        if scope.face is None:
-            self._open_session(scope)
-        face: S = scope.face
-        return face
+        face: S | None = scope.face
+        return face if face is not None else self.open_session(scope)
 
     def observe(self, observer: SessionObserver) -> Callable[[], None]:
         """Tell an observer what becomes of every session: each step of its life, and the changes of each commit.
@@ -250,7 +248,13 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         for scope in self._live:
             scope.forget()
 
-    def _open_session(self, scope: Scope) -> None:
+    def open_session(self, scope: Scope) -> S:
+        """The session of a scope, which is made here unless it has one.
+
+        Raises:
+            ScopeEnded: the scope is over.
+            PoolClosed: the database was closed.
+        """
         if self._closed:
             raise PoolClosed(
                 f"database {self.name!r} is closed",
@@ -259,13 +263,16 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 pool=self.name,
             )
         with self._making:  # two threads of one request may come at once
-            made = scope.face is None
-            if made:
-                if not scope.live:
-                    scope.refuse_ended()
-                scope.attach(*self._make_session(scope))
-        if made and self._observers.all and scope.session is not None:
-            self._observers.tell("created", scope.session)
+            if scope.face is not None:
+                face: S = scope.face
+                return face
+            if not scope.live:
+                scope.refuse_ended()
+            session, face = self._make_session(scope)
+            scope.attach(session, face)
+        if self._observers.all:
+            self._observers.tell("created", session)
+        return face
 
     def _refuse_no_scope(self) -> NoReturn:
         block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'

@@ -30,7 +30,7 @@ class ScopeBlock(AbstractContextManager[S]):
     def __enter__(self) -> S:
         self._scope.enter()
         try:
-            return self._database.session
+            return self._database.open_session(self._scope)
         except BaseException:
             self._scope.leave()
             raise
@@ -57,7 +57,7 @@ class AsyncScopeBlock(AbstractAsyncContextManager[S]):
     async def __aenter__(self) -> S:
         self._scope.enter()
         try:
-            return self._database.session
+            return self._database.open_session(self._scope)
         except BaseException:
             self._scope.leave()
             raise

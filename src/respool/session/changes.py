@@ -129,7 +129,7 @@ class ChangeLog:
         scope: whose session it is.
     """
 
-    flushing = False  #: statements of a flush are told by their objects
+    flushing = False  #: what is executed belongs to a flush
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it
     fetch: Fetch | None = None  #: how results of the session's connection are read
@@ -169,7 +169,8 @@ class ChangeLog:
                 if any(name in attributes for name in primary_key(state)):
                     # Two rows may exchange their keys: all leave their places before the first one takes a new one.
                     before = self._flushed.pop(state.key, None)
-                    if (merged := _merged(before, change)) is not None:
+                    merged = change if before is None else _merged(before, change)
+                    if merged is not None:
                         moved.append((state, merged))
                 else:
                     _put(self._flushed, change)
@@ -183,7 +184,7 @@ class ChangeLog:
     def executed(self, context: Any) -> None:
         """A statement was executed on the session's connection."""
         sql: str = context.statement
-        if not self.flushing and not sql.startswith("SELECT") and changes_data(sql, context):
+        if not sql.startswith("SELECT") and changes_data(sql, context):
             self._statements.append(summary(sql, context))
 
     def savepoint(self, transaction: SessionTransaction) -> None:
@@ -220,15 +221,14 @@ class ChangeLog:
 
 def _put(filed: _Filed, change: Change) -> None:
     row = change.key or change.state
-    merged = _merged(filed.pop(row, None), change)
-    if merged is not None:
+    if row not in filed:
+        filed[row] = change
+    elif (merged := _merged(filed.pop(row), change)) is not None:
         filed[row] = merged
 
 
-def _merged(before: Change | None, after: Change) -> Change | None:
+def _merged(before: Change, after: Change) -> Change | None:
     """Two changes to one row as one: inserted and deleted is nothing, inserted and updated is inserted."""
-    if before is None:
-        return after
     if after.kind is ChangeKind.DELETE:
         return None if before.kind is ChangeKind.INSERT else replace(after, key=before.key)
     if before.kind is ChangeKind.INSERT:

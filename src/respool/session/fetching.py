@@ -27,20 +27,20 @@ class _Asking:
 
     scope: Scope
 
-    def fetchone(self, *args: Any, **kwargs: Any) -> Any:
+    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         if self.scope.state is ENDED:
             self.scope.refuse_ended()
-        return super().fetchone(*args, **kwargs)  # type: ignore[misc]
+        return super().fetchone(result, dbapi_cursor, hard_close)  # type: ignore[misc]
 
-    def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
         if self.scope.state is ENDED:
             self.scope.refuse_ended()
-        return super().fetchmany(*args, **kwargs)  # type: ignore[misc]
+        return super().fetchmany(result, dbapi_cursor, size)  # type: ignore[misc]
 
-    def fetchall(self, *args: Any, **kwargs: Any) -> Any:
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
         if self.scope.state is ENDED:
             self.scope.refuse_ended()
-        return super().fetchall(*args, **kwargs)  # type: ignore[misc]
+        return super().fetchall(result, dbapi_cursor)  # type: ignore[misc]
 
 
 class Fetch(_Asking, CursorFetchStrategy):

@@ -29,9 +29,10 @@ def _held(kind: Any) -> Any:
         def _execute_context(self, *args: Any, **kw: Any) -> Any:
             result = super()._execute_context(*args, **kw)
             log = self._respool_log
-            log.executed(result.context)
-            if log.fetch is not None:
-                log.fetch.bind(result)
+            if not log.flushing:  # a flush tells by its objects, and reads what it asks for at once
+                log.executed(result.context)
+                if log.fetch is not None:
+                    log.fetch.bind(result)
             return result
 
         def _commit_impl(self) -> None:

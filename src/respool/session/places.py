@@ -22,6 +22,8 @@ _LIBRARIES = tuple(
 )
 #: Our own floors below the user's code; what is above them (the command line's demo) counts as a user's.
 _FLOORS = ("respool.session", "respool.web", "respool.engine", "respool.pool")
+#: Our own files too, wherever they are.
+_MACHINERY = (*_LIBRARIES, os.path.dirname(os.path.dirname(__file__)) + os.sep)
 
 
 class Runner(NamedTuple):
@@ -79,9 +81,7 @@ class Place:
 def calling() -> Place | str:
     """The line that has called the caller of this, if it is the user's; else what :func:`caller` finds."""
     frame = sys._getframe(2)
-    module: str = frame.f_globals.get("__name__", "")
-    others = module.startswith(("respool.", "sqlalchemy")) or frame.f_code.co_filename.startswith(_LIBRARIES)
-    return caller() if others else Place(frame)
+    return caller() if frame.f_code.co_filename.startswith(_MACHINERY) else Place(frame)
 
 
 def at(who: str, place: str | None) -> str:

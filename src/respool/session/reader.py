@@ -114,28 +114,24 @@ class Reader(Connection):
         *args: Any,
         **kw: Any,
     ) -> Any:
-        session = self._session()
-        assert session is not None
+        session: Any = self._session()
         what = (dialect, constructor, statement, parameters, execution_options, *args)
-        if session._transaction is None and (session.reading or is_plain_read(statement, execution_options)):
-            if self._dbapi_connection is not None:  # an event's listener reads inside of a read
-                return _fetched(super()._execute_context(*what, **kw), session.scope)
-            session.at_work()
-            return self._lease(what, kw, session.scope)
-        held = session._autobegin_t()._connection_for_bind(self.engine, None)
-        return held._execute_context(*what, **kw)
-
-    def _lease(self, what: tuple[Any, ...], kw: dict[str, Any], scope: Scope | None) -> Any:
+        if session._transaction is not None or not (session.reading or is_plain_read(statement, execution_options)):
+            held = session._autobegin_t()._connection_for_bind(self.engine, None)
+            return held._execute_context(*what, **kw)
+        if self._dbapi_connection is not None:  # an event's listener reads inside of a read
+            return _fetched(super()._execute_context(*what, **kw), session.scope)
+        session.at_work()
         try:
-            self._dbapi_connection = leases.take(self.engine.pool, self.dialect)
-        except self.dialect.loaded_dbapi.Error as error:
-            self._handle_dbapi_exception_noconnection(error, self.dialect, self.engine)
+            self._dbapi_connection = leases.take(self.engine.pool, dialect)
+        except dialect.loaded_dbapi.Error as error:
+            self._handle_dbapi_exception_noconnection(error, dialect, self.engine)
         try:
-            return _fetched(super()._execute_context(*what, **kw), scope)
+            return _fetched(super()._execute_context(*what, **kw), session.scope)
         finally:
             connection, self._dbapi_connection = self._dbapi_connection, None
             if connection is not None:
-                leases.give_back(connection, self.engine.pool, self.dialect)
+                leases.give_back(connection, self.engine.pool, dialect)
 
 
 def _reader_class(engine: Engine) -> type[Reader]:

@@ -49,6 +49,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
         begin: when a transaction begins: ``"on_use"``, ``"on_write"``, or ``None`` for what suits the database.
         observers: who is told of its life; those of the database.
+        expire_on_commit: whether a commit has objects forget what they have loaded.
         options: as for SQLAlchemy's ``Session``.
     """
 
@@ -68,6 +69,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         scope: Scope | None = None,
         begin: Begin | BeginRule = "on_use",
         observers: Observers = Observers.NOBODY,
+        expire_on_commit: bool = False,
         **options: Any,
     ) -> None:
         self.scope = scope
@@ -77,8 +79,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
         self._connections: list[Connection] = []
-        options.setdefault("expire_on_commit", False)
-        super().__init__(bind, **options)
+        super().__init__(bind, expire_on_commit=expire_on_commit, **options)
 
     # -- what it is about -----------------------------------------------------------------------------------------
 

@@ -221,7 +221,7 @@ def end_idle(scope: Scope) -> bool:
     session = scope.session
     if session is None or session._transaction is not None or session.has_hooks or scope.children:
         return False
-    if not scope.live or not session._guard.seize():
+    if not session._guard.seize():  # somebody is inside, or another end is under way
         return False
     if session.observers.all:
         session._guard.adopt()

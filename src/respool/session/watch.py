@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.orm.base import instance_state
+from sqlalchemy.orm import InstanceState, SessionTransaction
 
 from respool.errors import CommitOutcomeUnknown
 from respool.session import fetching, held
@@ -26,7 +25,7 @@ _WATCHED = "_respool_watched"
 def sessions(cls: type[Session]) -> None:
     """Listen to all sessions of a class."""
     for listener in _SESSION_LISTENERS:
-        event.listen(cls, listener.__name__.removeprefix("_"), listener, propagate=True)
+        event.listen(cls, listener.__name__.removeprefix("_"), listener, propagate=True, raw=True)
 
 
 def has_begin_hooks(session: Session) -> bool:
@@ -58,30 +57,32 @@ def _after_transaction_create(session: Session, transaction: SessionTransaction)
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     if transaction.parent is None:
         engine(connection.engine)
+        log = session._log
         session._connections.append(connection)
-        session._log.committing = False
-        if session._log.fetch is None and session.scope is not None:
-            session._log.fetch = fetching.Fetch(session.scope)
+        log.committing = False
+        if log.fetch is None and session.scope is not None:
+            log.fetch = fetching.Fetch(session.scope)
         if isinstance(connection, Connection):
-            held.hold(connection, session._log)
+            held.hold(connection, log)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
+        log, units, scope = session._log, session._units, session.scope
         for connection in session._connections:
             if not connection.closed:  # it is the user's own, and goes on without us
-                held.let_go(connection, session._log)
+                held.let_go(connection, log)
         session._connections.clear()
         if session.observers.all:
             session._news.ended(session, transaction)
-        if session._log.unknown:
-            session.outcome, session._log.unknown = Outcome.UNKNOWN, False
+        if log.unknown:
+            session.outcome, log.unknown = Outcome.UNKNOWN, False
         outcome = session.transaction_over()
-        if session._units is not None and outcome is not Outcome.OPEN:
-            session._units.ended(None)
+        if units is not None and outcome is not Outcome.OPEN:
+            units.ended(None)
         if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
-            if session.scope is not None:
-                session.scope.cannot_be_repeated("something was committed")
+            if scope is not None:
+                scope.cannot_be_repeated("something was committed")
             session.run_hooks()
     else:
         if session.observers.all:
@@ -125,12 +126,12 @@ def _after_soft_rollback(session: Session, previous_transaction: SessionTransact
         session.run_hooks()
 
 
-def _pending_to_persistent(session: Session, instance: Any) -> None:
-    session._log.inserted(instance_state(instance))
+def _pending_to_persistent(session: Session, state: InstanceState[Any]) -> None:
+    session._log.inserted(state)
 
 
-def _persistent_to_deleted(session: Session, instance: Any) -> None:
-    session._log.deleted(instance_state(instance))
+def _persistent_to_deleted(session: Session, state: InstanceState[Any]) -> None:
+    session._log.deleted(state)
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:
