@@ -141,7 +141,7 @@ def two_inside(db: Database) -> None:
         thread = threading.Thread(target=use)
         thread.start()
         thread.join()
-        session._guard.leave()
+        session._guard.leave(session)
     raise told[0]
 
 

@@ -196,7 +196,7 @@ def test_promise_06_parent_and_child_are_for_one_user_each(db: Database) -> None
         thread = threading.Thread(target=use)
         thread.start()
         thread.join()
-        child._guard.leave()
+        child._guard.leave(child)
     assert [type(error) for error in told] == [ConcurrentUse]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from respool.errors import ConcurrentUse
+from respool.errors import ConcurrentUse, ScopeError
 from respool.session.places import Runner, at, place_of, running
 from respool.session.scope import ENDED
 
@@ -21,9 +21,10 @@ __all__ = ["ENDING", "OPERATIONS", "Guard", "guarded"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: What changes a session or talks to the database. All else (queries, lazy loads) ends in one of these.
+#: What changes a session or talks to the database. All else (queries, lazy loads) ends in one of these, or in
+#: ``execute()``, which has its guard within.
 OPERATIONS = (
-    *("execute", "scalar", "scalars", "get", "get_one", "refresh", "connection"),
+    *("get", "get_one", "refresh", "connection"),
     *("add", "add_all", "delete", "delete_all", "merge", "merge_all", "expire", "expire_all", "expunge", "expunge_all"),
     *("begin", "begin_nested", "prepare", "bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"),
 )
@@ -48,6 +49,8 @@ class Guard:
 
         Raises:
             ConcurrentUse: somebody else is inside.
+            ScopeEnded: the session's scope is over.
+            WrongScope: it is not in force here.
         """
         # as running() tells it, without making an object of it: this is asked at every call
         loop = _get_running_loop()
@@ -58,17 +61,25 @@ class Guard:
         if not self._lock.acquire(False):
             self._refuse(session)
         self._thread, self._task = thread, task
+        if session.scope is not None:
+            try:
+                session.scope.require_usable()
+            except BaseException:
+                self.leave(session)
+                raise
         return True
+
+    def leave(self, session: Session) -> None:
+        """Go out; if the scope ended meanwhile, whoever goes out last gives the connection back."""
+        self.release()
+        if session.scope is not None and session.scope.state is ENDED:
+            session.last_one_out()
 
     @property
     def inside(self) -> Runner | None:
         """Who is inside now."""
         thread, task = self._thread, self._task
         return Runner(thread, task) if thread else None
-
-    def leave(self) -> None:
-        self._thread, self._task = 0, None
-        self._lock.release()
 
     def seize(self) -> bool:
         """Go inside for the scope's end, on nobody's behalf yet; ``False`` if somebody is inside."""
@@ -77,6 +88,11 @@ class Guard:
     def adopt(self) -> None:
         """Act for the scope's end from here on: its steps may run in one thread after another."""
         self._thread, self._task = running()
+
+    def release(self) -> None:
+        """Go out, and leave the rest to the scope's end."""
+        self._thread, self._task = 0, None
+        self._lock.release()
 
     def _refuse(self, session: Session) -> None:
         me, inside = running(), self.inside
@@ -106,18 +122,17 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
 
     @functools.wraps(method)
     def wrapper(self: Session, *args: Any, **kwargs: Any) -> Any:
-        if not self._guard.enter(self):
-            return method(self, *args, **kwargs)
-        scope = self.scope
+        guard = self._guard
         try:
-            if scope is not None:
-                if ignore_ended and scope.state is ENDED:
-                    return None
-                scope.require_usable()
+            entered = guard.enter(self)
+        except ScopeError:
+            if ignore_ended and self.scope is not None and self.scope.state is ENDED:
+                return None
+            raise
+        try:
             return method(self, *args, **kwargs)
         finally:
-            self._guard.leave()
-            if scope is not None and scope.state is ENDED:
-                self._last_one_out()
+            if entered:
+                guard.leave(self)
 
     return wrapper  # type: ignore[return-value]

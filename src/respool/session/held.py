@@ -26,14 +26,11 @@ def _held(kind: Any) -> Any:
     class Held(kind):  # type: ignore[misc]
         __slots__ = ()
 
-        def _execute_context(self, *args: Any, **kw: Any) -> Any:
-            result = super()._execute_context(*args, **kw)
-            log = self._respool_log
-            if not log.flushing:  # a flush tells by its objects, and reads what it asks for at once
-                log.executed(result.context)
-                if log.fetch is not None:
-                    log.fetch.bind(result)
-            return result
+        def _exec_single_context(self, dialect: Any, context: Any, statement: Any, parameters: Any) -> Any:
+            return _noted(self, super()._exec_single_context(dialect, context, statement, parameters))
+
+        def _exec_insertmany_context(self, dialect: Any, context: Any) -> Any:
+            return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
             self._respool_log.committing = True
@@ -49,6 +46,16 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _noted(connection: Any, result: Any) -> Any:
+    """The result of a statement, when the session knows of it."""
+    log = connection._respool_log
+    if not log.flushing:  # a flush tells by its objects, and reads what it asks for at once
+        log.executed(result.context)
+        if log.fetch is not None:
+            log.fetch.bind(result)
+    return result
 
 
 def _begin_for_certain(connection: Connection) -> None:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, orm
+from sqlalchemy.util import EMPTY_DICT
 
 from respool.errors import ReadOnly
 from respool.session import watch
+from respool.session.guards import Guard
 from respool.session.reader import BeginRule, Reader
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class HasReads(orm.Session):
     _connections: list[Connection]
     _at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     _begin: BeginRule
+    _guard: Guard
     _readers: dict[Engine, Reader | None]
 
     @property
@@ -71,13 +74,40 @@ class HasReads(orm.Session):
             return None
         return self._begin.reader(engine, cast("Session", self))
 
-    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        if not getattr(statement, "is_select", False):
-            if self.reading and getattr(statement, "is_dml", False):
-                self.refuse_write("a statement that writes")
-            if self._transaction is None and not self.reading and self._begin.may_lease:
-                self._autobegin_t()  # a write may read first, and both belong into one transaction
-        return super()._execute_internal(statement, *args, **kwargs)
+    def _execute_internal(  # what execute(), scalar() and scalars() do; written out, since every read passes through it
+        self,
+        statement: Any,
+        params: Any = None,
+        *,
+        execution_options: Any = EMPTY_DICT,
+        bind_arguments: Any = None,
+        _parent_execute_state: Any = None,
+        _add_event: Any = None,
+        _scalar_result: bool = False,
+    ) -> Any:
+        guard = self._guard
+        entered = guard.enter(cast("Session", self))
+        try:
+            if not getattr(statement, "is_select", False):
+                self._before_a_write(statement)
+            return super()._execute_internal(
+                statement,
+                params,
+                execution_options=execution_options,
+                bind_arguments=bind_arguments,
+                _parent_execute_state=_parent_execute_state,
+                _add_event=_add_event,
+                _scalar_result=_scalar_result,
+            )
+        finally:
+            if entered:
+                guard.leave(cast("Session", self))
+
+    def _before_a_write(self, statement: Any) -> None:
+        if self.reading and getattr(statement, "is_dml", False):
+            self.refuse_write("a statement that writes")
+        if self._transaction is None and not self.reading and self._begin.may_lease:
+            self._autobegin_t()  # a write may read first, and both belong into one transaction
 
     def refuse_write(self, what: str) -> NoReturn:
         """Raise the error of a write inside a ``read_only()`` block."""

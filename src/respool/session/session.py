@@ -50,6 +50,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         begin: when a transaction begins: ``"on_use"``, ``"on_write"``, or ``None`` for what suits the database.
         observers: who is told of its life; those of the database.
         expire_on_commit: whether a commit has objects forget what they have loaded.
+        twophase: whether several databases are committed in two phases.
         options: as for SQLAlchemy's ``Session``.
     """
 
@@ -70,6 +71,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         begin: Begin | BeginRule = "on_use",
         observers: Observers = Observers.NOBODY,
         expire_on_commit: bool = False,
+        twophase: bool = False,
         **options: Any,
     ) -> None:
         self.scope = scope
@@ -79,7 +81,10 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
         self._connections: list[Connection] = []
-        super().__init__(bind, expire_on_commit=expire_on_commit, **options)
+        if options:
+            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase, **options)
+        else:  # of one request: much quicker
+            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase)
 
     # -- what it is about -----------------------------------------------------------------------------------------
 
@@ -145,7 +150,9 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
     # -- the rules ------------------------------------------------------------------------------------------------
 
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+    def get_bind(
+        self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **kwargs: Any
+    ) -> Engine | Connection:
         """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
         scope = self.scope
         if scope is not None:
@@ -155,8 +162,11 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
                 scope.require_usable()
         if self.asynchronous and self._guard.inside is not None and not self._at_hand:
             self._require_loop()
-        bind = super().get_bind(*args, **kwargs)
-        return bind if self._units is None else self._units.bound(bind)
+        if kwargs:
+            found = super().get_bind(mapper, clause=clause, bind=bind, **kwargs)
+        else:  # nearly always, and much quicker
+            found = super().get_bind(mapper, clause=clause, bind=bind)
+        return found if self._units is None else self._units.bound(found)
 
     def _require_loop(self) -> None:
         """An async session belongs to the loop of its first use, and is used where something awaits it."""
@@ -378,14 +388,14 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._guard = guards.Guard()  # whoever was inside is not in this process
         _parents.append((self, self.get_transaction()))
 
-    def _last_one_out(self) -> None:
+    def last_one_out(self) -> None:
         """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
         if self._phase is not REMOVED and self._guard.seize():
             try:
                 self._guard.adopt()
                 self.remove()
             finally:
-                self._guard.leave()
+                self._guard.release()
 
 
 for _name in guards.OPERATIONS:

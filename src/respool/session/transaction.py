@@ -185,7 +185,7 @@ class End:
             return True
         inside = session._guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
-        session._last_one_out()
+        session.last_one_out()
         self._first.failure = self._first.failure or ConcurrentUse(
             f"{scope.title} ended while {inside or 'somebody'} was inside its session",
             advice=["await or join everything that uses the session before the end"],
@@ -227,7 +227,7 @@ def end_idle(scope: Scope) -> bool:
         session._guard.adopt()
     scope.end()
     session.remove()
-    session._guard.leave()
+    session._guard.release()
     return True
 
 
@@ -236,7 +236,7 @@ def _complete(scope: Scope) -> None:
     if session is not None:
         scope.end()
         session.abandon()  # nothing is left to abandon, unless the last step was cut off
-        session._guard.leave()
+        session._guard.release()
 
 
 def _unflushed(scope: Scope) -> bool:
