@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -242,20 +243,51 @@ async def test_a_pool_that_cannot_give_a_second_connection_says_so_at_once(the_s
         assert (the_shop.count(), acquired(db)) == (1, 0)
 
 
+async def test_a_scope_within_one_that_holds_says_so_at_once(the_shop: Shop) -> None:
+    async with the_shop.open(pool=ONE) as db, entered(db.scope("job")) as session:
+        async with entered(db.scope("audit")) as other:  # nothing is held yet
+            await got(other.get(Product, 1))
+        session.add(sale())
+        await got(session.flush())
+        with pytest.raises(SelfDeadlock, match=r"scope 'job' .* needs a second one") as told:
+            async with entered(db.scope("audit")):
+                raise AssertionError
+        assert "test_units.py:" in str(told.value)
+        assert [scope.label for scope in db.scopes()] == ["job"]
+        await got(session.commit())
+        async with entered(db.scope("audit")) as other:
+            await got(other.get(Product, 1))
+        assert (the_shop.count(), acquired(db)) == (1, 0)
+
+
 async def test_promise_07_those_that_hold_and_wait_never_take_the_last_connection(the_shop: Shop) -> None:
-    """Two may hold one and have a second; the third would, together with them, wait for itself."""
-    async with the_shop.open(pool=PoolConfig(max_size=3, timeout=5.0), begin="on_use") as db:
-        async with entered(db.scope("a")) as a, entered(db.scope("b")) as b, entered(db.scope("c")) as c:
-            for session in (a, b, c):
-                await got(session.get(Product, 1))
-            async with entered(a.unit(new=True)), entered(b.unit(new=True)):
-                with pytest.raises(SelfDeadlock) as told:
-                    async with entered(c.unit(new=True)):
-                        raise AssertionError
-                assert all(f"scope '{name}'" in str(told.value) for name in "abc")
-                await got(b.rollback())  # gives its own back
-                async with entered(c.unit(new=True)) as inner:
+    """Three hold one and want a second, of a pool of three: one of them is refused, and the others get on."""
+    hold, decided = (asyncio.Barrier(3), asyncio.Barrier(3)) if the_shop.asynchronous else (Barrier(3), Barrier(3))
+
+    async def request(db: Any, label: str) -> str:
+        async with entered(db.scope(label)) as session:
+            await got(session.get(Product, 1))
+            await got(hold.wait())
+            try:
+                async with entered(session.unit(new=True)) as inner:
+                    await got(decided.wait())
                     await got(inner.get(Product, 1))
+                return "served"
+            except SelfDeadlock as refused:
+                await got(decided.wait())
+                await got(session.rollback())  # gives its own back
+                async with entered(session.unit(new=True)) as inner:
+                    await got(inner.get(Product, 1))
+                return str(refused)
+
+    async with the_shop.open(pool=PoolConfig(max_size=3, timeout=60.0), begin="on_use") as db:
+        if the_shop.asynchronous:
+            answers = await asyncio.gather(*(request(db, label) for label in "abc"))
+        else:
+            threads = [asyncio.to_thread(asyncio.run, request(db, label)) for label in "abc"]
+            answers = await asyncio.gather(*threads)
+        assert sorted(map(len, answers))[1] == len("served") < max(map(len, answers))
+        assert all(f"scope '{name}'" in max(answers, key=len) for name in "abc")
         assert acquired(db) == 0
 
 

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import make_url
@@ -18,10 +17,12 @@ from sqlalchemy import make_url
 from respool import PoolConfig
 from respool.errors import NoScope, ScopeEnded, UncommittedChanges
 from tests.session.shop import SMALL, acquired, count, opened, opened_async
+from tests.support.tables import ROOT, Table
 from tests.web.clients import Answer
+from tests.web.stands import ALL
 from tests.web.stands.base import Stand
 
-__all__ = ["CASES", "PAGE", "Place", "cells", "page"]
+__all__ = ["CASES", "TABLE", "Place"]
 
 
 @dataclass
@@ -361,49 +362,7 @@ async def until(happens: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-def cells() -> dict[tuple[str, str], str]:
-    """For each framework and case: with which kinds of handlers it runs, or why it cannot."""
-    from tests.web.stands import ALL
-
-    found: dict[tuple[str, str], list[str]] = {}
-    for stand in ALL:
-        for name in CASES:
-            found.setdefault((stand.name, name), []).append(stand.missing.get(name, stand.kind))
-    return {key: ", ".join(dict.fromkeys(kinds)) for key, kinds in found.items()}
-
-
-def table() -> str:
-    """The table of the reference, in Markdown: a row for each framework, and the reasons below."""
-    found = cells()
-    frameworks = list(dict.fromkeys(name for name, _ in found))
-    reasons: dict[str, str] = {}
-    rows = []
-    for name in CASES:
-        row = []
-        for framework in frameworks:
-            ran = found[framework, name]
-            if ran not in _KINDS:
-                ran = reasons.setdefault(ran, f"n/a [{len(reasons) + 1}]")
-            row.append(ran)
-        rows.append(f"| {name.replace('_', ' ')} | {' | '.join(row)} |")
-    head = [f"| case | {' | '.join(frameworks)} |", f"| --- |{' --- |' * len(frameworks)}"]
-    notes = [f"* {sign.removeprefix('n/a ')}: {reason}" for reason, sign in reasons.items()]
-    return "\n".join([*head, *rows, "", "Not applicable:", "", *notes, ""])
-
-
-_KINDS = ("sync", "async", "async, sync", "sync, async")
-
-#: Where the table stands, and between which lines.
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference" / "frameworks.md"
-BEGIN, END = "<!-- the table of tests/web/contract.py -->\n", "<!-- the end of the table -->\n"
-
-
-def page(text: str) -> str:
-    """A page with the table of now."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
-
+TABLE = Table(CASES, ALL, ROOT / "docs" / "reference" / "frameworks.md", "tests/web/contract.py")
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    TABLE.write()

@@ -7,7 +7,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
@@ -84,7 +84,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         self._live = LiveScopes()
         self._observers = Observers()
         self._making = threading.Lock()
-        self._nesting = Nesting()
+        self.nesting = Nesting()
         self._closed = False
         watch.engine(self._sync_engine)
         _names[name] = self
@@ -176,14 +176,6 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             return pool.config.max_size
         overflow = getattr(pool, "_max_overflow", -1)
         return pool.size() + overflow if overflow >= 0 else None
-
-    def within(self, session: Session | None, place: str) -> AbstractContextManager[None]:
-        """A block inside of a session in which others of the database are used.
-
-        Raises:
-            SelfDeadlock: the pool could run dry of it.
-        """
-        return self._nesting.within(session, self.max_connections, place)
 
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes that have a session now, the oldest first."""

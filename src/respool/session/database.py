@@ -86,6 +86,10 @@ class Database(DatabaseBase[Session]):
 
         Returns:
             a context manager that gives the session of the scope.
+
+        Raises:
+            SelfDeadlock: when it begins inside of a scope whose session holds a connection, and the pool cannot give
+                another one.
         """
         return ScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
@@ -235,6 +239,10 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
 
         Returns:
             an async context manager that gives the session of the scope.
+
+        Raises:
+            SelfDeadlock: when it begins inside of a scope whose session holds a connection, and the pool cannot give
+                another one.
         """
         return AsyncScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 

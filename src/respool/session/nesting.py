@@ -29,29 +29,37 @@ class Nesting:
         self._lock = threading.Lock()
         self._outer: list[Session] = []
 
-    @contextmanager
-    def within(self, session: Session | None, limit: int | None, place: str) -> Iterator[None]:
-        """A block inside of which other sessions are used.
+    def enter(self, session: Session, limit: int | None, place: str) -> None:
+        """From here on, until :meth:`leave`, others are used inside of this session.
 
         Args:
-            session: the one around; ``None`` if the scope has none.
+            session: the one around.
             limit: how many connections the pool may have; ``None`` for no limit.
             place: ``file:line`` of the block.
 
         Raises:
             SelfDeadlock: it would have to wait for itself.
         """
-        if session is None:
-            yield
-            return
         with self._lock:
             self._require_one_left(session, limit, place)
             self._outer.append(session)
+
+    def leave(self, session: Session) -> None:
+        """One block less is open inside of it."""
+        with self._lock:
+            self._outer.remove(session)
+
+    @contextmanager
+    def within(self, session: Session | None, limit: int | None, place: str) -> Iterator[None]:
+        """The same as a block; of a scope that has no session yet there is nothing to say."""
+        if session is None:
+            yield
+            return
+        self.enter(session, limit, place)
         try:
             yield
         finally:
-            with self._lock:
-                self._outer.remove(session)
+            self.leave(session)
 
     def _require_one_left(self, session: Session, limit: int | None, place: str) -> None:
         if limit is None or not session.holds_connection:

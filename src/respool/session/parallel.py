@@ -34,7 +34,7 @@ T = TypeVar("T")
 def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
     """The block of a child. See :meth:`respool.Session.fork`."""
     parent = _parent(session)
-    with parent.owner.within(session, place), ScopeBlock(parent.owner, _child(parent, label, place)) as child:
+    with ScopeBlock(parent.owner, _child(parent, label, place)) as child:
         yield child
 
 
@@ -42,9 +42,8 @@ def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
 async def fork_block_async(face: AsyncSession, label: str, place: str) -> AsyncIterator[AsyncSession]:
     """The same for asyncio."""
     parent = _parent(face.rules)
-    with parent.owner.within(face.rules, place):
-        async with AsyncScopeBlock(parent.owner, _child(parent, label, place)) as child:
-            yield child
+    async with AsyncScopeBlock(parent.owner, _child(parent, label, place)) as child:
+        yield child
 
 
 def _parent(session: Session) -> Scope:
@@ -104,7 +103,7 @@ async def gather_async(
             async with AsyncScopeBlock(database, _child(scope, name_of(function), place)) as child:
                 results[number] = await function(child)
 
-    with database.within(scope.session, place):
+    with database.nesting.within(scope.session, database.max_connections, place):  # for all of them, or for none
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(_width(database, scope, len(functions), limit)):
@@ -126,7 +125,7 @@ def gather(
     """See :meth:`respool.Database.gather`."""
     place = caller()
     share = _Share(database, scope, functions, place)
-    with database.within(scope.session, place):
+    with database.nesting.within(scope.session, database.max_connections, place):  # for all of them, or for none
         helpers = _width(database, scope, len(functions), limit) - 1
         if executor is not None or helpers == 0:
             share.work(executor, helpers)

@@ -102,13 +102,12 @@ def perform(database: DatabaseBase[Session], function: Callable[[Session], T], w
     attempts = Attempts(work.retry, around)
     if (session_around := work.to_release(around)) is not None:
         session_around.release_connection()
-    with database.within(around.session if around is not None else None, place):
-        while True:
-            with attempts.one(), ScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-                attempts.scope = session.scope
-                with session.unit(**work.alone):
-                    return function(session)
-            time.sleep(attempts.wait)
+    while True:
+        with attempts.one(), ScopeBlock(database, database.new_scope(work.label, place=place)) as session:
+            attempts.scope = session.scope
+            with session.unit(**work.alone):
+                return function(session)
+        time.sleep(attempts.wait)
 
 
 async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], Awaitable[T]], work: Work) -> T:
@@ -121,11 +120,10 @@ async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], A
     attempts = Attempts(work.retry, around)
     if around is not None and work.to_release(around) is not None:
         await around.face.run_sync(lambda session: session.release_connection())
-    with database.within(around.session if around is not None else None, place):
-        while True:
-            with attempts.one():
-                async with AsyncScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-                    attempts.scope = session.scope
-                    async with session.unit(**work.alone):
-                        return await function(session)
-            await asyncio.sleep(attempts.wait)
+    while True:
+        with attempts.one():
+            async with AsyncScopeBlock(database, database.new_scope(work.label, place=place)) as session:
+                attempts.scope = session.scope
+                async with session.unit(**work.alone):
+                    return await function(session)
+        await asyncio.sleep(attempts.wait)

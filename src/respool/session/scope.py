@@ -77,6 +77,7 @@ class Scope:
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     _previous: Scope | None = None
+    _around: Session | None = None  #: inside of which it is in force
 
     def __init__(
         self,
@@ -213,7 +214,13 @@ class Scope:
     # -- the scope in force ---------------------------------------------------------------------------------------
 
     def enter(self) -> None:
-        """Put this scope in force here, whatever was in force before."""
+        """Put this scope in force here, whatever was in force before.
+
+        Raises:
+            SelfDeadlock: the session around it holds a connection, and the pool could run dry of such.
+        """
+        if self.parent is not None and self.parent.session is not None:
+            self._enter_nested(self.parent.session)
         self._previous = self._current.get()
         self._current.set(self)
         label.set(self.label)
@@ -228,6 +235,17 @@ class Scope:
         outer = previous.client if previous is not None else None
         if outer is not client.get():
             client.set(outer)
+        if self._around is not None:
+            around, self._around = self._around, None
+            self.owner.nesting.leave(around)
+
+    def _enter_nested(self, around: Session) -> None:
+        try:
+            self.owner.nesting.enter(around, self.owner.max_connections, self.place)
+        except BaseException:
+            self.end()
+            raise
+        self._around = around
 
     # -- refusals -------------------------------------------------------------------------------------------------
 

@@ -76,9 +76,8 @@ def unit_block(session: Session, options: UnitOptions, place: str) -> Iterator[S
     """The block of a unit. See :meth:`HasUnits.unit`."""
     if options.new:
         scope = _scope_of(session)
-        with scope.owner.within(session, place), _noting_locks(session):
-            with scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
-                yield inner
+        with _noting_locks(session), scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
+            yield inner
         return
     unit = session.enter_unit(options, place)
     try:
@@ -96,7 +95,7 @@ async def unit_block_async(face: AsyncSession, options: UnitOptions, place: str)
     session = face.rules
     if options.new:
         scope = _scope_of(session)
-        with scope.owner.within(session, place), _noting_locks(session):
+        with _noting_locks(session):
             async with scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
                 yield inner
         return

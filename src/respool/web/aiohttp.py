@@ -7,7 +7,6 @@ those added later may use the session.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +15,7 @@ from respool.web.lifespan import start, stop
 from respool.web.limits import Readiness
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, check_databases, check_new, end_request
+from respool.web.requests import KEY, check_databases, check_new, end_request, without_scopes
 
 __all__ = ["DATABASES", "install"]
 
@@ -64,7 +63,9 @@ def _scope(databases: list[Any]) -> Any:
     async def scope(request: web.Request, handler: Any) -> web.StreamResponse:
         readiness.require()
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await _without_scope(databases, request, handler)
+            with without_scopes(databases):
+                messages: web.StreamResponse = await handler(request)
+                return messages
         found = request.setdefault(_SCOPES, {})
         ours = NativeRequest(databases, found, f"{request.method} {request.path}", _gone(request))
         ours.enter()
@@ -101,14 +102,6 @@ async def _refuse(request: web.Request, handler: Any) -> web.StreamResponse:
         answer = refusal(error)
         return web.Response(status=answer.status, reason=answer.text, headers=answer.headers, text=answer.text)
     return response
-
-
-async def _without_scope(databases: list[Any], request: web.Request, handler: Any) -> web.StreamResponse:
-    with ExitStack() as hidden:
-        for database in databases:
-            hidden.enter_context(database.without_scope())
-        response: web.StreamResponse = await handler(request)
-        return response
 
 
 def _gone(request: web.Request) -> Callable[[], bool]:

@@ -8,7 +8,6 @@ never leaves: the exception comes out of ``send()``, so that the framework answe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import ExitStack
 from typing import Any
 
 from respool.errors import ConfigError
@@ -21,7 +20,7 @@ from respool.web.frameworks import failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, RequestScopes, check_databases
+from respool.web.requests import KEY, RequestScopes, check_databases, without_scopes
 
 __all__ = ["RequestScopeMiddleware"]
 
@@ -75,9 +74,7 @@ class RequestScopeMiddleware:
                 exchange.scopes.leave()
                 exchange.close()
             return
-        with ExitStack() as hidden:
-            for database in self.databases:
-                hidden.enter_context(database.without_scope())
+        with without_scopes(self.databases):
             if scope["type"] == "lifespan" and self._lifespan:
                 await Lifespan(self.databases, self.app, receive, send).run(scope)
             else:

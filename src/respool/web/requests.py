@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "end_request",
     "request_end",
     "request_label",
+    "without_scopes",
 ]
 
 #: Where the scopes of a request are found in the ASGI scope: a mapping by database name.
@@ -147,6 +149,15 @@ class RequestScopes:
     def end(self, status: int | None = None, error: BaseException | None = None) -> End:
         """The end of all scopes, to be driven."""
         return End([scope for scope in self.scopes if scope.live], status, error)
+
+
+@contextmanager
+def without_scopes(databases: Iterable[DatabaseBase[Any]]) -> Iterator[None]:
+    """Have no scope of these databases in force for the length of a block: it is not about one request."""
+    with ExitStack() as hidden:
+        for database in databases:
+            hidden.enter_context(database.without_scope())
+        yield
 
 
 def called_by(app: Any, middleware: Callable[..., Any]) -> None:
