@@ -9,7 +9,8 @@ from contextvars import copy_context
 from typing import Any
 
 from respool.errors import CommitOutcomeUnknown
-from respool.session.session import Session, logger
+from respool.session.losses import logger
+from respool.session.session import Session
 from respool.session.shield import DEADLINE, DeadlinePassed, shielded, to_its_end, unhurried
 from respool.session.transaction import End, Step, drive_async
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -13,11 +11,12 @@ from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
 from sqlalchemy.util.concurrency import in_greenlet
 
-from respool.errors import RollbackOnly, UncommittedChanges
+from respool.errors import RollbackOnly
 from respool.session import guards, lessons, watch
-from respool.session.changes import UNSCOPED, ChangeLog, Changes
+from respool.session.changes import ChangeLog, Changes
 from respool.session.events import News, Observers
 from respool.session.hooks import HasHooks, Outcome
+from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING, SessionPhase
 from respool.session.places import caller
 from respool.session.reader import Begin, BeginRule, Reader
@@ -26,9 +25,7 @@ from respool.session.scope import ENDED, Scope
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
 
-__all__ = ["Session", "logger", "report"]
-
-logger = logging.getLogger("respool.session")
+__all__ = ["Session"]
 
 #: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
 _parents: list[Any] = []
@@ -416,27 +413,3 @@ def _discard(connections: Sequence[Connection]) -> None:
             connection.invalidate()
         with suppress(Exception):
             connection.close()
-
-
-def report(scope: Scope | None, lost: Sequence[str], *, how: str = "its end") -> None:
-    """Tell that changes were rolled back which nobody committed: one line in the log, and a warning.
-
-    Raises:
-        UncommittedChanges: where the warning filters turn it into an error.
-    """
-    title = scope.title if scope is not None else UNSCOPED
-    what = f"{len(lost)} uncommitted change{'s' if len(lost) > 1 else ''}"
-    warning = UncommittedChanges(
-        f"{title}: {what} rolled back at {how}",
-        now=lost,
-        advice=[
-            "call session.commit() when the work is done, or session.rollback() when it is not wanted",
-            'or let every success commit: Database(url, commit="on_success")',
-        ],
-        scope=title,
-        changes=tuple(lost),
-    )
-    logger.warning("%s: %s rolled back at %s: %s", title, what, how, "; ".join(lost))
-    # Shown at the line that opened the scope, every time: without a registry nothing counts as shown already.
-    file, _, line = scope.place.rpartition(":") if scope is not None and scope.place else (f"<{title}>", "", "1")
-    warnings.warn_explicit(warning, UncommittedChanges, file, int(line), module="respool.session")

@@ -14,8 +14,9 @@ from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
+from respool.session.losses import logger, report
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
-from respool.session.session import Session, logger, report
+from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
 
 __all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]

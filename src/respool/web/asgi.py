@@ -12,7 +12,7 @@ from typing import Any
 
 from respool.errors import ConfigError
 from respool.session.ending import end_async
-from respool.session.session import logger
+from respool.session.losses import logger
 from respool.session.shield import DEADLINE
 from respool.session.workers import perform
 from respool.web.departures import Inbox, Message, Receive
