@@ -405,3 +405,21 @@ def test_promise_06_eight_threads_in_one_session(url: str) -> None:
     assert len(stored) + len(refused) == 1000
     assert set(refused) <= {ConcurrentUse}
     assert count(url) == 3 + len(stored)
+
+
+def test_a_forked_child_knows_nothing_of_what_was_nested_in_what(shop_url: str) -> None:
+    with opened(shop_url, pool=PoolConfig(max_size=2)) as db, db.scope("outer") as outer:
+        inner = db.scope("inner")
+        inner.__enter__()
+        outer.connection()
+
+        def use() -> str:
+            with db.scope("of its own") as own:
+                own.connection()
+                found = error_of(lambda: db.scope("within").__enter__())
+            inner.__exit__(None, None, None)  # as when an exception ends the child
+            return found
+
+        found = in_child(use)
+        inner.__exit__(None, None, None)
+    assert found == "nothing"

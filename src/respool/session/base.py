@@ -233,6 +233,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
     def forget(self) -> None:
         """This is a forked child: forget the scopes that are open, and those in force here; they are the parent's."""
         self._making = threading.Lock()
+        self.nesting = Nesting()
         here = self._current.get()
         while here is not None:
             here.forget()

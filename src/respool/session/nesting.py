@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from respool.errors import SelfDeadlock
@@ -46,7 +46,7 @@ class Nesting:
 
     def leave(self, session: Session) -> None:
         """One block less is open inside of it."""
-        with self._lock:
+        with self._lock, suppress(ValueError):  # in a forked child it is not there any more
             self._outer.remove(session)
 
     @contextmanager
