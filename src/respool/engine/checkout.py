@@ -13,13 +13,14 @@ from weakref import ref
 
 from sqlalchemy.pool import base
 
+from respool.engine.cursors import watched_cursor
 from respool.engine.drivers import transaction_note
 from respool.engine.mending import can_mend
 
 if TYPE_CHECKING:
     from respool.engine.pools import FairPool
 
-__all__ = ["Checkout"]
+__all__ = ["Checkout", "WatchedCheckout"]
 
 ROLLBACK = base.ResetStyle.reset_rollback
 
@@ -186,3 +187,38 @@ class Checkout(base._ConnectionFairy):
         if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
             record.fairy_ref = _nobody
             _finalize(record, self._pool, self._echo)
+
+
+class WatchedCheckout(Checkout):
+    """One that takes note whether more is done with it than to execute statements through SQLAlchemy.
+
+    A checkout becomes one for as long as it is of interest, and is an ordinary one again after that.
+    """
+
+    __slots__ = ()
+
+    #: Whether the driver's connection was asked for, or found in a transaction that no statement of SQLAlchemy's began.
+    touched = False
+    #: How many cursors were made: one for each statement.
+    cursors = 0
+
+    def __getattr__(self, key: str) -> Any:
+        self.touched = True
+        return super().__getattr__(key)
+
+    @property
+    def driver_connection(self) -> Any:  # type: ignore[override]
+        """As SQLAlchemy's."""
+        self.touched = True
+        return super().driver_connection
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """As the driver's."""
+        self.cursors += 1
+        self.committed = False
+        return watched_cursor(self, *args, **kwargs)
+
+    def look(self) -> None:
+        """The first statement is about to be executed: whoever was here before has not executed any, or has he?"""
+        if transaction_note(self.dbapi_connection):
+            self.touched = True

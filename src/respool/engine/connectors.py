@@ -16,7 +16,8 @@ from respool.pool import CloseReason
 from respool.pool.connector import CheckAborted
 
 if TYPE_CHECKING:
-    from respool.engine.pools import AsyncFairPool, FairPool
+    from respool.engine.async_pools import AsyncFairPool
+    from respool.engine.pools import FairPool
     from respool.engine.records import Records
 
 __all__ = ["AsyncRecordConnector", "RecordConnector"]

@@ -11,7 +11,8 @@ from sqlalchemy import URL, Engine, create_engine
 
 from respool.config import PoolConfig
 from respool.engine import urls
-from respool.engine.pools import AsyncFairPool, FairPool
+from respool.engine.async_pools import AsyncFairPool
+from respool.engine.pools import FairPool
 from respool.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,44 +1,210 @@
-"""A connection for the length of one statement: in autocommit, so that there is nothing to begin, to end or to reset.
+"""A connection for the length of one statement: when that is possible, and how it is done.
 
-A connection stays in autocommit when it is given back, since the next one who takes it most likely wants it so; a
-checkout that is not a lease brings it back into the state in which SQLAlchemy expects it.  With the drivers whose mode
-is a flag of the client that costs nothing, with MySQL's it is one round trip, but only when the mode changes.
+In autocommit there is nothing to begin, to end or to reset.  A connection stays in autocommit when it is given back,
+since the next one who takes it most likely wants it so; a checkout that is not a lease brings it back to what it came
+with.  With the drivers whose mode is a flag of the client that costs nothing, with MySQL's it is one round trip, but only
+when the mode changes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Dialect
-from sqlalchemy.pool import Pool, PoolProxiedConnection
+from sqlalchemy import Connection, Dialect, Engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, QueuePool
+from sqlalchemy.pool.base import ResetStyle
+
+from respool.engine.arrivals import Arrival, arrival_of
+from respool.engine.listeners import unknown
 
 if TYPE_CHECKING:
     from respool.engine.checkout import Checkout
 
-__all__ = ["LendingPool", "give_back", "reads_stand_alone", "settle", "take"]
+__all__ = [
+    "ALONE", "AUTOCOMMIT", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "LendingPool", "Mode",
+    "after_failure", "give_back", "mode_of", "settle", "take",
+]  # fmt: skip
+
+#: What a plain read that finds no transaction is executed on.
+Kind = Literal["autocommit", "transaction", "none"]
+
+#: A connection for this one statement, in autocommit: all is known to be in order.
+AUTOCOMMIT: Kind = "autocommit"
+#: A transaction, as SQLAlchemy's, that ends with the statement: somebody unknown may depend on there being one.
+TRANSACTION: Kind = "transaction"
+#: The session's transaction, which begins here and is held, as SQLAlchemy's.
+NONE: Kind = "none"
+
+#: What a connection is set to.
+Mode = Literal["alone", "together", "either", "never alone"]
+
+#: For one read in autocommit.
+ALONE: Mode = "alone"
+#: For statements in a transaction.
+TOGETHER: Mode = "together"
+#: For both: as it came, a read opens no transaction.
+EITHER: Mode = "either"
+#: For statements in a transaction; it did not come in a state in which a read could be executed alone.
+NEVER_ALONE: Mode = "never alone"
 
 #: Drivers whose mode is an attribute or a method ``autocommit``; with others the isolation level is set.
 _FLAGGED = frozenset({"psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
 _PSYCOPG = ("psycopg", "psycopg_async")
 
+#: Somebody unknown who hears of these gets the connection in the middle of a statement.
+_AROUND_STATEMENTS = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
+#: ... and of these, where a transaction begins or ends.
+_AROUND_TRANSACTIONS = ("begin", "rollback", "commit", "begin_twophase", "prepare_twophase", "rollback_twophase",
+                        "commit_twophase")  # fmt: skip
+_AROUND_CHECKOUTS = ("checkout", "checkin", "reset")
+_IN_PLACE_OF_THE_DRIVER = ("do_execute", "do_execute_no_params")
+
+#: Pools that are known to do no more than SQLAlchemy's do.
+_KNOWN = (QueuePool, AsyncAdaptedQueuePool)
+
 
 class LendingPool(Pool):
     """A pool that lends connections for one statement; ours does."""
 
-    def lease(self) -> PoolProxiedConnection:
-        """One that is in autocommit."""
+    def lease(self) -> PoolProxiedConnection | None:
+        """One that is in autocommit; ``None`` if connections do not come as they would have to."""
         raise NotImplementedError
 
 
-def reads_stand_alone(dialect: Any, dbapi_connection: Any = None) -> bool:
-    """Whether a plain read opens no transaction by itself, whatever the mode: SQLite's driver begins at a write."""
+class LeaseRule:
+    """What the plain reads of an engine may run on, as far as that depends on the engine, its dialect and its pool.
+
+    Args:
+        engine: the engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._dialect: Any = engine.dialect
+        nobody: Any = Connection.__new__(Connection)
+        self._dispatch = nobody.dispatch._join(engine.dispatch)  #: as its connections have it
+        self._pool: Pool | None = None  #: for which the rest is known
+        self._ours = 0  #: how many listeners of the dialect's are of our pool
+        self._at_best: Kind = NONE
+        self._heard: tuple[Any, ...] = ()
+        self._kind: Kind = NONE  #: while those are who listens
+        self.committed = False  #: whether each statement sees what is committed at that moment, whatever is around it
+
+    def kind(self) -> Kind:
+        """What a plain read of this moment may run on. The first call may open a connection."""
+        engine = self._engine
+        pool = engine.pool
+        dispatch: Any = pool.dispatch
+        if (
+            pool is self._pool
+            and not (engine._has_events or Connection._has_events)
+            and not (dispatch.checkout or dispatch.checkin or dispatch.reset)
+            and len(self._dialect.dispatch.do_execute) <= self._ours
+        ):
+            return self._at_best
+        return self._with_listeners(pool)
+
+    def unfit(self) -> None:
+        """A connection of the pool did not come as a lease needs it: the others most likely do not, either."""
+        self._at_best = self._kind = NONE
+
+    def _with_listeners(self, pool: Any) -> Kind:
+        heard = (pool, *map(tuple, self._listeners(pool)))
+        if heard != self._heard:
+            self._kind = self._judge(pool)
+            self._heard = heard
+        return self._kind
+
+    def _listeners(self, pool: Any) -> list[Any]:
+        connection = [*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS, "engine_connect"]
+        return [
+            *(getattr(self._dispatch, name) for name in connection),
+            *(getattr(pool.dispatch, name) for name in _AROUND_CHECKOUTS),
+            *(getattr(self._dialect.dispatch, name) for name in _IN_PLACE_OF_THE_DRIVER),
+        ]
+
+    def _judge(self, pool: Any) -> Kind:
+        if not _is_known(pool) or getattr(self._dialect, "server_side_cursors", False):
+            return NONE
+        if self._dispatch.engine_connect:  # SQLAlchemy's own, too: it sets isolation levels
+            return NONE
+        if any(unknown(getattr(self._dispatch, name)) for name in _AROUND_TRANSACTIONS):
+            return NONE
+        if any(unknown(getattr(pool.dispatch, name)) for name in _AROUND_CHECKOUTS):
+            return NONE
+        if any(unknown(getattr(self._dialect.dispatch, name)) for name in _IN_PLACE_OF_THE_DRIVER):
+            return NONE
+        if pool is not self._pool:
+            self._look_at_one(pool)
+        if self._at_best is not NONE and any(unknown(getattr(self._dispatch, name)) for name in _AROUND_STATEMENTS):
+            return TRANSACTION if isinstance(pool, LendingPool) else NONE
+        return self._at_best
+
+    def _look_at_one(self, pool: Any) -> None:
+        """Look at a connection; if it is the first, the dialect is initialized by that."""
+        try:
+            connection: Any = self._engine.raw_connection()
+        except self._dialect.loaded_dbapi.Error as error:
+            Connection._handle_dbapi_exception_noconnection(error, self._dialect, self._engine)
+        try:
+            lends = _arrival(pool, connection).lends
+            named = _names_its_statements(connection.dbapi_connection)
+        finally:
+            connection._checkin(transaction_was_reset=True)  # as it was taken: what is open is for who takes it to work
+        self._pool, self._ours = pool, int(isinstance(pool, LendingPool))
+        self.committed = _reads_committed(self._engine)
+        # a proxy that gives the server to somebody else between two statements: within a transaction it does not
+        self._at_best = NONE if not lends else TRANSACTION if named else AUTOCOMMIT
+        if self._at_best is TRANSACTION and not isinstance(pool, LendingPool):
+            self._at_best = NONE
+
+
+def _is_known(pool: Pool) -> bool:
+    known = isinstance(pool, LendingPool) or type(pool) in _KNOWN
+    return known and pool._reset_on_return is ResetStyle.reset_rollback
+
+
+def _names_its_statements(dbapi_connection: Any) -> bool:
+    """SQLAlchemy's recipe for asyncpg behind PgBouncer: names that are made anew for each prepared statement."""
+    names = getattr(dbapi_connection, "_prepared_statement_name_func", None)
+    return names is not None and names is not getattr(dbapi_connection, "_default_name_func", None)
+
+
+def _reads_committed(engine: Engine) -> bool:
+    dialect: Any = engine.dialect
     if dialect.name == "sqlite":
-        return getattr(dbapi_connection, "autocommit", True) is not False
-    return getattr(dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
+        return True
+    level = engine.get_execution_options().get("isolation_level") or dialect._on_connect_isolation_level
+    level = level or dialect.default_isolation_level
+    return dialect.name in ("postgresql", "mysql", "mariadb") and level in ("READ COMMITTED", "AUTOCOMMIT")
 
 
-def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection:
-    """A connection of any pool, in autocommit.
+def _arrival(pool: Pool, connection: Any) -> Arrival:
+    """What the connection of a checkout came with; of a pool that is not ours, as it was when it was first seen."""
+    record = connection._connection_record
+    seen: Any = getattr(record, "respool_seen", None)
+    if isinstance(pool, LendingPool):
+        arrival: Arrival = record.respool_arrival
+        return arrival
+    if seen is None or seen[0] is not connection.dbapi_connection:
+        seen = record.respool_seen = (connection.dbapi_connection, arrival_of(pool, connection.dbapi_connection))
+    return seen[1]  # type: ignore[no-any-return]
+
+
+# -- one lease --------------------------------------------------------------------------------------------------------
+
+
+def mode_of(dialect: Any, arrival: Arrival) -> Mode:
+    """The mode that a new connection is in."""
+    if not arrival.lends:
+        return NEVER_ALONE
+    # SQLite's driver begins no transaction before a write
+    either = dialect.name == "sqlite" or getattr(dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
+    return EITHER if either or arrival.autocommit else TOGETHER
+
+
+def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
+    """A connection of any pool, in autocommit; ``None`` if connections do not come as they would have to.
 
     Raises:
         PoolTimeout: and whatever else the pool raises at a checkout.
@@ -46,25 +212,43 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection:
     if isinstance(pool, LendingPool):
         return pool.lease()
     connection = pool.connect()
-    if not reads_stand_alone(dialect):
-        try:
-            _switch(dialect, connection.dbapi_connection, True)
-        except BaseException as error:
-            connection.invalidate(error)
-            raise
-    return connection
+    try:
+        arrival = _arrival(pool, connection)
+        if mode_of(dialect, arrival) is TOGETHER:
+            _switch(dialect, connection.dbapi_connection, arrival, alone=True)
+    except BaseException as error:
+        connection.invalidate(error)
+        raise
+    if arrival.lends:
+        return connection
+    connection.close()
+    return None
 
 
 def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
-    """Give it back; one of a pool that is not ours is brought back into the mode in which it was taken."""
+    """Give it back; one of a pool that is not ours is brought back into the mode in which it came."""
     if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
         try:
-            if not reads_stand_alone(dialect):
-                _switch(dialect, connection.dbapi_connection, False)
+            arrival = _arrival(pool, connection)
+            if mode_of(dialect, arrival) is TOGETHER:
+                _switch(dialect, connection.dbapi_connection, arrival, alone=False)
         except BaseException as error:
             connection.invalidate(error)
             raise
     connection.close()
+
+
+def after_failure(connection: Any, dialect: Dialect) -> None:
+    """Bring a lease's connection to rest after its read has failed. Where that fails too it is discarded.
+
+    asyncpg checks arguments after it has had the statement parsed, and refuses them without another word to the server,
+    which then waits for the rest with the statement's locks held.
+    """
+    if dialect.driver == "asyncpg" and connection.dbapi_connection is not None:
+        try:
+            dialect.do_ping(connection.dbapi_connection)
+        except Exception as error:
+            connection.invalidate(error)
 
 
 def settle(checkout: Checkout) -> None:
@@ -74,10 +258,12 @@ def settle(checkout: Checkout) -> None:
         Exception: the driver's error; the connection has been given back then.
     """
     pool, record = checkout._pool, checkout._connection_record
-    if record.respool_autocommit is checkout.alone:
+    arrival: Arrival = record.respool_arrival
+    wanted = ALONE if checkout.alone else TOGETHER
+    if record.respool_mode in (wanted, EITHER, NEVER_ALONE):
         return
     try:
-        _switch(pool._dialect, checkout.dbapi_connection, checkout.alone)
+        _switch(pool._dialect, checkout.dbapi_connection, arrival, alone=checkout.alone)
     except Exception as error:
         if checkout.is_fresh or not pool.is_disconnect(error, checkout):
             checkout.invalidate(error)
@@ -87,20 +273,25 @@ def settle(checkout: Checkout) -> None:
         checkout.invalidate(error)
         raise
     else:
-        record.respool_autocommit = checkout.alone
+        record.respool_mode = wanted
 
 
-def _switch(dialect: Any, dbapi_connection: Any, on: bool) -> None:
+def _switch(dialect: Any, dbapi_connection: Any, arrival: Arrival, *, alone: bool) -> None:
+    """Put a connection into autocommit, for a read alone, or back to what it came with."""
     if dialect.driver in _PSYCOPG:
+        driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
         # what the public setter does, once it has made sure that no transaction is open; with asyncio it would wait
-        getattr(dbapi_connection, "driver_connection", dbapi_connection)._autocommit = on
+        driver._autocommit = alone
+        # no ROLLBACK follows, which is what makes the driver forget the statements that it has prepared: a migration
+        # would break them, and behind a proxy the server that has them is another one next time
+        driver.prepare_threshold = None if alone else arrival.prepare_threshold
     elif dialect.driver in _FLAGGED:
         flag = dbapi_connection.autocommit
         if callable(flag):
-            flag(on)
+            flag(alone)
         else:
-            dbapi_connection.autocommit = on
-    elif on:
+            dbapi_connection.autocommit = alone
+    elif alone:
         dialect.set_isolation_level(dbapi_connection, "AUTOCOMMIT")
     else:
         dialect.reset_isolation_level(dbapi_connection)

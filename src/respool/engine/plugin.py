@@ -11,7 +11,8 @@ from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from respool.config import PoolConfig, parse_number
-from respool.engine.pools import AsyncFairPool, FairPool
+from respool.engine.async_pools import AsyncFairPool
+from respool.engine.pools import FairPool
 
 __all__ = ["RespoolPlugin"]
 

@@ -6,47 +6,38 @@ one is opened or closed, is decided below, in :mod:`respool.pool`.  What other c
 
 from __future__ import annotations
 
-import asyncio
 import time
 from logging import DEBUG
 from typing import Any, cast
 
 from sqlalchemy import Dialect
 from sqlalchemy.pool import (
-    AsyncAdaptedQueuePool,
     ConnectionPoolEntry,
     Pool,
     PoolProxiedConnection,
-    PoolResetState,
 )
 from sqlalchemy.pool.base import ResetStyle
-from sqlalchemy.util import await_only, greenlet_spawn
 
 from respool.config import PoolConfig
 from respool.engine import leases
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
-from respool.engine.connectors import AsyncRecordConnector, RecordConnector, ping
+from respool.engine.connectors import RecordConnector, ping
 from respool.engine.drivers import has_something_to_say
-from respool.engine.mending import MENDING_SECONDS, roll_back
 from respool.engine.records import Record, Records
 from respool.engine.staleness import watch
 from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
-from respool.pool.aio import LoopMonitor
-from respool.pool.loops import LoopMonitors
+from respool.pool.entries import PoolEntry
 from respool.pool.monitor import Monitor, resized
 from respool.pool.threads import ThreadMonitor
 
-__all__ = ["AsyncFairPool", "FairPool"]
+__all__ = ["FairPool"]
 
 
 #: Seconds of rest after which the socket is looked at; in a busy pool it is not worth it.
 _REST = 0.01
-
-#: Seconds that ``dispose`` waits for connections to say goodbye.
-_CLOSING_SECONDS = 5.0
 
 _SETTINGS = {*PoolConfig.names(), "pool_size", "max_overflow", "recycle", "pre_ping"}
 
@@ -149,17 +140,24 @@ class FairPool(QueuePoolFace):
         """A connection in a caller's hands; ``Engine.connect`` calls this."""
         echo = self.logger.isEnabledFor(DEBUG)
         checkout = Checkout(self, self._do_get(), echo)
-        if checkout._connection_record.respool_autocommit:
+        if checkout._connection_record.respool_mode is leases.ALONE:
             leases.settle(checkout)
         return self._announced(checkout) if echo or self.dispatch.checkout else checkout
 
-    def lease(self) -> PoolProxiedConnection:
-        """A connection for the length of one plain read, in autocommit; see :mod:`respool.engine.leases`."""
+    def lease(self) -> PoolProxiedConnection | None:
+        """A connection for the length of one plain read, in autocommit; see :mod:`respool.engine.leases`.
+
+        Returns:
+            ``None`` if connections do not come as that needs them.
+        """
         echo = self.logger.isEnabledFor(DEBUG)
         checkout = Checkout(self, self._do_get(), echo)
         checkout.alone = True
-        if not checkout._connection_record.respool_autocommit and not leases.reads_stand_alone(self._dialect):
+        if checkout._connection_record.respool_mode is leases.TOGETHER:
             leases.settle(checkout)
+        if checkout._connection_record.respool_mode is leases.NEVER_ALONE:
+            self._do_return_conn(checkout.let_go())  # as it is: what is open on it is for who takes it to work
+            return None
         return self._announced(checkout) if echo or self.dispatch.checkout else checkout
 
     def _announced(self, checkout: Checkout) -> PoolProxiedConnection:
@@ -175,7 +173,7 @@ class FairPool(QueuePoolFace):
         monitor = self._monitor
         while True:
             try:
-                entry = monitor.take() or monitor.acquire(self._longest_wait)
+                entry = monitor.take() or self._acquire(monitor)
             except PoolTimeout as error:
                 raise as_sqlalchemy(error, self._dialect) from error.__cause__
             record = entry.resource
@@ -184,6 +182,11 @@ class FairPool(QueuePoolFace):
             suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
             if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
+
+    def _acquire(self, monitor: Any) -> PoolEntry:
+        """Wait for a connection."""
+        entry: PoolEntry = monitor.acquire(self._longest_wait)
+        return entry
 
     def _is_usable(self, record: Any) -> bool:
         """Whether the connection is of the present generation and not dead; else it is closed."""
@@ -238,12 +241,15 @@ class FairPool(QueuePoolFace):
         self.logger.info("Connection %r was dead when it was taken; replaced", checkout.dbapi_connection)
         record = checkout.let_go()
         record.invalidate(error)
-        self._do_return_conn(record)
+        told = checkout.used  # of its checkout; who counts by events is told of its end, and of the other's beginning
+        if told:
+            record.checkin(_fairy_was_created=False)
+        else:
+            self._do_return_conn(record)
         self.doubt()
         checkout.hold(self._do_get())
-        if not (checkout.alone and leases.reads_stand_alone(self._dialect)):
-            leases.settle(checkout)
-        if self.dispatch.checkout:
+        leases.settle(checkout)
+        if told and self.dispatch.checkout:
             self.dispatch.checkout(checkout.dbapi_connection, checkout._connection_record, checkout)
 
     def mend(self, record: Any) -> None:
@@ -325,116 +331,3 @@ class FairPool(QueuePoolFace):
     def close(self, timeout: float = 10.0) -> None:
         """End the pool; as :meth:`respool.pool.ConnectionPool.close`."""
         self._monitor.close(timeout)
-
-
-class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
-    """The same for async engines: ``create_async_engine(url, poolclass=AsyncFairPool)``. A sub-pool for each loop."""
-
-    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
-    _is_asyncio = True
-    _monitors: LoopMonitors = None  # type: ignore[assignment]  # set by _start
-    _mending = 0
-
-    def _start(self) -> None:
-        self._records = Records(self)
-        self._monitors = LoopMonitors(self._new_monitor)
-
-    def _new_monitor(self) -> LoopMonitor:
-        self._records.spare.clear()
-        connector = AsyncRecordConnector(self, self._records)
-        monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
-        self._like_queue_pool(monitor)
-        return monitor
-
-    def _do_get(self) -> ConnectionPoolEntry:
-        monitor = self._monitors.current()
-        while True:
-            try:
-                entry = monitor.take() or await_only(monitor.acquire_in_line(self._longest_wait))
-            except PoolTimeout as error:
-                raise as_sqlalchemy(error, self._dialect) from error.__cause__
-            record = entry.resource
-            record.respool_entry = entry
-            record.respool_monitor = monitor
-            suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
-            if not suspect or self._is_usable(record):
-                return record  # type: ignore[no-any-return]
-
-    def mend(self, record: Any) -> None:
-        """Take a connection back whose query was cancelled: rolled back in a task of the pool's, then free again."""
-        monitor: LoopMonitor = record.respool_monitor
-        self._mending += 1
-        monitor.spawn(self._mend, record)
-
-    async def _mend(self, record: Any) -> None:
-        try:
-            await self._make_whole(record)
-        finally:
-            self._mending -= 1
-
-    async def _make_whole(self, record: Any) -> None:
-        try:
-            async with asyncio.timeout(MENDING_SECONDS):
-                await greenlet_spawn(self._roll_back, record)
-        except BaseException as error:
-            self.logger.info("Connection %r could not be mended after a cancellation", record.dbapi_connection)
-            await greenlet_spawn(record._checkin_failed, error, False)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            record.checkin(_fairy_was_created=False)
-
-    def _roll_back(self, record: Any) -> None:
-        roll_back(self._dialect, record.dbapi_connection, lambda: self._invoke_creator(record))
-        if self.dispatch.reset:
-            state = PoolResetState(transaction_was_reset=True, terminate_only=False, asyncio_safe=True)
-            self.dispatch.reset(record.dbapi_connection, record, state)
-
-    def dispose(self) -> None:
-        """Close what is idle, in every loop. What is held comes back into this pool, unless it is recreated."""
-        self._disposed = True
-        self._records.spare.clear()
-        for monitor in self._monitors.all():
-            monitor.step(monitor.state.dismiss)
-            if monitor.is_here:
-                await_only(monitor.wait_closings(_CLOSING_SECONDS))
-        self.logger.info("Pool disposed. %s", self.status())
-
-    def checkedout(self) -> int:
-        """As ``QueuePool``'s; connections that are being made whole after a cancellation are nobody's."""
-        return super().checkedout() - self._mending
-
-    def _running_monitors(self) -> list[Monitor]:
-        return list(self._monitors.all())
-
-    def stats(self) -> PoolStats:
-        """The numbers of this moment, of the running loop's connections."""
-        return self._monitors.current().stats()
-
-    def snapshot(self) -> PoolSnapshot:
-        """The rows of this moment, of the running loop's pool."""
-        return self._monitors.current().snapshot()
-
-    def suspend(self) -> None:
-        """As :meth:`respool.pool.AsyncConnectionPool.suspend`."""
-        self._monitors.suspend(True)
-
-    def resume(self) -> None:
-        """As :meth:`respool.pool.AsyncConnectionPool.resume`."""
-        self._monitors.suspend(False)
-
-    async def awarm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
-        """As :meth:`respool.pool.AsyncConnectionPool.warm_up`."""
-        await self._monitors.current().warm_up(self.config.max_size if size is None else size, wait)
-
-    def warm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
-        """As :meth:`awarm_up`, from inside a greenlet of SQLAlchemy's."""
-        await_only(self.awarm_up(size, wait=wait))
-
-    async def aclose(self, timeout: float = 10.0) -> None:
-        """End the running loop's pool; as :meth:`respool.pool.AsyncConnectionPool.close`."""
-        await self._monitors.current().close(timeout)
-
-    def close(self, timeout: float = 10.0) -> None:
-        """As :meth:`aclose`, from inside a greenlet of SQLAlchemy's."""
-        await_only(self.aclose(timeout))

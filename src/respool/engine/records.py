@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from respool.engine.arrivals import Arrival, arrival_of
+from respool.engine.leases import Mode, mode_of
 from respool.engine.pipelining import is_far
 from respool.pool import CloseReason
 from respool.pool.entries import PoolEntry
@@ -32,7 +34,8 @@ class Record(Protocol):
     _soft_invalidate_time: float
     respool_entry: PoolEntry
     respool_monitor: Monitor
-    respool_autocommit: bool  #: whether its connection was left in autocommit by a lease
+    respool_arrival: Arrival  #: what its connection came with
+    respool_mode: Mode  #: what its connection is set to
     respool_far: bool  #: whether saving a round trip on it is worth some work
 
     def close(self) -> None: ...
@@ -57,8 +60,14 @@ class Records:
             except BaseException:
                 self.spare.append(record)
                 raise
-        record.respool_autocommit = False
         pool = self._pool
+        try:
+            record.respool_arrival = arrival_of(pool, record.dbapi_connection)
+        except BaseException as error:
+            record.invalidate(error)
+            self.spare.append(record)
+            raise
+        record.respool_mode = mode_of(pool._dialect, record.respool_arrival)
         record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
         return record
 

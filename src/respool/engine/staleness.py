@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import event
 
 from respool.engine import pipelining
-from respool.engine.checkout import Checkout
+from respool.engine.checkout import Checkout, WatchedCheckout
 
 __all__ = ["watch"]
 
@@ -81,9 +81,11 @@ def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) 
 def _unused(context: Any) -> Checkout | None:
     """The checkout whose first statement this is; it is used from now on."""
     checkout = context.root_connection._dbapi_connection if context is not None else None
-    if type(checkout) is not Checkout or checkout.used:
+    if not isinstance(checkout, Checkout) or checkout.used:
         return None
     checkout.used = True
+    if isinstance(checkout, WatchedCheckout):
+        checkout.look()
     return checkout
 
 

@@ -14,7 +14,7 @@ from respool.session.events import Observers
 from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
-from respool.session.reader import Begin, BeginRule
+from respool.session.rule import Begin, BeginRule
 from respool.session.scope import Scope
 from respool.session.session import Session
 from respool.session.tracking import ObjectState

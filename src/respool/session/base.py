@@ -21,7 +21,7 @@ from respool.session.events import Observers, SessionObserver
 from respool.session.jobs import HasJobs
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
-from respool.session.reader import Begin, BeginRule
+from respool.session.rule import Begin, BeginRule
 from respool.session.scope import OPEN, RELEASED, CommitPolicy, CurrentScope, LiveScopes, Scope
 from respool.session.session import Session
 from respool.session.several import check_twophase

@@ -129,6 +129,7 @@ class ChangeLog:
         scope: whose session it is.
     """
 
+    after_reads = False  #: the transaction's first statement comes after reads that were leased
     flushing = False  #: what is executed belongs to a flush
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it

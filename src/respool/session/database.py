@@ -17,9 +17,9 @@ from respool.session.base import DatabaseBase
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
 from respool.session.parallel import gather, gather_async
 from respool.session.places import calling
-from respool.session.reader import Begin
 from respool.session.repeat import Work, name_of, perform, perform_async
 from respool.session.retry import Retry
+from respool.session.rule import Begin
 from respool.session.scope import CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.units import UnitOptions

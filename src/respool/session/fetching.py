@@ -1,4 +1,7 @@
-"""Rows that are still to be read when the scope ends: they are not read any more.
+"""How the rows of a session's results are read: no more of them than the caller wants, and none after the scope's end.
+
+A leased read fetches what most reads have, at once, and gives its connection back.  What there is beyond that stays with
+the cursor, and the connection with the result, until it is read to its end or closed, or the session has something else to do.
 
 A result that a generator has half read goes on reading through its cursor, from a connection that is in the pool again
 or somebody else's. So results ask their scope before each fetch.
@@ -6,18 +9,24 @@ or somebody else's. So results ask their scope before each fetch.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.engine.cursor import (
     BufferedRowCursorFetchStrategy,
     CursorFetchStrategy,
+    CursorResult,
     FullyBufferedCursorFetchStrategy,
 )
 
 from respool.session.scope import ENDED, Scope
 
-__all__ = ["Fetch", "kept"]
+__all__ = ["AT_ONCE", "Fetch", "Rest", "fetched"]
+
+#: So many rows are fetched before anybody asks for them, where the driver does not have all of them by itself.
+AT_ONCE = 100
 
 
 class _Asking:
@@ -96,16 +105,128 @@ class _Stream(_Asking, BufferedRowCursorFetchStrategy):
         super().hard_close(result, dbapi_cursor)
 
 
-class _Kept(_Asking, FullyBufferedCursorFetchStrategy):
-    """A result whose rows are in memory already."""
+class _Kept(FullyBufferedCursorFetchStrategy):
+    """A result whose rows are in memory already. ``fetchmany()`` means as many as the cursor that they came from says."""
 
+    __slots__ = ("arraysize",)
+
+    arraysize: int
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        return super().fetchmany(result, dbapi_cursor, self.arraysize if size is None else size)
+
+
+class _KeptForScope(_Asking, _Kept):
     __slots__ = ("scope",)
 
 
-def kept(rows: Any, scope: Scope | None) -> FullyBufferedCursorFetchStrategy:
-    """What a result reads from when its rows were fetched before it."""
-    if scope is None:
-        return FullyBufferedCursorFetchStrategy(None, initial_buffer=rows)
-    strategy = _Kept(None, initial_buffer=rows)
-    strategy.scope = scope
-    return strategy
+class Rest(CursorFetchStrategy):
+    """A result that has some of its rows in memory, and the others with its cursor.
+
+    Args:
+        rows: those that were fetched.
+        cursor: where the others come from.
+        scope: whose result it is.
+    """
+
+    __slots__ = ("__weakref__", "_arraysize", "_cursor", "_rows", "release", "scope")
+
+    def __init__(self, rows: Sequence[Any], cursor: Any, scope: Scope | None) -> None:
+        self._rows = deque(rows)
+        self._arraysize: int = cursor.arraysize
+        self._cursor = cursor
+        self.scope = scope
+        self.release: Callable[[], None] | None = None  #: gives the connection back that is kept for it
+
+    def keep(self) -> None:
+        """Fetch what there still is, and give the connection back."""
+        if self._cursor is not None:
+            try:
+                self._rows.extend(self._cursor.fetchall())
+            finally:
+                self.let_go()
+
+    def let_go(self) -> None:
+        """Give the connection back; nothing more is fetched."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            with suppress(Exception):
+                cursor.close()
+        release, self.release = self.release, None
+        if release is not None:
+            release()
+
+    def _fetch(self, result: Any, wanted: int | None) -> list[Any]:
+        scope = self.scope
+        if scope is not None and scope.state is ENDED:
+            scope.refuse_ended()
+        rows, cursor = self._rows, self._cursor
+        missing = None if wanted is None else wanted - len(rows)
+        if cursor is not None and (missing is None or missing > 0):
+            try:
+                rows.extend(cursor.fetchall() if missing is None else cursor.fetchmany(missing))
+            except BaseException as error:
+                self.let_go()
+                self.handle_exception(result, cursor, error)
+        return [rows.popleft() for _ in range(len(rows) if wanted is None else min(wanted, len(rows)))]
+
+    def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
+        if not self._rows and self._cursor is not None:
+            self._rows.extend(self._fetch(result, AT_ONCE))
+        for row in self._fetch(result, 1):
+            return row
+        result._soft_close(hard=hard_close)
+        return None
+
+    def fetchmany(self, result: Any, dbapi_cursor: Any, size: int | None = None) -> Any:
+        rows = self._fetch(result, self._arraysize if size is None else size)
+        if not rows:
+            result._soft_close()
+        return rows
+
+    def fetchall(self, result: Any, dbapi_cursor: Any) -> Any:
+        rows = self._fetch(result, None)
+        result._soft_close()
+        return rows
+
+    def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self._rows.clear()
+        self.let_go()
+        super().soft_close(result, dbapi_cursor)
+
+    def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
+        self._rows.clear()
+        self.let_go()
+        super().hard_close(result, dbapi_cursor)
+
+
+#: How SQLAlchemy, or :class:`Fetch`, reads a cursor that is not read little by little.
+_AS_IT_COMES = (CursorFetchStrategy, Fetch)
+
+
+def fetched(result: Any, scope: Scope | None) -> Rest | None:
+    """Have a result's rows in memory, and its cursor closed; if there are many, only the first ones, and it is told."""
+    if not isinstance(result, CursorResult) or result._soft_closed:
+        return None
+    if type(result.cursor_strategy) not in _AS_IT_COMES:
+        return None
+    connection, cursor = result.connection, result.cursor
+    try:
+        # SQLAlchemy's asynchronous cursors have all rows in any case
+        if connection.dialect.is_async or 0 <= cursor.rowcount <= AT_ONCE:
+            rows, all_of_them = cursor.fetchall(), True
+        else:
+            rows = cursor.fetchmany(AT_ONCE)
+            all_of_them = len(rows) < AT_ONCE
+    except BaseException as error:
+        connection._handle_dbapi_exception(error, None, None, cursor, result.context)
+    if not all_of_them:
+        rest = result.cursor_strategy = Rest(rows, cursor, scope)
+        return rest
+    kept: Any = (_Kept if scope is None else _KeptForScope)(None, initial_buffer=rows)
+    kept.arraysize = cursor.arraysize
+    if scope is not None:
+        kept.scope = scope
+    result.cursor_strategy = kept
+    connection._safe_close_cursor(cursor)
+    return None

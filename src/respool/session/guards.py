@@ -71,9 +71,13 @@ class Guard:
 
     def leave(self, session: Session) -> None:
         """Go out; if the scope ended meanwhile, whoever goes out last gives the connection back."""
-        self.release()
-        if session.scope is not None and session.scope.state is ENDED:
-            session.last_one_out()
+        try:
+            if session._watch is not None:
+                session.has_passed()
+        finally:
+            self.release()
+            if session.scope is not None and session.scope.state is ENDED:
+                session.last_one_out()
 
     @property
     def inside(self) -> Runner | None:

@@ -6,6 +6,7 @@ pays for all of its events.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ __all__ = ["hold", "let_go", "log_of"]
 
 _LOG = "_respool_log"
 
+#: What is refused by the server once a transaction has executed anything.
+_FIRST_OF_ALL = re.compile(r"\s*SET\s+(?:(?:LOCAL|SESSION)\s+)?TRANSACTION\b", re.IGNORECASE)
+#: How a transaction comes to be one that has.
+_ANYTHING = {"postgresql": "SELECT 1", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
+
 
 @cache
 def _held(kind: Any) -> Any:
@@ -27,6 +33,8 @@ def _held(kind: Any) -> Any:
         __slots__ = ()
 
         def _exec_single_context(self, dialect: Any, context: Any, statement: Any, parameters: Any) -> Any:
+            if self._respool_log.after_reads:
+                _as_after_reads(self, context)
             return _noted(self, super()._exec_single_context(dialect, context, statement, parameters))
 
         def _exec_insertmany_context(self, dialect: Any, context: Any) -> Any:
@@ -56,6 +64,16 @@ def _noted(connection: Any, result: Any) -> Any:
         if log.fetch is not None:
             log.fetch.bind(result)
     return result
+
+
+def _as_after_reads(connection: Any, context: Any) -> None:
+    """The session has read before its transaction began; what is too late after a read is too late here."""
+    connection._respool_log.after_reads = False
+    statement = _ANYTHING.get(context.dialect.name)
+    if statement is not None and _FIRST_OF_ALL.match(context.statement):
+        cursor = connection._dbapi_connection.cursor()
+        cursor.execute(statement)
+        cursor.close()
 
 
 def _begin_for_certain(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import SelectBase, TextualSelect
 from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["OPTION", "is_plain_read"]
+__all__ = ["OPTION", "is_plain_read", "is_proved"]
 
 #: The execution option by which a caller says what a statement is: ``True``, a read; ``False``, more than that.
 OPTION = "respool_read"
@@ -90,6 +90,13 @@ def is_plain_read(compiled: Any, options: Mapping[str, Any]) -> bool:
         if isinstance(compiled, SQLCompiler):  # SQLAlchemy keeps it for the next time
             compiled.respool_plain = plain  # type: ignore[attr-defined]
     return plain
+
+
+def is_proved(compiled: Any, options: Mapping[str, Any]) -> bool:
+    """The same, whatever the caller has said of it, unless that it is more than a read."""
+    if options.get(OPTION):
+        options = {name: value for name, value in options.items() if name != OPTION}
+    return is_plain_read(compiled, options)
 
 
 def _is_plain(compiled: Any) -> bool:

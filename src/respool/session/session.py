@@ -19,8 +19,9 @@ from respool.session.hooks import HasHooks, Outcome
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING, SessionPhase
 from respool.session.places import caller
-from respool.session.reader import Begin, BeginRule, Reader
+from respool.session.reader import Reader
 from respool.session.reads import HasReads
+from respool.session.rule import Begin, BeginRule
 from respool.session.scope import ENDED, Scope
 from respool.session.tracking import ObjectState, tracked
 from respool.session.unit_blocks import HasUnits
@@ -74,7 +75,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self.scope = scope
         self.observers = observers
         self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
-        self._readers: dict[Engine, Reader | None] = {}
+        self._readers: dict[Engine, Reader] = {}
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
         self._connections: list[Connection] = []
@@ -98,7 +99,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     @property
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
-        return bool(self._connections)
+        return bool(self._connections) or (self._rest is not None and self._rest() is not None)
 
     def at_work(self) -> None:
         """A statement is executed, or a transaction begins."""
@@ -237,6 +238,8 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         """
         if self._units:
             self._units.refuse("rollback()")
+        if self._read_from and self._transaction is None:
+            self._autobegin_t()  # there would have been one, and what was read in it would expire with it
         super().rollback()
         if self._units is not None:
             self._units.ended(None)
@@ -299,6 +302,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         lost = self._news.lost(self) if self.observers.all else None
         if self._log.fetch is not None:
             self._log.fetch.close_streams()
+        self.close_rest(at_end=self._leaving == lessons.END)
         try:
             close()
         except BaseException:
@@ -306,6 +310,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             raise
         finally:
             self._leaving = None
+            self._read_from = ()
             self._connections.clear()
             self._log.clear()
             self._phase = CLOSED
@@ -321,13 +326,6 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         transaction = self.get_transaction()
         begun = transaction is not None and transaction.origin is orm.SessionTransactionOrigin.BEGIN
         return begun or self.in_nested_transaction() or bool(self._units)
-
-    def release_connection(self) -> None:
-        """End a transaction that has only read, and give its connection back; the objects stay as they are."""
-        transaction = self.get_transaction()
-        if transaction is not None:
-            self.outcome = Outcome.OPEN
-            transaction.close()
 
     def settle(self) -> None:
         """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
@@ -356,6 +354,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             return
         try:
             if self._transaction is None:
+                self.close_rest(at_end=True)
                 states = self.identity_map.all_states()
                 if states or self._new:
                     orm.Session.expunge_all(self)

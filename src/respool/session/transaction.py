@@ -222,6 +222,8 @@ def end_idle(scope: Scope) -> bool:
     session = scope.session
     if session is None or session._transaction is not None or session.has_hooks or scope.children:
         return False
+    if scope.policy != "manual" and session.hears_of_commits():
+        return False
     if not session._guard.seize():  # somebody is inside, or another end is under way
         return False
     if session.observers.all:

@@ -16,7 +16,7 @@ from respool.session.phase import COMMITTED, ROLLED_BACK
 if TYPE_CHECKING:
     from respool.session.session import Session
 
-__all__ = ["engine", "has_begin_hooks", "sessions"]
+__all__ = ["engine", "sessions"]
 
 #: The mark on an engine that is listened to.
 _WATCHED = "_respool_watched"
@@ -26,11 +26,6 @@ def sessions(cls: type[Session]) -> None:
     """Listen to all sessions of a class."""
     for listener in _SESSION_LISTENERS:
         event.listen(cls, listener.__name__.removeprefix("_"), listener, propagate=True, raw=True)
-
-
-def has_begin_hooks(session: Session) -> bool:
-    """Whether somebody beside us listens to the beginning of the session's transactions."""
-    return len(session.dispatch.after_begin) > 1
 
 
 def engine(target: Engine) -> None:
@@ -60,6 +55,7 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         log = session._log
         session._connections.append(connection)
         log.committing = False
+        log.after_reads = connection.engine in session._read_from
         if log.fetch is None and session.scope is not None:
             log.fetch = fetching.Fetch(session.scope)
         if isinstance(connection, Connection):
@@ -73,6 +69,8 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
             if not connection.closed:  # it is the user's own, and goes on without us
                 held.let_go(connection, log)
         session._connections.clear()
+        session._read_from = ()
+        session.settle_rest()
         if session.observers.all:
             session._news.ended(session, transaction)
         if log.unknown:

@@ -1,0 +1,109 @@
+"""A transaction for one read: it ends with the statement, unless somebody was seen to use it for more than that.
+
+Where somebody unknown listens to statements, a read runs in a transaction as SQLAlchemy's own would; what the listener
+does there, SET LOCAL or an INSERT, has its effect.  If it did nothing, the transaction has only read, and is given back.
+If it did, nobody can tell what depends on that: then the session's transaction has begun, and is held as ever.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
+
+from respool.engine.checkout import Checkout, WatchedCheckout
+from respool.engine.drivers import transaction_note
+from respool.session.fetching import fetched
+from respool.session.plain import OPTION, is_plain_read
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """What is seen of such a transaction.
+
+    Args:
+        session: whose transaction it is.
+        connection: that it holds.
+    """
+
+    __slots__ = ("_connection", "_session", "_statements", "held")
+
+    def __init__(self, session: Any, connection: Connection) -> None:
+        self._session = session
+        self._connection: Any = connection
+        self._statements = 0
+        self.held = False  #: something else was seen than plain reads
+        watched: Any = connection
+        kind: Any = type(watched)
+        watched.__class__ = _watched(kind)
+        watched._respool_watch = self
+        checkout: Any = watched._dbapi_connection
+        if type(checkout) is Checkout:
+            checkout.__class__ = WatchedCheckout
+
+    def end(self) -> bool:
+        """Look no more; whether nothing was seen that would have to be kept."""
+        connection = self._connection
+        connection.__class__ = type(connection).__base__
+        del connection._respool_watch
+        checkout: Any = connection._dbapi_connection
+        if not isinstance(checkout, WatchedCheckout):  # it could not be watched, or is lost
+            return False
+        touched = checkout.touched or checkout.cursors != self._statements
+        checkout.__class__ = Checkout  # type: ignore[assignment]
+        return not (self.held or touched) and self._has_only_read()
+
+    def execute(self, context: Any, run: Any) -> Any:
+        """Execute a statement on the connection.
+
+        Args:
+            context: SQLAlchemy's, of the statement.
+            run: executes it, and returns the result.
+
+        Raises:
+            ReadOnly: it was said to be a read, and is none.
+        """
+        self._statements += 1
+        options = context.execution_options
+        plain = is_plain_read(context.compiled, {OPTION: True, **options} if self._session.reading else options)
+        if not plain:
+            self.held = True
+        by_word = plain and (self._session.reading or OPTION in options)
+        result = run()
+        if by_word and not (result.returns_rows and self._has_only_read()):
+            self._session.refuse_write("a statement that was said to be a read, and is none,")
+        fetched(result, self._session.scope)
+        if not (result._soft_closed or isinstance(result.cursor_strategy, FullyBufferedCursorFetchStrategy)):
+            self.held = True  # its rows are not all here
+        return result
+
+    def _has_only_read(self) -> bool:
+        """Whether SQLite's driver, which begins a transaction at a write, has begun none; others do at a read, too."""
+        sqlite = self._connection.dialect.name == "sqlite"
+        return not (sqlite and transaction_note(self._connection._dbapi_connection.dbapi_connection))
+
+
+@cache
+def _watched(kind: Any) -> Any:
+    class Watched(kind):  # type: ignore[misc]
+        __slots__ = ()
+
+        @property
+        def connection(self) -> Any:
+            self._respool_watch.held = True  # whoever has asked for it can do anything with it
+            return super().connection
+
+        @property
+        def info(self) -> Any:
+            return self._dbapi_connection.info
+
+        def _exec_single_context(self, dialect: Any, context: Any, statement: Any, parameters: Any) -> Any:
+            return self._respool_watch.execute(
+                context, lambda: super(Watched, self)._exec_single_context(dialect, context, statement, parameters)
+            )
+
+    Watched.__name__, Watched.__qualname__ = kind.__name__, kind.__qualname__
+    return Watched
