@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any, TypeVar
 
-__all__ = ["only_looks", "unknown"]
+__all__ = ["Audience", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +24,31 @@ _DECLARED = "respool_only_looks"
 
 #: What SQLAlchemy wraps a listener in, by the name under which the wrapper knows it.
 _WRAPPED = ("orig_fn", "fn")
+
+
+class Audience:
+    """How many listen to certain events of one object, or of a class; told without making collections or calling any.
+
+    SQLAlchemy makes an object's collection of listeners when its event is first asked for, which costs more than a look.
+
+    Args:
+        dispatch: of an object.
+        names: the events.
+    """
+
+    __slots__ = ("_names", "_of_class")
+
+    def __init__(self, dispatch: Any, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+        self._of_class = tuple(getattr(dispatch, name).parent_listeners for name in self._names)
+
+    def more_than(self, number: int, dispatch: Any) -> bool:
+        """Whether more than so many listen to any of the events of an object of the class, by itself or by its class."""
+        own = dispatch.__dict__
+        for name, listeners in zip(self._names, self._of_class, strict=True):
+            if len(listeners) > number or (name in own and len(own[name]) > number):
+                return True
+        return False
 
 
 def only_looks(listener: F) -> F:

@@ -145,17 +145,6 @@ class HasReads(orm.Session):
                 rest.let_go()
         self.settle_rest()
 
-    def hears_of_commits(self) -> bool:
-        """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
-        dispatch: Any = self.dispatch
-        return (
-            self.expire_on_commit
-            or len(dispatch.before_commit) > 1
-            or len(dispatch.after_commit) > 1
-            or len(dispatch.after_transaction_create) > 1
-            or len(dispatch.after_transaction_end) > 1
-        )
-
     def has_passed(self) -> None:
         """Who was inside goes out: end a transaction that was there for one read only."""
         watch, self._watch = self._watch, None

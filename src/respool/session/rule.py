@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Engine
 
 from respool.engine.leases import NONE, Kind, LeaseRule
+from respool.engine.listeners import Audience
 
 if TYPE_CHECKING:
     from respool.session.session import Session
 
-__all__ = ["Begin", "BeginRule"]
+__all__ = ["Begin", "BeginRule", "hears_of_commits", "rule_of"]
 
 #: When a transaction begins; ``None``: with the first write, where the database's isolation level allows it.
 Begin = Literal["on_write", "on_use"] | None
@@ -42,7 +43,9 @@ class BeginRule:
 
     def kind(self, engine: Engine, session: Session) -> Kind:
         """What a plain read of the session may run on now. The first call may open a connection."""
-        if self._begin == "on_use" or not session.autobegin or _hears_of_transactions(session):
+        if self._begin == "on_use" or not session.autobegin or hears_of_transactions(session):
+            return NONE
+        if getattr(session, "execution_options", None):  # since SQLAlchemy 2.1: they are set when a transaction begins
             return NONE
         rule = rule_of(engine)
         kind = rule.kind()
@@ -59,12 +62,27 @@ def rule_of(engine: Engine) -> LeaseRule:
     return rule
 
 
-def _hears_of_transactions(session: Any) -> bool:
-    """Whether somebody beside us listens to the session's transactions, or options are set at their beginning."""
-    dispatch = session.dispatch
-    return (
-        len(dispatch.after_begin) > 1
-        or len(dispatch.after_transaction_create) > 1
-        or len(dispatch.after_transaction_end) > 1
-        or bool(getattr(session, "execution_options", None))  # since SQLAlchemy 2.1
-    )
+#: The events by which somebody hears of a session's transactions; we are one of those who listen.
+_TRANSACTIONS = ("after_begin", "after_transaction_create", "after_transaction_end")
+_COMMITS = ("before_commit", "after_commit", "after_transaction_create", "after_transaction_end")
+
+
+def hears_of_transactions(session: Any) -> bool:
+    """Whether somebody beside us listens to the session's transactions."""
+    return _audience(session, _TRANSACTIONS).more_than(1, session.dispatch)
+
+
+def hears_of_commits(session: Any) -> bool:
+    """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
+    return session.expire_on_commit or _audience(session, _COMMITS).more_than(1, session.dispatch)
+
+
+def _audience(session: Any, names: tuple[str, ...]) -> Audience:
+    kind = type(session)
+    audiences = kind.__dict__.get("_respool_audiences")
+    if audiences is None:
+        audiences = kind._respool_audiences = {}
+    audience: Audience | None = audiences.get(names)
+    if audience is None:
+        audience = audiences[names] = Audience(session.dispatch, names)
+    return audience

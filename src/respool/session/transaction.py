@@ -15,6 +15,7 @@ from typing import Any
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
 from respool.session.losses import logger, report
+from respool.session.rule import hears_of_commits
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
@@ -222,7 +223,7 @@ def end_idle(scope: Scope) -> bool:
     session = scope.session
     if session is None or session._transaction is not None or session.has_hooks or scope.children:
         return False
-    if scope.policy != "manual" and session.hears_of_commits():
+    if scope.policy != "manual" and hears_of_commits(session):
         return False
     if not session._guard.seize():  # somebody is inside, or another end is under way
         return False
