@@ -15,7 +15,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, 
 from sqlalchemy.pool.base import ResetStyle
 
 from respool.engine.arrivals import Arrival, arrival_of
-from respool.engine.listeners import Audience, unknown
+from respool.engine.listeners import more_than, unknown
 
 if TYPE_CHECKING:
     from respool.engine.checkout import Checkout
@@ -97,8 +97,8 @@ class LeaseRule:
         if (
             pool is self._pool
             and not (engine._has_events or Connection._has_events)
-            and not self._of_pool.more_than(0, pool.dispatch)
-            and not self._of_dialect.more_than(self._ours, self._dialect.dispatch)
+            and not more_than(0, pool.dispatch, _AROUND_CHECKOUTS)
+            and not more_than(self._ours, self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
         ):
             return self._at_best
         return self._with_listeners(pool)
@@ -151,8 +151,6 @@ class LeaseRule:
         finally:
             connection._checkin(transaction_was_reset=True)  # as it was taken: what is open is for who takes it to work
         self._pool, self._ours = pool, int(isinstance(pool, LendingPool))
-        self._of_pool = Audience(pool.dispatch, _AROUND_CHECKOUTS)
-        self._of_dialect = Audience(self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
         self.committed = _reads_committed(self._engine)
         # a proxy that gives the server to somebody else between two statements: within a transaction it does not
         self._at_best = NONE if not lends else TRANSACTION if named else AUTOCOMMIT

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any, TypeVar
 
-__all__ = ["Audience", "only_looks", "unknown"]
+__all__ = ["more_than", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,29 +26,16 @@ _DECLARED = "respool_only_looks"
 _WRAPPED = ("orig_fn", "fn")
 
 
-class Audience:
-    """How many listen to certain events of one object, or of a class; told without making collections or calling any.
+def more_than(number: int, dispatch: Any, names: Iterable[str]) -> bool:
+    """Whether more than so many listen to any of these events of an object, by itself or by its class.
 
-    SQLAlchemy makes an object's collection of listeners when its event is first asked for, which costs more than a look.
-
-    Args:
-        dispatch: of an object.
-        names: the events.
+    The same as by ``len()``, which for SQLAlchemy's collections is a call each: this is asked at every read.
     """
-
-    __slots__ = ("_names", "_of_class")
-
-    def __init__(self, dispatch: Any, names: Iterable[str]) -> None:
-        self._names = tuple(names)
-        self._of_class = tuple(getattr(dispatch, name).parent_listeners for name in self._names)
-
-    def more_than(self, number: int, dispatch: Any) -> bool:
-        """Whether more than so many listen to any of the events of an object of the class, by itself or by its class."""
-        own = dispatch.__dict__
-        for name, listeners in zip(self._names, self._of_class, strict=True):
-            if len(listeners) > number or (name in own and len(own[name]) > number):
-                return True
-        return False
+    for name in names:
+        listeners = getattr(dispatch, name)
+        if len(listeners.parent_listeners) + len(listeners.listeners) > number:
+            return True
+    return False
 
 
 def only_looks(listener: F) -> F:

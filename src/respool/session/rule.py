@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Engine
 
 from respool.engine.leases import NONE, Kind, LeaseRule
-from respool.engine.listeners import Audience
+from respool.engine.listeners import more_than
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -69,20 +69,9 @@ _COMMITS = ("before_commit", "after_commit", "after_transaction_create", "after_
 
 def hears_of_transactions(session: Any) -> bool:
     """Whether somebody beside us listens to the session's transactions."""
-    return _audience(session, _TRANSACTIONS).more_than(1, session.dispatch)
+    return more_than(1, session.dispatch, _TRANSACTIONS)
 
 
 def hears_of_commits(session: Any) -> bool:
     """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
-    return session.expire_on_commit or _audience(session, _COMMITS).more_than(1, session.dispatch)
-
-
-def _audience(session: Any, names: tuple[str, ...]) -> Audience:
-    kind = type(session)
-    audiences = kind.__dict__.get("_respool_audiences")
-    if audiences is None:
-        audiences = kind._respool_audiences = {}
-    audience: Audience | None = audiences.get(names)
-    if audience is None:
-        audience = audiences[names] = Audience(session.dispatch, names)
-    return audience
+    return session.expire_on_commit or more_than(1, session.dispatch, _COMMITS)
