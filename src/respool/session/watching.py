@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
+from respool.engine.catalogue import asking, catalogue_of
 from respool.engine.checkout import Checkout, WatchedCheckout
 from respool.engine.drivers import transaction_note
 from respool.session.fetching import fetched
@@ -68,7 +69,12 @@ class Watch:
         """
         self._statements += 1
         options = context.execution_options
-        plain = is_plain_read(context.compiled, {OPTION: True, **options} if self._session.reading else options)
+        # asked past the checkout, which counts what others do with it
+        ask = asking(self._connection._dbapi_connection.dbapi_connection, within_transaction=True)
+        catalogue = catalogue_of(context.engine).through(ask)
+        plain = is_plain_read(
+            context.compiled, {OPTION: True, **options} if self._session.reading else options, catalogue
+        )
         if not plain:
             self.held = True
         by_word = plain and (self._session.reading or OPTION in options)
