@@ -58,6 +58,17 @@ class Reader(Connection):
         session: Any = self._session()
         return session.transactional_connection(self.engine)  # type: ignore[no-any-return]
 
+    def _judge(self, statement: Any, options: Any, *, by_word: bool) -> tuple[bool, bool]:
+        """Whether a statement is proved to be a plain read, and whether it is one by somebody's word."""
+        catalogue = self.catalogue
+        if self._dbapi_connection is not None:  # inside of a read: there may be no other connection to ask on
+            catalogue = catalogue.through(asking(self._dbapi_connection))
+        if not (by_word or OPTION in options):
+            return is_plain_read(statement, options, catalogue), False
+        if is_proved(statement, options, catalogue):
+            return True, True
+        return False, is_plain_read(statement, {OPTION: True, **options}, catalogue)
+
     def _execute_context(
         self,
         dialect: Any,
@@ -73,13 +84,8 @@ class Reader(Connection):
         if session._transaction is not None:
             return self._hold()._execute_context(*what, **kw)
         session.settle_rest()  # it may have the only connection, and the proof may need one
-        catalogue, inside = self.catalogue, self._dbapi_connection
-        if inside is not None:
-            catalogue = catalogue.through(asking(inside))
-        by_word = session.reading or OPTION in execution_options
-        proved = is_proved if by_word else is_plain_read
-        if not proved(statement, execution_options, catalogue):
-            by_word = by_word and is_plain_read(statement, {OPTION: True, **execution_options}, catalogue)
+        plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
+        if not plain:
             held = session.transactional_connection(self.engine, by_word=by_word)
             return held._execute_context(*what, **kw)
         if self._dbapi_connection is not None:  # an event's listener reads inside of a read
