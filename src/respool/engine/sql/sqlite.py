@@ -45,9 +45,9 @@ class SQLiteFacts(Facts):
         return Questions(_called(reading) - self.functions.keys(), self.unknown_relations(reading))
 
     def judged(self, reading: Reading) -> Iterator[tuple[str, Effect]]:
-        called = dict.fromkeys(call.name for call in reading.calls if call.quoted or call.name not in _SYNTAX)
-        for name in called:
-            if not self.functions.get(name):
+        called = {call.name: call.schema for call in reading.calls if call.quoted or call.name not in _SYNTAX}
+        for name, schema in called.items():
+            if schema is not None or not self.functions.get(name):  # functions have no schema
                 yield f"{name}()", Effect.MORE
         for name in _called(reading) - called.keys():
             if self.functions.get(name) is False:  # a word of the language with a function of the user's behind it

@@ -122,7 +122,7 @@ _FAMILIES: dict[str, dict[str, str]] = {
         "escaping": "[eE]'" + _ESCAPING.format("'") + "'",
         "string": rf"(?:[bBxXnN]|[uU]&)?{_PLAIN_STRING}",
         "dollar": r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*+)?\$",
-        "refused": '[uU]&"',
+        "refused": """[uU]&"|[eE]'""",
         "name": _DOUBLE_QUOTED,
         "parameter": r"\$\d++",
         "mark": r"::|:=|[(),.;:\[\]]",
@@ -215,7 +215,7 @@ def tokenize(text: str, grammar: Grammar) -> Text:
             commented, doubtful = True, doubtful or executed
             continue
         if group == "refused":
-            raise Unreadable("a name with escapes")
+            raise Unreadable("a name with escapes, or a string without an end")
         if group == "dollar":
             position = _after_dollars(text, value, position)
             value = text[start:position]
