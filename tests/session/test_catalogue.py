@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from respool import PoolConfig
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
 from respool.engine.sql.reading import Call, read
-from respool.engine.sql.tokens import Grammar, Kind, Unreadable, grammar, tokenize
+from respool.engine.sql.tokens import Grammar, Unreadable, grammar, tokenize
 from respool.errors import PoolTimeout
 from tests.session.shop import Order, Product, acquired, fill, opened, opened_async
 
@@ -58,7 +58,10 @@ def test_tokens(rules: Grammar, sql: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     "rules, sql",
     [
-        *((PG, sql) for sql in ("'", '"', "E'\\'", "$a$ $b$", "/* /* */", 'U&"a"', "E%(x)s", "%(x)s'a'", "1f", "\\", "{", "%")),
+        *(
+            (PG, sql)
+            for sql in ("'", '"', "E'\\'", "$a$ $b$", "/* /* */", 'U&"a"', "E%(x)s", "%(x)s'a'", "1f", "\\", "{", "%")
+        ),
         *((MY, sql) for sql in ("'a\\'", "`a", "1f", "f%s", "[a]", "{d '1'}", "/* a", "%")),
         *((LITE, sql) for sql in ("[a", "`a", "$a", "@a", ":a", "/* a", "?1")),
     ],
@@ -88,7 +91,9 @@ def test_what_the_servers_settings_decide_is_doubtful(rules: Grammar, sql: str, 
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mysql", "sqlite"])
-@pytest.mark.parametrize("piece", ["a", "+", "(", "a.", "''", "'", "/*", "--", "$a", "__[POSTCOMPILE_", "%(", "\\'", "1", "[", '"'])
+@pytest.mark.parametrize(
+    "piece", ["a", "+", "(", "a.", "''", "'", "/*", "--", "$a", "__[POSTCOMPILE_", "%(", "\\'", "1", "[", '"']
+)
 def test_a_text_of_any_length_is_read_in_linear_time(dialect: str, piece: str) -> None:
     """Each of these took seconds or minutes with a pattern that tries every beginning anew: so this test ends."""
     rules = grammar(dialect, {"postgresql": "pyformat", "mysql": "format", "sqlite": "qmark"}[dialect])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import func, select
-from sqlalchemy.dialects import mysql, oracle, postgresql, sqlite
+from sqlalchemy.dialects import mysql, oracle, sqlite
 from sqlalchemy.dialects.postgresql import asyncpg, psycopg
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import (
@@ -296,7 +296,7 @@ MORE = {
     "behind a real head": literal("(WITH a AS (SELECT 1), b(c) AS (SELECT 2) SELECT charge() FROM a, b)"),
     "in from behind a subquery": literal("1 FROM (SELECT 1) AS a, charge() AS b"),
     "blanks": literal("charge \n ( )"),
-    "quoted": literal("1").add_columns(func.count(), getattr(func, "charge")()),
+    "quoted": literal("1").add_columns(func.count(), func.charge()),
     # names that are harmless on their own
     "users overload": select(func.log("a")),
     "own construct": select(Parent.id, Charged()),
@@ -427,8 +427,12 @@ def test_promise_02_what_postgresql_says_is_more(what: str, catalogue: Catalogue
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("symbol, plain", [("<=#", True), ("<=@", False), ("<=%", False), ("||", True), ("<==>", False)])
-def test_operators_of_the_users_are_judged_by_what_they_execute(symbol: str, plain: bool, catalogue: Catalogues) -> None:
+@pytest.mark.parametrize(
+    "symbol, plain", [("<=#", True), ("<=@", False), ("<=%", False), ("||", True), ("<==>", False)]
+)
+def test_operators_of_the_users_are_judged_by_what_they_execute(
+    symbol: str, plain: bool, catalogue: Catalogues
+) -> None:
     statement = select(Parent.id).where(Parent.id.op(symbol)(3))
     for dialect in POSTGRES:
         assert is_plain_read(statement.compile(dialect=dialect), {}, catalogue(dialect)) is plain
