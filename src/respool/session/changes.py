@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, PassiveFlag
 
-from respool.session.statements import changes_data, summary
+from respool.session.statements import Lock, Told, tell
 from respool.session.tracking import column_values, describe, identity, key_now, primary_key, same
 
 if TYPE_CHECKING:
@@ -95,12 +95,14 @@ class Changes:
     Attributes:
         inserts, updates, deletes: objects, flushed or not.
         statements: what was executed beside the objects, one line for each.
+        locks: the statements that took a lock which is held still, one line for each; a lock is no change.
     """
 
     inserts: tuple[Change, ...] = ()
     updates: tuple[Change, ...] = ()
     deletes: tuple[Change, ...] = ()
     statements: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.inserts or self.updates or self.deletes or self.statements)
@@ -141,7 +143,8 @@ class ChangeLog:
         self._flushed: _Filed = {}
         self._gone: list[InstanceState[Any]] = []
         self._statements: list[str] = []
-        self._marks: dict[SessionTransaction, tuple[_Filed, int]] = {}
+        self._locks: list[Lock] = []
+        self._marks: dict[SessionTransaction, tuple[_Filed, int, int]] = {}
 
     @property
     def title(self) -> str:
@@ -153,6 +156,7 @@ class ChangeLog:
         self._flushed = {}
         self._gone = []
         self._statements = []
+        self._locks = []
         self._marks = {}
         self.committing = False
 
@@ -184,18 +188,35 @@ class ChangeLog:
 
     def executed(self, context: Any) -> None:
         """A statement was executed on the session's connection."""
-        sql: str = context.statement
-        if not sql.startswith("SELECT") and changes_data(sql, context):
-            self._statements.append(summary(sql, context))
+        try:
+            told: Told | None = context.compiled.respool_told
+        except AttributeError:
+            told = tell(context)
+        if told is not None:
+            self._note(told)
+
+    def _note(self, told: Told) -> None:
+        if told.change:
+            self._statements.append(told.change)
+        for release in told.releases:
+            self._release(release)
+        self._locks += told.locks
+
+    def _release(self, by: str) -> None:
+        """A function that releases locks was called: the one that was taken last, or all that it is for."""
+        held = [lock for lock in self._locks if by in lock.released_by]
+        gone = held if held and by == held[-1].released_by[1] else held[-1:]
+        self._locks = [lock for lock in self._locks if not any(lock is one for one in gone)]
 
     def savepoint(self, transaction: SessionTransaction) -> None:
-        self._marks[transaction] = (dict(self._flushed), len(self._statements))
+        self._marks[transaction] = (dict(self._flushed), len(self._statements), len(self._locks))
 
     def back_to(self, transaction: SessionTransaction) -> None:
         """A savepoint was rolled back."""
         if (mark := self._marks.pop(transaction, None)) is not None:
-            self._flushed, count = mark
-            del self._statements[count:]
+            self._flushed, statements, locks = mark
+            del self._statements[statements:]
+            self._locks[locks:] = [lock for lock in self._locks[locks:] if lock.released_by]
 
     def deleted_states(self) -> list[InstanceState[Any]]:
         """The objects whose rows were deleted by a flush; a savepoint may have brought one back."""
@@ -217,6 +238,7 @@ class ChangeLog:
             by_kind[ChangeKind.UPDATE],
             by_kind[ChangeKind.DELETE],
             tuple(self._statements),
+            tuple(lock.line for lock in self._locks),
         )
 
 

@@ -37,8 +37,9 @@ class ChangeSet(Changes):
             _frozen(changes.updates),
             _frozen(changes.deletes),
             changes.statements,
-            scope.label if scope is not None else None,
-            scope.database if scope is not None else None,
+            changes.locks,
+            scope=scope.label if scope is not None else None,
+            database=scope.database if scope is not None else None,
         )
 
     def __str__(self) -> str:

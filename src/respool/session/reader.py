@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine
 
 from respool.engine import leases
+from respool.engine.catalogue import Catalogue, asking, catalogue_of
 from respool.session.fetching import fetched
 from respool.session.plain import OPTION, is_plain_read, is_proved
 
@@ -35,6 +36,7 @@ class Reader(Connection):
         session: what executes its statements on it.
     """
 
+    catalogue: Catalogue
     _session: weakref.ref[Session]
 
     def __init__(self, session: Session) -> None:
@@ -56,6 +58,17 @@ class Reader(Connection):
         session: Any = self._session()
         return session.transactional_connection(self.engine)  # type: ignore[no-any-return]
 
+    def _judge(self, statement: Any, options: Any, *, by_word: bool) -> tuple[bool, bool]:
+        """Whether a statement is proved to be a plain read, and whether it is one by somebody's word."""
+        catalogue = self.catalogue
+        if self._dbapi_connection is not None:  # inside of a read: there may be no other connection to ask on
+            catalogue = catalogue.through(asking(self._dbapi_connection))
+        if not (by_word or OPTION in options):
+            return is_plain_read(statement, options, catalogue), False
+        if is_proved(statement, options, catalogue):
+            return True, True
+        return False, is_plain_read(statement, {OPTION: True, **options}, catalogue)
+
     def _execute_context(
         self,
         dialect: Any,
@@ -70,9 +83,9 @@ class Reader(Connection):
         what = (dialect, constructor, statement, parameters, execution_options, *args)
         if session._transaction is not None:
             return self._hold()._execute_context(*what, **kw)
-        by_word = session.reading or OPTION in execution_options
-        if not (is_proved(statement, execution_options) if by_word else is_plain_read(statement, execution_options)):
-            by_word = by_word and is_plain_read(statement, {OPTION: True, **execution_options})
+        session.settle_rest()  # it may have the only connection, and the proof may need one
+        plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
+        if not plain:
             held = session.transactional_connection(self.engine, by_word=by_word)
             return held._execute_context(*what, **kw)
         if self._dbapi_connection is not None:  # an event's listener reads inside of a read
@@ -80,7 +93,6 @@ class Reader(Connection):
             fetched(result, session.scope)
             return result
         session.at_work()
-        session.settle_rest()
         pool = self.engine.pool
         try:
             connection = self._dbapi_connection = leases.take(pool, dialect)
@@ -122,4 +134,4 @@ def _reader_class(engine: Engine) -> type[Reader]:
     """What all readers of an engine have in common stands in their class: each attribute less makes one cheaper."""
     first: Any = Reader.__new__(Reader)
     Connection.__init__(first, engine, _NOTHING)
-    return type("Reader", (Reader,), {**vars(first), "_dbapi_connection": None})
+    return type("Reader", (Reader,), {**vars(first), "_dbapi_connection": None, "catalogue": catalogue_of(engine)})

@@ -8,11 +8,12 @@ If it did, nobody can tell what depends on that: then the session's transaction 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 
+from respool.engine.catalogue import asking, catalogue_of
 from respool.engine.checkout import Checkout, WatchedCheckout
 from respool.engine.drivers import transaction_note
 from respool.session.fetching import fetched
@@ -68,11 +69,21 @@ class Watch:
         """
         self._statements += 1
         options = context.execution_options
-        plain = is_plain_read(context.compiled, {OPTION: True, **options} if self._session.reading else options)
+        if self._session.reading:
+            options = {OPTION: True, **options}
+        catalogue = catalogue_of(context.engine)
+        plain = is_plain_read(context.compiled, options, catalogue.through(_nobody))
+        try:
+            result = run()
+        except BaseException:
+            self.held = self.held or not plain
+            raise
+        if not plain:  # as far as was known; a question before the statement would have begun the transaction
+            ask = asking(self._connection._dbapi_connection.dbapi_connection, within_transaction=True)
+            plain = is_plain_read(context.compiled, options, catalogue.through(ask))
         if not plain:
             self.held = True
-        by_word = plain and (self._session.reading or OPTION in options)
-        result = run()
+        by_word = plain and OPTION in options
         if by_word and not (result.returns_rows and self._has_only_read()):
             self._session.refuse_write("a statement that was said to be a read, and is none,")
         fetched(result, self._session.scope)
@@ -84,6 +95,10 @@ class Watch:
         """Whether SQLite's driver, which begins a transaction at a write, has begun none; others do at a read, too."""
         sqlite = self._connection.dialect.name == "sqlite"
         return not (sqlite and transaction_note(self._connection._dbapi_connection.dbapi_connection))
+
+
+def _nobody(sql: str) -> NoReturn:
+    raise LookupError("nobody is asked")
 
 
 @cache
