@@ -218,7 +218,7 @@ class WatchedCheckout(Checkout):
         self.committed = False
         return watched_cursor(self, *args, **kwargs)
 
-    def look(self) -> None:
-        """The first statement is about to be executed: whoever was here before has not executed any, or has he?"""
-        if transaction_note(self.dbapi_connection):
+    def look(self, context: Any, statement: str) -> None:
+        """A statement is about to be executed: as SQLAlchemy has made it, and after nothing that somebody else did?"""
+        if statement != context.statement or (not self.used and transaction_note(self.dbapi_connection)):
             self.touched = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
-from respool.engine.drivers import transaction_note
+from respool.engine.drivers import driver_of, transaction_note
 from respool.engine.hangups import hung_up
 from respool.engine.mending import prepare
 from respool.engine.outage import is_outage
@@ -112,8 +112,31 @@ def ping(pool: FairPool, record: Any) -> None:
         return  # a pool without an engine: nobody knows how to ask
     pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
     try:
-        alive = dialect._do_ping_w_event(record.dbapi_connection)
+        alive = _ping(dialect, record.dbapi_connection)
     except Exception as error:
         raise CheckAborted from error
     if not alive:
         raise ConnectionError("the connection does not answer")
+
+
+def _ping(dialect: Dialect, dbapi_connection: Any) -> bool:
+    if not transaction_note(dbapi_connection):
+        driver = driver_of(dbapi_connection)
+        threshold = getattr(driver, "prepare_threshold", None)  # psycopg would prepare it, and a proxy may not have it
+        try:
+            if threshold is not None:
+                driver.prepare_threshold = None
+            return dialect._do_ping_w_event(dbapi_connection)
+        finally:
+            if threshold is not None:
+                driver.prepare_threshold = threshold
+    # a listener has left a transaction open, in which the mode cannot be changed that SQLAlchemy pings in
+    try:
+        cursor = dbapi_connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+    except dialect.loaded_dbapi.Error as error:
+        if dialect.is_disconnect(error, dbapi_connection, None):
+            return False
+        raise
+    return True

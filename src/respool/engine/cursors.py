@@ -52,7 +52,7 @@ def _watched(kind: Any) -> Any:
         def connection(self) -> Any:
             checkout = _told.get(self)
             asks = sys._getframe(1).f_globals.get("__name__", "")
-            if checkout is not None and not asks.startswith("psycopg"):  # the driver itself
+            if checkout is not None and not asks.startswith(("psycopg", "sqlalchemy")):  # the driver and the dialect
                 checkout.touched = True
             return super().connection
 

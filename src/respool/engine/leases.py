@@ -8,13 +8,14 @@ when the mode changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from respool.engine.arrivals import Arrival, arrival_of
+from respool.engine.arrivals import Arrival, arrival_of, autocommits
+from respool.engine.drivers import driver_of
 from respool.engine.listeners import more_than, unknown
 
 if TYPE_CHECKING:
@@ -193,13 +194,11 @@ def _arrival(pool: Pool, connection: Any) -> Arrival:
 # -- one lease --------------------------------------------------------------------------------------------------------
 
 
-def mode_of(dialect: Any, arrival: Arrival) -> Mode:
+def mode_of(arrival: Arrival) -> Mode:
     """The mode that a new connection is in."""
     if not arrival.lends:
         return NEVER_ALONE
-    # SQLite's driver begins no transaction before a write
-    either = dialect.name == "sqlite" or getattr(dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
-    return EITHER if either or arrival.autocommit else TOGETHER
+    return EITHER if arrival.alone else TOGETHER
 
 
 def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
@@ -212,13 +211,13 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
         return pool.lease()
     connection = pool.connect()
     try:
-        arrival = _arrival(pool, connection)
-        if mode_of(dialect, arrival) is TOGETHER:
-            _switch(dialect, connection.dbapi_connection, arrival, alone=True)
+        mode = mode_of(_arrival(pool, connection))
+        if mode is TOGETHER:
+            connection._connection_record.respool_before = _leave(dialect, connection.dbapi_connection)
     except BaseException as error:
         connection.invalidate(error)
         raise
-    if arrival.lends:
+    if mode is not NEVER_ALONE:
         return connection
     connection.close()
     return None
@@ -228,9 +227,8 @@ def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
     """Give it back; one of a pool that is not ours is brought back into the mode in which it came."""
     if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
         try:
-            arrival = _arrival(pool, connection)
-            if mode_of(dialect, arrival) is TOGETHER:
-                _switch(dialect, connection.dbapi_connection, arrival, alone=False)
+            if mode_of(_arrival(pool, connection)) is TOGETHER:
+                _return(dialect, connection.dbapi_connection, connection._connection_record.respool_before)
         except BaseException as error:
             connection.invalidate(error)
             raise
@@ -257,12 +255,14 @@ def settle(checkout: Checkout) -> None:
         Exception: the driver's error; the connection has been given back then.
     """
     pool, record = checkout._pool, checkout._connection_record
-    arrival: Arrival = record.respool_arrival
     wanted = ALONE if checkout.alone else TOGETHER
     if record.respool_mode in (wanted, EITHER, NEVER_ALONE):
         return
     try:
-        _switch(pool._dialect, checkout.dbapi_connection, arrival, alone=checkout.alone)
+        if wanted is ALONE:
+            record.respool_before = _leave(pool._dialect, checkout.dbapi_connection)
+        else:
+            _return(pool._dialect, checkout.dbapi_connection, record.respool_before)
     except Exception as error:
         if checkout.is_fresh or not pool.is_disconnect(error, checkout):
             checkout.invalidate(error)
@@ -275,22 +275,45 @@ def settle(checkout: Checkout) -> None:
         record.respool_mode = wanted
 
 
-def _switch(dialect: Any, dbapi_connection: Any, arrival: Arrival, *, alone: bool) -> None:
-    """Put a connection into autocommit, for a read alone, or back to what it came with."""
+class Before(NamedTuple):
+    """What a connection goes back to after a lease: what it was set to, by whomever."""
+
+    autocommit: bool
+    prepare_threshold: int | None  #: psycopg's: after how many executions it prepares a statement on the server
+
+
+def _leave(dialect: Any, dbapi_connection: Any) -> Before:
+    """Put a connection into autocommit, for a read alone."""
+    driver = driver_of(dbapi_connection)
+    before = Before(autocommits(dialect, dbapi_connection), getattr(driver, "prepare_threshold", None))
     if dialect.driver in _PSYCOPG:
-        driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
-        # what the public setter does, once it has made sure that no transaction is open; with asyncio it would wait
-        driver._autocommit = alone
         # no ROLLBACK follows, which is what makes the driver forget the statements that it has prepared: a migration
         # would break them, and behind a proxy the server that has them is another one next time
-        driver.prepare_threshold = None if alone else arrival.prepare_threshold
+        driver.prepare_threshold = None
+    if not before.autocommit:
+        _switch(dialect, dbapi_connection, True)
+    return before
+
+
+def _return(dialect: Any, dbapi_connection: Any, before: Before) -> None:
+    """Bring it back."""
+    if dialect.driver in _PSYCOPG:
+        driver_of(dbapi_connection).prepare_threshold = before.prepare_threshold
+    if not before.autocommit:
+        _switch(dialect, dbapi_connection, False)
+
+
+def _switch(dialect: Any, dbapi_connection: Any, on: bool) -> None:
+    if dialect.driver in _PSYCOPG:
+        # what the public setter does, once it has made sure that no transaction is open; with asyncio it would wait
+        driver_of(dbapi_connection)._autocommit = on
     elif dialect.driver in _FLAGGED:
         flag = dbapi_connection.autocommit
         if callable(flag):
-            flag(alone)
+            flag(on)
         else:
-            dbapi_connection.autocommit = alone
-    elif alone:
+            dbapi_connection.autocommit = on
+    elif on:
         dialect.set_isolation_level(dbapi_connection, "AUTOCOMMIT")
     else:
         dialect.reset_isolation_level(dbapi_connection)

@@ -52,12 +52,12 @@ def only_looks(listener: F) -> F:
     ```
 
     Args:
-        listener: a function, or an object that can be called; not a bound method: declare the function that it is made of.
+        listener: a function, a method, or an object that can be called.
 
     Returns:
         the same.
     """
-    setattr(listener, _DECLARED, True)
+    setattr(getattr(listener, "__func__", listener), _DECLARED, True)
     return listener
 
 

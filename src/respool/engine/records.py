@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from respool.engine.arrivals import Arrival, arrival_of
-from respool.engine.leases import Mode, mode_of
+from respool.engine.leases import Before, Mode, mode_of
 from respool.engine.pipelining import is_far
 from respool.pool import CloseReason
 from respool.pool.entries import PoolEntry
@@ -35,6 +35,7 @@ class Record(Protocol):
     respool_entry: PoolEntry
     respool_monitor: Monitor
     respool_arrival: Arrival  #: what its connection came with
+    respool_before: Before  #: what a lease has changed about it
     respool_mode: Mode  #: what its connection is set to
     respool_far: bool  #: whether saving a round trip on it is worth some work
 
@@ -67,7 +68,7 @@ class Records:
             record.invalidate(error)
             self.spare.append(record)
             raise
-        record.respool_mode = mode_of(pool._dialect, record.respool_arrival)
+        record.respool_mode = mode_of(record.respool_arrival)
         record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
         return record
 

@@ -33,7 +33,7 @@ def watch(dialect: Any) -> None:
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    checkout = _unused(context)
+    checkout = _unused(context, statement)
     if checkout is None or (context.is_crud and not checkout._connection_record.respool_far):
         return None  # most writes: never run again, and no BEGIN that should go along
     others = _after(context, "do_execute", _do_execute)
@@ -61,7 +61,7 @@ def _read(checkout: Checkout, context: Any, statement: str, parameters: Any, cur
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    checkout = _unused(context)
+    checkout = _unused(context, statement)
     if checkout is None:
         return None
     others = _after(context, "do_execute_no_params", _do_execute_no_params)
@@ -75,17 +75,19 @@ def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | N
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
-    _unused(context)
+    _unused(context, statement)
 
 
-def _unused(context: Any) -> Checkout | None:
+def _unused(context: Any, statement: str) -> Checkout | None:
     """The checkout whose first statement this is; it is used from now on."""
     checkout = context.root_connection._dbapi_connection if context is not None else None
-    if not isinstance(checkout, Checkout) or checkout.used:
+    if type(checkout) is WatchedCheckout:
+        checkout.look(context, statement)
+    elif type(checkout) is not Checkout:
+        return None
+    if checkout.used:
         return None
     checkout.used = True
-    if isinstance(checkout, WatchedCheckout):
-        checkout.look()
     return checkout
 
 

@@ -170,6 +170,9 @@ class Rest(CursorFetchStrategy):
                 self.handle_exception(result, cursor, error)
         return [rows.popleft() for _ in range(len(rows) if wanted is None else min(wanted, len(rows)))]
 
+    def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
+        """As many as are asked for are fetched in any case."""
+
     def fetchone(self, result: Any, dbapi_cursor: Any, hard_close: bool = False) -> Any:
         if not self._rows and self._cursor is not None:
             self._rows.extend(self._fetch(result, AT_ONCE))

@@ -83,7 +83,6 @@ class Reader(Connection):
         what = (dialect, constructor, statement, parameters, execution_options, *args)
         if session._transaction is not None:
             return self._hold()._execute_context(*what, **kw)
-        session.settle_rest()  # it may have the only connection, and the proof may need one
         plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
         if not plain:
             held = session.transactional_connection(self.engine, by_word=by_word)

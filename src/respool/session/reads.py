@@ -99,6 +99,8 @@ class HasReads(orm.Session):
         return connection
 
     def _connection_for_bind(self, engine: Any, execution_options: Any = None, **kw: Any) -> Connection:
+        if self._rest is not None:  # it may have the only connection
+            self.settle_rest()
         if self._transaction is None and isinstance(engine, Engine):
             kind = self._begin.kind(engine, cast("Session", self))
             if kind is AUTOCOMMIT:
@@ -106,13 +108,10 @@ class HasReads(orm.Session):
                 if reader is None:
                     reader = self._readers[engine] = reader_of(engine, cast("Session", self))
                 return reader
-            self.settle_rest()
             connection = super()._connection_for_bind(engine, execution_options, **kw)
             if kind is TRANSACTION:
                 self._watch = Watch(self, connection)
             return connection
-        if self._rest is not None:
-            self.settle_rest()
         return super()._connection_for_bind(engine, execution_options, **kw)
 
     # -- what was read without a transaction ------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def _after_transaction_create(session: Session, transaction: SessionTransaction)
         if session._hooks is not None:
             session._hooks.savepoint(transaction)
     elif transaction.parent is None:
+        session.settle_rest()  # a result may have the only connection
         session.at_work()
         if session.observers.all:
             session._news.begin(session)
