@@ -24,6 +24,9 @@ __all__ = ["OPTION", "is_plain_read", "is_proved"]
 #: The execution option by which a caller says what a statement is: ``True``, a read; ``False``, more than that.
 OPTION = "respool_read"
 
+#: The options of a result that is read little by little.
+_STREAMS = frozenset({"stream_results", "yield_per"})
+
 
 def is_plain_read(compiled: Any, options: Mapping[str, Any], catalogue: Catalogue) -> bool:
     """Whether a statement, as SQLAlchemy is about to execute it, is a plain read; or is said to be one.
@@ -33,7 +36,7 @@ def is_plain_read(compiled: Any, options: Mapping[str, Any], catalogue: Catalogu
         options: its execution options.
         catalogue: of the engine that it is compiled for; asked when the statement is seen for the first time.
     """
-    if "stream_results" in options or "yield_per" in options:
+    if not _STREAMS.isdisjoint(options):
         return False  # a server-side cursor lives in its transaction
     if OPTION in options:
         return bool(options[OPTION])
@@ -50,9 +53,14 @@ def is_plain_read(compiled: Any, options: Mapping[str, Any], catalogue: Catalogu
 
 
 def is_proved(compiled: Any, options: Mapping[str, Any], catalogue: Catalogue) -> bool:
-    """The same, whatever the caller has said of it, unless that it is more than a read."""
+    """The same, whatever the caller has said of it, unless that it is more than a read; of a text, too.
+
+    A text is proved only where somebody says that it reads: else it begins the transaction, as it always has.
+    """
     if options.get(OPTION):
         options = {name: value for name, value in options.items() if name != OPTION}
+    if isinstance(compiled, SQLCompiler) and compiled.isplaintext and not options.keys() & _STREAMS:
+        return OPTION not in options and catalogue.is_plain(compiled.string) is True
     return is_plain_read(compiled, options, catalogue)
 
 
