@@ -36,10 +36,11 @@ def is_plain_read(compiled: Any, options: Mapping[str, Any], catalogue: Catalogu
         options: its execution options.
         catalogue: of the engine that it is compiled for; asked when the statement is seen for the first time.
     """
-    if not _STREAMS.isdisjoint(options):
-        return False  # a server-side cursor lives in its transaction
-    if OPTION in options:
-        return bool(options[OPTION])
+    if options:
+        if not _STREAMS.isdisjoint(options):
+            return False  # a server-side cursor lives in its transaction
+        if OPTION in options:
+            return bool(options[OPTION])
     try:
         plain: bool = compiled.respool_plain
     except AttributeError:

@@ -83,7 +83,10 @@ class Reader(Connection):
         what = (dialect, constructor, statement, parameters, execution_options, *args)
         if session._transaction is not None:
             return self._hold()._execute_context(*what, **kw)
-        plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
+        if session.reading or OPTION in execution_options or self._dbapi_connection is not None:
+            plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
+        else:
+            plain, by_word = is_plain_read(statement, execution_options, self.catalogue), False
         if not plain:
             held = session.transactional_connection(self.engine, by_word=by_word)
             return held._execute_context(*what, **kw)
