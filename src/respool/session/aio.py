@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
+from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import await_only
 
+from respool.errors import ConfigError
 from respool.session.changes import Changes
+from respool.session.classes import (
+    SessionClass,
+    check_class,
+    check_constructor,
+    check_names,
+    check_options,
+    has_own_constructor,
+    mixed,
+)
 from respool.session.events import Observers
 from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
@@ -21,7 +32,7 @@ from respool.session.tracking import ObjectState
 from respool.session.unit_blocks import unit_block_async
 from respool.session.units import UnitOptions
 
-__all__ = ["AsyncSession"]
+__all__ = ["AsyncSession", "AsyncSessionClass"]
 
 Fn = TypeVar("Fn", bound=Callable[[], Any])
 
@@ -36,10 +47,12 @@ class AsyncSession(sa_asyncio.AsyncSession):
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
         begin: as for :class:`~respool.Session`.
         observers: who is told of its life; those of the database.
+        sync_session_class: the class of the sync session inside; ours is mixed into it.
         options: as for SQLAlchemy's ``AsyncSession``.
     """
 
-    sync_session_class = Session
+    if not TYPE_CHECKING:  # its type stays SQLAlchemy's: the class is another one in a subclass that is SQLModel's too
+        sync_session_class = Session
 
     def __init__(
         self,
@@ -48,11 +61,18 @@ class AsyncSession(sa_asyncio.AsyncSession):
         scope: Scope | None = None,
         begin: Begin | BeginRule = "on_use",
         observers: Observers = Observers.NOBODY,
+        sync_session_class: type[orm.Session] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(bind, scope=scope, begin=begin, observers=observers, **options)
-        self.rules.wait_for = _wait
-        self.rules.asynchronous = True
+        inner: Any = vars(self).get("sync_session_class")  # a database has prepared it
+        if inner is None:
+            inner = _Inner(mixed(self.sync_session_class, Session), scope, begin, observers)
+        if sync_session_class is not None:
+            check_class(sync_session_class, Session, "sync_session_class")
+            inner.made = mixed(sync_session_class, Session)
+        self.sync_session_class = inner
+        super().__init__(bind, **options)
+        self.sync_session_class = inner.made
 
     @property
     def rules(self) -> Session:
@@ -93,11 +113,11 @@ class AsyncSession(sa_asyncio.AsyncSession):
         new: bool = False,
         isolation: str | None = None,
         read_only: bool | None = None,
-    ) -> AbstractAsyncContextManager[AsyncSession]:
+    ) -> AbstractAsyncContextManager[Self]:
         """A unit of work, as an ``async with`` block: as :meth:`respool.Session.unit`."""
         return unit_block_async(self, UnitOptions(savepoint, new, isolation, read_only), caller())
 
-    def fork(self, label: str = "fork") -> AbstractAsyncContextManager[AsyncSession]:
+    def fork(self, label: str = "fork") -> AbstractAsyncContextManager[Self]:
         """A child session for a task beside this one, as an ``async with`` block: as :meth:`respool.Session.fork`."""
         return fork_block_async(self, label, caller())
 
@@ -108,6 +128,85 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def on_rollback(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
         return self.rules.on_rollback(fn)
+
+
+class _Inner:
+    """Makes the sync session inside of an async one, as a class would: prepared before its own constructor runs."""
+
+    __slots__ = ("begin", "made", "observers", "scope", "session")
+
+    def __init__(self, made: Any, scope: Scope | None, begin: Begin | BeginRule, observers: Observers) -> None:
+        self.made = made
+        self.scope = scope
+        self.begin = begin
+        self.observers = observers
+        self.session: Any = None  #: what it has made
+
+    def __call__(self, **options: Any) -> Any:
+        session = self.session = self.made.__new__(self.made)
+        session._prepare(self.scope, self.begin, self.observers)
+        session.asynchronous = True
+        session.wait_for = _wait
+        session.__init__(**options)
+        return session
+
+
+class AsyncSessionClass(SessionClass):
+    """The same for async sessions, whose rules are in a sync one inside.
+
+    Args:
+        given: the class that was asked for; ``None`` for ours.
+        options: the options that were asked for, ``sync_session_class`` among them.
+
+    Raises:
+        ConfigError: the class is none, or the options are not its.
+    """
+
+    __slots__ = ("inner",)
+
+    ours: ClassVar[type[Any]] = AsyncSession
+
+    def __init__(self, given: Any, options: Mapping[str, Any] | None) -> None:
+        self.given = AsyncSession if given is None else given
+        check_class(self.given, AsyncSession, "session_class")
+        self.made = mixed(self.given, AsyncSession)
+        self.options = check_options(options)
+        inner = self.options.pop("sync_session_class", None) or self.given.sync_session_class
+        check_class(inner, Session, "sync_session_class")
+        self.inner: Any = mixed(inner, Session)  #: the class of the sync session
+        check_names(self.options, self.made, self.inner)
+        check_constructor(self.made, self.options)
+        if not has_own_constructor(self.made):  # else it decides what the sync one gets
+            check_constructor(self.inner, {"binds": None, **self.options})
+        self._settle()
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.runs = self.runs or has_own_constructor(self.inner)
+
+    def make(self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool) -> Any:
+        """An async session of the scope; see :meth:`SessionClass.make`."""
+        face = self.blank(bind)
+        inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers)
+        try:
+            face.__init__(bind=bind, **self.options)
+        except BaseException:
+            if inner.session is not None:
+                inner.session.drop()
+            raise
+        rules = face.sync_session
+        if not isinstance(rules, Session):
+            raise ConfigError(
+                f"the constructor of {self.given.__qualname__} made a sync session of its own kind",
+                now=[f"a {type(rules).__qualname__}, which knows no scope"],
+                advice=["hand its class on: super().__init__(bind, sync_session_class=…, **options)"],
+                setting="session_class",
+            )
+        face.sync_session_class = type(rules)
+        rules.twophase = rules.twophase or twophase
+        if rules.bind is None:  # his constructor did not hand it on
+            face.bind, rules.bind = bind, bind.sync_engine
+        return face
 
 
 def _wait(awaitable: Awaitable[Any]) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from respool.errors import ConfigError, ScopeError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["fork_block", "fork_block_async", "gather", "gather_async"]
 
+F = TypeVar("F", bound="AsyncSession")
+S = TypeVar("S")
 T = TypeVar("T")
+Rules = TypeVar("Rules", bound="Session")
 
 
 @contextmanager
-def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
+def fork_block(session: Rules, label: str, place: str) -> Iterator[Rules]:
     """The block of a child. See :meth:`respool.Session.fork`."""
     parent = _parent(session)
     with ScopeBlock(parent.owner, _child(parent, label, place)) as child:
@@ -39,7 +42,7 @@ def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
 
 
 @asynccontextmanager
-async def fork_block_async(face: AsyncSession, label: str, place: str) -> AsyncIterator[AsyncSession]:
+async def fork_block_async(face: F, label: str, place: str) -> AsyncIterator[F]:
     """The same for asyncio."""
     parent = _parent(face.rules)
     async with AsyncScopeBlock(parent.owner, _child(parent, label, place)) as child:
@@ -88,9 +91,9 @@ def _width(database: DatabaseBase[Any], scope: Scope, count: int, limit: int | N
 
 
 async def gather_async(
-    database: DatabaseBase[AsyncSession],
+    database: DatabaseBase[S],
     scope: Scope,
-    functions: Sequence[Callable[[AsyncSession], Awaitable[T]]],
+    functions: Sequence[Callable[[S], Awaitable[T]]],
     limit: int | None,
 ) -> list[T]:
     """See :meth:`respool.AsyncDatabase.gather`."""
@@ -116,9 +119,9 @@ async def gather_async(
 
 
 def gather(
-    database: DatabaseBase[Session],
+    database: DatabaseBase[S],
     scope: Scope,
-    functions: Sequence[Callable[[Session], T]],
+    functions: Sequence[Callable[[S], T]],
     limit: int | None,
     executor: Executor | None,
 ) -> list[T]:
@@ -135,11 +138,11 @@ def gather(
     return share.results
 
 
-class _Share:
+class _Share(Generic[S]):
     """Functions that some threads, and the one that waits for them, run between them."""
 
     def __init__(
-        self, database: DatabaseBase[Session], scope: Scope, functions: Sequence[Callable[[Session], Any]], place: str
+        self, database: DatabaseBase[S], scope: Scope, functions: Sequence[Callable[[S], Any]], place: str
     ) -> None:
         self.results: list[Any] = [None] * len(functions)
         self._database = database
@@ -172,7 +175,7 @@ class _Share:
             except BaseException as error:
                 self._failures.append(error)
 
-    def _next(self) -> tuple[int, Callable[[Session], Any]] | None:
+    def _next(self) -> tuple[int, Callable[[S], Any]] | None:
         with self._lock:
             return None if self._failures else next(self._rest, None)
 

@@ -15,6 +15,7 @@ from respool.errors import UnitError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
 from respool.session.places import caller
 from respool.session.retry import Attempts, Retry
+from respool.session.unit_blocks import unit_block, unit_block_async
 from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
@@ -70,23 +71,13 @@ class Work:
             )
         return session
 
-    @property
-    def alone(self) -> dict[str, Any]:
-        """The unit's options in a scope of its own."""
-        return {"isolation": self.options.isolation, "read_only": self.options.read_only}
-
-    @property
-    def inside(self) -> dict[str, Any]:
-        """The unit's options inside of the session around."""
-        return {"savepoint": self.options.savepoint, "new": self.options.new, **self.alone}
-
 
 def name_of(function: Callable[..., Any]) -> str:
     """What people call a function."""
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def perform(database: DatabaseBase[Session], function: Callable[[Session], T], work: Work) -> T:
+def perform(database: DatabaseBase[Any], function: Callable[[Any], T], work: Work) -> T:
     """Run a function as a unit of work.
 
     Args:
@@ -94,36 +85,36 @@ def perform(database: DatabaseBase[Session], function: Callable[[Session], T], w
         function: called with the session, once for each attempt.
         work: how.
     """
-    around = database.scope_here()
+    around, place = database.scope_here(), caller()
     if work.joins(around):
-        with database.session.unit(**work.inside) as session:
+        with unit_block(database.session, work.options, place) as session:
             return function(session)
-    place = caller()
     attempts = Attempts(work.retry, around)
     if (session_around := work.to_release(around)) is not None:
         session_around.release_connection()
     while True:
-        with attempts.one(), ScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-            attempts.scope = session.scope
-            with session.unit(**work.alone):
+        scope = database.new_scope(work.label, place=place)
+        with attempts.one(), ScopeBlock(database, scope) as session:
+            attempts.scope = scope
+            with unit_block(session, work.options.alone, place):
                 return function(session)
         time.sleep(attempts.wait)
 
 
 async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], Awaitable[T]], work: Work) -> T:
     """The same for asyncio."""
-    around = database.scope_here()
+    around, place = database.scope_here(), caller()
     if work.joins(around):
-        async with database.session.unit(**work.inside) as session:
+        async with unit_block_async(database.session, work.options, place) as session:
             return await function(session)
-    place = caller()
     attempts = Attempts(work.retry, around)
     if around is not None and work.to_release(around) is not None:
         await around.face.run_sync(lambda session: session.release_connection())
     while True:
+        scope = database.new_scope(work.label, place=place)
         with attempts.one():
-            async with AsyncScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-                attempts.scope = session.scope
-                async with session.unit(**work.alone):
+            async with AsyncScopeBlock(database, scope) as session:
+                attempts.scope = scope
+                async with unit_block_async(session, work.options.alone, place):
                     return await function(session)
         await asyncio.sleep(attempts.wait)

@@ -76,6 +76,7 @@ class Scope:
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
+    maker: int | None = None  #: the thread in which its session is being made
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
@@ -28,6 +28,9 @@ from respool.session.unit_blocks import HasUnits
 
 __all__ = ["Session"]
 
+#: What ``close()`` leaves behind with ``close_resets_only=False``.
+_CLOSED = orm.session._SessionCloseState.CLOSED
+_NEVER_BY_LEASE = BeginRule("on_use")
 #: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
 _parents: list[Any] = []
 
@@ -56,6 +59,8 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     # What begins with the same value in every session stands here: each attribute less makes a session cheaper.
     ending = False  #: a step of the scope's end is at work on it
     reading = False  #: inside a ``read_only()`` block
+    scope: Scope | None = None
+    _guard: guards.Guard = None  # type: ignore[assignment]  # until it is prepared
     _phase = CREATED
     _leaving: str | None = None  #: how objects are let go of, while the session is being closed
     _loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
@@ -72,6 +77,15 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         twophase: bool = False,
         **options: Any,
     ) -> None:
+        if self._guard is None:  # else a database has prepared it
+            self._prepare(scope, begin, observers)
+        if options:
+            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase, **options)
+        else:  # of one request: much quicker
+            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase)
+
+    def _prepare(self, scope: Scope | None, begin: Begin | BeginRule, observers: Observers) -> None:
+        """Lay into it what it has to know, before any constructor has run: a user's may have other arguments than ours."""
         self.scope = scope
         self.observers = observers
         self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
@@ -79,10 +93,6 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self._guard = guards.Guard()
         self._log = ChangeLog(scope)
         self._connections: list[Connection] = []
-        if options:
-            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase, **options)
-        else:  # of one request: much quicker
-            super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase)
 
     # -- what it is about -----------------------------------------------------------------------------------------
 
@@ -122,7 +132,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
         return self._log.changes(self)
 
-    def fork(self, label: str = "fork") -> AbstractContextManager[Session]:
+    def fork(self, label: str = "fork") -> AbstractContextManager[Self]:
         """A child session for work beside this one, in another thread; as a block.
 
         It has a connection of its own, sees what is committed, and knows none of this session's objects. At its end
@@ -152,6 +162,14 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **kwargs: Any
     ) -> Engine | Connection:
         """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
+        self._require_usable()
+        if kwargs:
+            found = super().get_bind(mapper, clause=clause, bind=bind, **kwargs)
+        else:  # nearly always, and much quicker
+            found = super().get_bind(mapper, clause=clause, bind=bind)
+        return found if self._units is None else self._units.bound(found)
+
+    def _require_usable(self) -> None:
         scope = self.scope
         if scope is not None:
             if scope.state is ENDED:
@@ -160,11 +178,6 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
                 scope.require_usable()
         if self.asynchronous and self._guard.inside is not None and not self._at_hand:
             self._require_loop()
-        if kwargs:
-            found = super().get_bind(mapper, clause=clause, bind=bind, **kwargs)
-        else:  # nearly always, and much quicker
-            found = super().get_bind(mapper, clause=clause, bind=bind)
-        return found if self._units is None else self._units.bound(found)
 
     def _require_loop(self) -> None:
         """An async session belongs to the loop of its first use, and is used where something awaits it."""
@@ -251,6 +264,8 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
         self._close_and_report(super().close, "close()")
+        if self._close_state is _CLOSED:  # which SQLAlchemy refuses where a transaction begins: so one has to, always
+            self._begin = _NEVER_BY_LEASE
 
     def losses(self) -> list[str]:
         """What would be lost if nobody commits, one line each: changes, and hooks that wait for a commit."""
@@ -377,6 +392,11 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             self._connections.clear()
             self._phase = REMOVED
             self.observers.tell("removed", self)
+
+    def drop(self) -> None:
+        """It was never anybody's: its constructor failed, or another session was made for the scope at the same time."""
+        self.observers = Observers.NOBODY  # they were not told of it
+        self.abandon()
 
     def forget(self) -> None:
         """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sqlalchemy.exc import DBAPIError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from respool.session.session import Session
 
 __all__ = ["HasUnits", "unit_block", "unit_block_async"]
+
+Face = TypeVar("Face", bound="AsyncSession")
+Rules = TypeVar("Rules", bound="Session")
 
 
 class HasUnits:
@@ -33,7 +36,7 @@ class HasUnits:
         new: bool = False,
         isolation: str | None = None,
         read_only: bool | None = None,
-    ) -> AbstractContextManager[Session]:
+    ) -> AbstractContextManager[Self]:
         """A unit of work, as a block: all of it is saved, or nothing.
 
         Outermost, it commits at its end, with all that is uncommitted in the session, and rolls back if an exception
@@ -57,7 +60,8 @@ class HasUnits:
             RollbackOnly: at the end: an exception came through a unit that had joined this one.
             ReadOnly: something was to be written in a unit that only reads.
         """
-        return unit_block(cast("Session", self), UnitOptions(savepoint, new, isolation, read_only), caller())
+        session: Any = self
+        return unit_block(session, UnitOptions(savepoint, new, isolation, read_only), caller())
 
     def enter_unit(self, options: UnitOptions, place: str) -> Unit:
         """Begin a unit that is not new; see :meth:`unit`."""
@@ -72,11 +76,11 @@ class HasUnits:
 
 
 @contextmanager
-def unit_block(session: Session, options: UnitOptions, place: str) -> Iterator[Session]:
+def unit_block(session: Rules, options: UnitOptions, place: str) -> Iterator[Rules]:
     """The block of a unit. See :meth:`HasUnits.unit`."""
     if options.new:
         scope = _scope_of(session)
-        with _noting_locks(session), scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
+        with _noting_locks(session), scope.owner.scope(_label(scope)) as inner, unit_block(inner, options.alone, place):
             yield inner
         return
     unit = session.enter_unit(options, place)
@@ -90,13 +94,13 @@ def unit_block(session: Session, options: UnitOptions, place: str) -> Iterator[S
 
 
 @asynccontextmanager
-async def unit_block_async(face: AsyncSession, options: UnitOptions, place: str) -> AsyncIterator[AsyncSession]:
+async def unit_block_async(face: Face, options: UnitOptions, place: str) -> AsyncIterator[Face]:
     """The same for asyncio."""
     session = face.rules
     if options.new:
         scope = _scope_of(session)
         with _noting_locks(session):
-            async with scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
+            async with scope.owner.scope(_label(scope)) as inner, unit_block_async(inner, options.alone, place):
                 yield inner
         return
     unit = await face.run_sync(_enter, options, place)
@@ -129,10 +133,6 @@ def _scope_of(session: Session) -> Scope:
 
 def _label(scope: Scope) -> str:
     return f"{scope.label} > unit"
-
-
-def _alone(options: UnitOptions) -> dict[str, Any]:
-    return {"isolation": options.isolation, "read_only": options.read_only}
 
 
 @contextmanager

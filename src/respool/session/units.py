@@ -43,6 +43,11 @@ class UnitOptions:
             object.__setattr__(self, "isolation", self.isolation.upper().replace("_", " "))
 
     @property
+    def alone(self) -> UnitOptions:
+        """The same in a scope of its own."""
+        return UnitOptions(isolation=self.isolation, read_only=self.read_only)
+
+    @property
     def mode(self) -> Mode | None:
         """How its transaction is to be, if anything was asked."""
         if self.isolation is None and self.read_only is None:
@@ -232,7 +237,8 @@ class Units:
         if self.mode is None or not isinstance(engine, Engine):
             return engine
         if engine not in self._bound:
-            self._bound[engine] = self.mode.engine(engine)
+            ours = self._bound[engine] = self.mode.engine(engine)
+            self._bound[ours] = ours  # a get_bind() of the user's and ours may both come here
         return self._bound[engine]
 
     def before_commit(self, session: Session) -> None:
