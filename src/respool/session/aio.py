@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from respool.errors import ConfigError
 from respool.session.changes import Changes
@@ -120,6 +121,13 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def fork(self, label: str = "fork") -> AbstractAsyncContextManager[Self]:
         """A child session for a task beside this one, as an ``async with`` block: as :meth:`respool.Session.fork`."""
         return fork_block_async(self, label, caller())
+
+    async def remove(self) -> None:
+        """The same as ``close()``: as :meth:`respool.Session.remove`."""
+        if type(self).close is sa_asyncio.AsyncSession.close:
+            await greenlet_spawn(self.rules.remove)
+        else:  # it has one of its own
+            await (self.close() if self.rules.can_be_reopened else self.reset())
 
     def on_commit(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""

@@ -263,7 +263,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
-        self._close_and_report(super().close, "close()")
+        self._close_and_report(super().close, self._leaving or "close()")
         if self._close_state is _CLOSED:  # which SQLAlchemy refuses where a transaction begins: so one has to, always
             self._begin = _NEVER_BY_LEASE
 
@@ -273,7 +273,20 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
-        self._close_and_report(super().reset, "reset()")
+        self._close_and_report(super().reset, self._leaving or "reset()")
+
+    def remove(self) -> None:
+        """The same as :meth:`close`, as ``scoped_session`` has it: the next use in the same scope finds the session empty."""
+        self._leaving = "remove()"
+        try:
+            self.close() if self.can_be_reopened else self.reset()
+        finally:
+            self._leaving = None
+
+    @property
+    def can_be_reopened(self) -> bool:
+        """Whether it works again after ``close()``: else, with ``close_resets_only=False``, after ``reset()`` only."""
+        return self._close_state is orm.session._SessionCloseState.CLOSE_IS_RESET
 
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
@@ -352,7 +365,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
                 _discard(list(self._connections))
             self._hooks.ended(Outcome.ROLLED_BACK)
         if not self.hooks_due:
-            self.remove()
+            self.end()
 
     def run_last_hooks(self) -> list[str]:
         """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
@@ -360,10 +373,10 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         lost = self.losses()
         self.settle()
         self.hooks.run()
-        self.remove()
+        self.end()
         return lost
 
-    def remove(self) -> None:
+    def end(self) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
         if self._phase is REMOVED:
             return
@@ -409,7 +422,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         if self._phase is not REMOVED and self._guard.seize():
             try:
                 self._guard.adopt()
-                self.remove()
+                self.end()
             finally:
                 self._guard.release()
 
@@ -419,7 +432,7 @@ for _name in guards.OPERATIONS:
         setattr(Session, _name, guards.guarded(getattr(Session, _name)))
 for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback", "enter_unit", "leave_unit"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-for _name in ("rollback", "close", "reset", "invalidate"):
+for _name in ("rollback", "close", "reset", "remove", "invalidate"):
     setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))
 watch.sessions(Session)
 lessons.teach()

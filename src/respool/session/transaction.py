@@ -47,7 +47,7 @@ class Step:
         finally:
             session.ending = False
             if self.scope.state is ENDED:  # the driver gave up waiting meanwhile
-                session.remove()
+                session.end()
 
 
 #: What an end is made of: steps out, results in.
@@ -230,7 +230,7 @@ def end_idle(scope: Scope) -> bool:
     if session.observers.all:
         session._guard.adopt()
     scope.end()
-    session.remove()
+    session.end()
     session._guard.release()
     return True
 
