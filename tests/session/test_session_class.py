@@ -20,7 +20,7 @@ from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelAsyncSession
 
 import respool
-from respool import AsyncDatabase, Database, ObjectState
+from respool import AsyncDatabase, Database, ObjectState, SessionObserver
 from respool.errors import (
     ConcurrentUse,
     ConfigError,
@@ -31,11 +31,26 @@ from respool.errors import (
     UncommittedChanges,
     UnitError,
 )
+from respool.session.life import Life, life_of
 from respool.session.transaction import End, drive
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, count, opened, opened_async
 
 URL = "sqlite:///:memory:"
+#: What our sessions have beside SQLAlchemy's.
+OURS = [
+    "changes",
+    "fork",
+    "holds_connection",
+    "objects",
+    "on_commit",
+    "on_rollback",
+    "phase",
+    "read_only",
+    "remove",
+    "scope",
+    "unit",
+]
 T = TypeVar("T")
 
 
@@ -837,3 +852,148 @@ def test_promise_07_a_session_of_the_users_class_goes_with_its_scope(shop_url: s
             assert gone() is None
         finally:
             gc.enable()
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def every_name_of_ours() -> dict[str, Any]:
+    def theirs(self: Any, *args: Any, **options: Any) -> Any:
+        raise AssertionError("it is the user's, and not for us")
+
+    names = [*OURS, *vars(Life), *vars(life_of(respool.Session())), "rules", "title", "hooks", "observers", "losses"]
+    return {name: theirs for name in names if not name.startswith("__") and not hasattr(orm.Session, name)}
+
+
+async def test_a_users_class_may_have_every_name_for_itself(the_shop: Shop) -> None:
+    """All that we need of a session we ask of its life: what a user's class calls ``changes`` or ``scope`` is its own."""
+    names = every_name_of_ours()
+    kind: Any = type("Everything", (orm.Session,), dict(names))
+    if the_shop.asynchronous:
+        kind = type("AsyncEverything", (sa_asyncio.AsyncSession,), {**names, "sync_session_class": kind})
+    ran: list[str] = []
+    async with the_shop.open(session_class=kind, commit="on_success") as db:
+        db.observe(SessionObserver())
+        async with entered(db.scope("job")) as session:
+            rules: Any = session.sync_session if the_shop.asynchronous else session
+            assert (await got(session.get_one(Product, 1))).name == "tea"
+            respool.Session.on_commit(rules, lambda: ran.append("committed"))
+            session.add(Order(product_id=1))
+            async with entered(session.begin_nested()):
+                await got(session.execute(insert(Order).values(product_id=1)))
+            assert db.holds_connection()
+            assert [scope.phase for scope in db.scopes()] == ["working"]
+            assert next(iter(db.scopes())).objects[ObjectState.PERSISTENT] == 1
+            with pytest.raises(UncommittedChanges, match=r"released\(\) would lose"):
+                async with entered(db.released()):
+                    pytest.fail("must not come here")
+        assert await got(db.run(reading_async if the_shop.asynchronous else reading, retry=1)) == "tea"
+        with pytest.warns(UncommittedChanges):
+            async with entered(db.scope("job", commit="manual")) as session:
+                await got(session.execute(insert(Order).values(product_id=1)))
+    assert (the_shop.count(), ran) == (2, ["committed"])
+
+
+def reading(session: Any) -> str:
+    return str(session.get_one(Product, 1).name)
+
+
+async def reading_async(session: Any) -> str:
+    return str((await session.get_one(Product, 1)).name)
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+
+class Ending(orm.Session):
+    """Does something of its own when it commits, and when it is closed."""
+
+    heard: list[str]
+
+    def commit(self) -> None:
+        self.heard.append("commit")
+        super().commit()
+
+    def close(self) -> None:
+        self.heard.append(f"close: {self.scalar(select(Product.name))}")
+        super().close()
+        self.heard.append("closed")
+
+
+class AsyncEnding(sa_asyncio.AsyncSession):
+    heard: list[str]
+
+    async def commit(self) -> None:
+        self.heard.append("commit")
+        await super().commit()
+
+    async def close(self) -> None:
+        self.heard.append(f"close: {await self.scalar(select(Product.name))}")
+        await super().close()
+        self.heard.append("closed")
+
+
+class Steps(SessionObserver):
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def closed(self, session: Any) -> None:
+        self.taken.append("closed")
+
+    def removed(self, session: Any) -> None:
+        self.taken.append("removed")
+
+
+@pytest.fixture
+def ending(the_shop: Shop) -> Any:
+    kind = (Ending, AsyncEnding)[the_shop.asynchronous]
+    kind.heard = []
+    return kind
+
+
+async def test_an_end_commits_and_closes_as_the_users_class_does(the_shop: Shop, ending: Any) -> None:
+    async with the_shop.open(session_class=ending, commit="on_success") as db:
+        db.observe(steps := Steps())
+        async with entered(db.scope("job")) as session:
+            session.add(Order(product_id=1))
+        assert ending.heard == ["commit", "close: tea", "closed"]
+        assert (steps.taken, session.phase, acquired(db)) == (["closed", "removed"], respool.SessionPhase.REMOVED, 0)
+    assert the_shop.count() == 1
+
+
+async def test_an_end_does_so_where_nothing_was_done_too(the_shop: Shop, ending: Any) -> None:
+    async with the_shop.open(session_class=ending, commit="on_success") as db:
+        async with entered(db.scope("job")):
+            pass
+        assert ending.heard == ["commit", "close: tea", "closed"]
+
+
+async def test_an_end_that_rolls_back_closes_and_tells_once(the_shop: Shop, ending: Any) -> None:
+    async with the_shop.open(session_class=ending) as db:
+        with pytest.warns(UncommittedChanges) as told:
+            async with entered(db.scope("job")) as session:
+                session.add(Order(product_id=1))
+                await got(session.flush())
+        assert [warning.message.changes for warning in told] == [("Order(id=1) inserted",)]  # type: ignore[union-attr]
+        with pytest.raises(KeyError):
+            async with entered(db.scope("job")):
+                raise KeyError
+        assert ending.heard == ["close: tea", "closed"] * 2
+    assert the_shop.count() == 0
+
+
+class Failing(orm.Session):
+    def close(self) -> None:
+        self.execute(text("SELECT 1"))
+        raise KeyError("close")
+
+
+def test_a_close_that_fails_is_logged_and_leaves_nothing_behind(
+    shop_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(shop_url, session_class=Failing, commit="on_success") as db:
+        with db.scope("job") as session:
+            session.add(Order(product_id=1))
+        assert (acquired(db), db.scopes()) == (0, ())
+    assert "close() of the session of scope 'job'" in caplog.text
+    assert count(shop_url) == 1

@@ -21,14 +21,16 @@ from respool.session.classes import (
     check_options,
     has_own_constructor,
     mixed,
+    own_of,
 )
 from respool.session.events import Observers
+from respool.session.life import Own, begin_life, life_of
 from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
 from respool.session.rule import Begin, BeginRule
 from respool.session.scope import Scope
-from respool.session.session import Session
+from respool.session.session import Session, is_reset_by_close
 from respool.session.tracking import ObjectState
 from respool.session.unit_blocks import unit_block_async
 from respool.session.units import UnitOptions
@@ -76,36 +78,31 @@ class AsyncSession(sa_asyncio.AsyncSession):
         self.sync_session_class = inner.made
 
     @property
-    def rules(self) -> Session:
-        """The session that has the rules."""
-        return cast(Session, self.sync_session)
-
-    @property
     def scope(self) -> Scope | None:
         """The scope that the session belongs to."""
-        return self.rules.scope
+        return life_of(self.sync_session).scope
 
     @property
     def phase(self) -> SessionPhase:
         """Where the session is in its life."""
-        return self.rules.phase
+        return life_of(self.sync_session).phase
 
     @property
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
-        return self.rules.holds_connection
+        return life_of(self.sync_session).holds_connection
 
     def read_only(self) -> AbstractContextManager[None]:
         """As :meth:`respool.Session.read_only`; a plain ``with``, since nothing is awaited."""
-        return self.rules.read_only()
+        return Session.read_only(_rules_of(self))
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
-        return self.rules.objects()
+        return life_of(self.sync_session).objects(self.sync_session)
 
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
-        return self.rules.changes()
+        return life_of(self.sync_session).changes(self.sync_session)
 
     def unit(
         self,
@@ -125,26 +122,38 @@ class AsyncSession(sa_asyncio.AsyncSession):
     async def remove(self) -> None:
         """The same as ``close()``: as :meth:`respool.Session.remove`."""
         if type(self).close is sa_asyncio.AsyncSession.close:
-            await greenlet_spawn(self.rules.remove)
+            await greenlet_spawn(Session.remove, _rules_of(self))
         else:  # it has one of its own
-            await (self.close() if self.rules.can_be_reopened else self.reset())
+            await (self.close() if is_reset_by_close(self.sync_session) else self.reset())
 
     def on_commit(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""
-        return self.rules.on_commit(fn)
+        return Session.on_commit(_rules_of(self), fn)
 
     def on_rollback(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
-        return self.rules.on_rollback(fn)
+        return Session.on_rollback(_rules_of(self), fn)
+
+
+def _rules_of(face: sa_asyncio.AsyncSession) -> Session:
+    return cast(Session, face.sync_session)
 
 
 class _Inner:
     """Makes the sync session inside of an async one, as a class would: prepared before its own constructor runs."""
 
-    __slots__ = ("begin", "made", "observers", "scope", "session")
+    __slots__ = ("begin", "made", "observers", "own", "scope", "session")
 
-    def __init__(self, made: Any, scope: Scope | None, begin: Begin | BeginRule, observers: Observers) -> None:
+    def __init__(
+        self,
+        made: Any,
+        scope: Scope | None,
+        begin: Begin | BeginRule,
+        observers: Observers,
+        own: Own | None = None,
+    ) -> None:
         self.made = made
+        self.own = own
         self.scope = scope
         self.begin = begin
         self.observers = observers
@@ -152,9 +161,9 @@ class _Inner:
 
     def __call__(self, **options: Any) -> Any:
         session = self.session = self.made.__new__(self.made)
-        session._prepare(self.scope, self.begin, self.observers)
-        session.asynchronous = True
-        session.wait_for = _wait
+        life = begin_life(session, self.scope, self.begin, self.observers, self.own)
+        life.asynchronous = True
+        life.wait_for = _wait
         session.__init__(**options)
         return session
 
@@ -191,16 +200,24 @@ class AsyncSessionClass(SessionClass):
     def _settle(self) -> None:
         super()._settle()
         self.runs = self.runs or has_own_constructor(self.inner)
+        commits = self.made.commit is not sa_asyncio.AsyncSession.commit
+        closes = self.made.close is not sa_asyncio.AsyncSession.close
+        inner = own_of(self.inner)
+        if commits or closes:
+            self.own = Own(_commit if commits else None, _close if closes else inner and inner.close)
+        else:
+            self.own = inner
 
-    def make(self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool) -> Any:
-        """An async session of the scope; see :meth:`SessionClass.make`."""
-        face = self.blank(bind)
-        inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers)
+    def _make(
+        self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
+    ) -> tuple[Session, Any]:
+        face = self._blank(bind)
+        inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers, self.own)
         try:
             face.__init__(bind=bind, **self.options)
         except BaseException:
             if inner.session is not None:
-                inner.session.drop()
+                life_of(inner.session).drop(inner.session)
             raise
         rules = face.sync_session
         if not isinstance(rules, Session):
@@ -214,7 +231,17 @@ class AsyncSessionClass(SessionClass):
         rules.twophase = rules.twophase or twophase
         if rules.bind is None:  # his constructor did not hand it on
             face.bind, rules.bind = bind, bind.sync_engine
-        return face
+        return rules, face
+
+
+def _commit(rules: Session) -> None:
+    face: Any = sa_asyncio.async_session(rules)
+    await_only(face.commit())
+
+
+def _close(rules: Session) -> None:
+    face: Any = sa_asyncio.async_session(rules)
+    await_only(face.close())
 
 
 def _wait(awaitable: Awaitable[Any]) -> Any:

@@ -22,6 +22,7 @@ from respool.session.checks import check_begin, check_keywords, check_name, chec
 from respool.session.classes import SessionClass, asking
 from respool.session.events import Observers, SessionObserver
 from respool.session.jobs import HasJobs
+from respool.session.life import life_of
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.rule import Begin, BeginRule
@@ -142,10 +143,6 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
     def _class_of(self, given: Any, options: Mapping[str, Any] | None) -> SessionClass:
         """The class of its sessions, and their options."""
 
-    @abstractmethod
-    def _rules_of(self, face: S) -> Session:
-        """The session with the rules, by what users hold of it."""
-
     @property
     @abstractmethod
     def _sync_engine(self) -> Engine:
@@ -216,7 +213,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         """Whether the scope in force here, or one around it, has a connection of the pool now."""
         scope = self._current.get()
         while scope is not None:
-            if scope.session is not None and scope.session.holds_connection:
+            if scope.life is not None and scope.life.holds_connection:
                 return True
             scope = scope.parent
         return False
@@ -276,41 +273,22 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 advice=["close() comes last, when no request is served any more; build a new one to go on"],
                 pool=self.name,
             )
-        made = self._new_session(scope)  # with no lock held: a class of the user's has a constructor of his
-        session = self._rules_of(made)
+        # with no lock held: a class of the user's has a constructor of his
+        session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
+        life = life_of(session)
         with self._making:  # two threads of one request may come at once
-            face: S | None = scope.face
+            face: S = scope.face
             if face is None and scope.live:
-                scope.attach(session, made)
+                scope.attach(session, made, life)
                 face = made
         if face is not made:
-            session.drop()
+            life.drop(session)
             if face is None:
                 scope.refuse_ended()
             return face
         if self._observers.all:
-            self._observers.tell("created", session)
-        return made
-
-    def _new_session(self, scope: Scope) -> S:
-        make = self._sessions.make
-        made: S
-        if not self._sessions.runs:
-            made = make(self.engine, scope, self._begin, self._observers, self.twophase)
-            return made
-        if scope.maker == (here := threading.get_ident()):
-            raise ScopeError(
-                f"the session of {scope.title} was asked for in its own constructor",
-                now=[f"asked for at {caller()}", f"the constructor is that of {self._sessions.given.__qualname__}"],
-                advice=["in there it is self; what needs db.session comes after it is made"],
-                scope=scope.label,
-            )
-        scope.maker = here
-        try:
-            made = make(self.engine, scope, self._begin, self._observers, self.twophase)
-            return made
-        finally:
-            scope.maker = None
+            life.tell("created", session)
+        return face
 
     def _refuse_no_scope(self) -> NoReturn:
         block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'
@@ -349,10 +327,10 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
     def _releasing(self) -> tuple[Scope, Session | None]:
         """The scope in force, and its session if that has a connection to give back."""
         scope = self.in_force()
-        session = scope.session
-        if session is None:
+        session, life = scope.session, scope.life
+        if session is None or life is None:
             return scope, None
-        if lines := session.changes().lines():
+        if lines := life.changes(session).lines():
             raise UncommittedChanges(
                 f"released() would lose {len(lines)} uncommitted change{'s' if len(lines) > 1 else ''} of {scope.title}",
                 now=lines,
@@ -360,7 +338,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 scope=scope.label,
                 changes=tuple(lines),
             )
-        if session.in_begin_block():
+        if life.in_begin_block(session):
             raise ScopeError(
                 f"released() inside a session.begin() block or unit of {scope.title}",
                 advice=["end the block first: its transaction cannot outlive the connection"],

@@ -18,9 +18,12 @@ from sqlalchemy import orm
 from sqlalchemy.exc import ArgumentError
 
 from respool.config import suggest
-from respool.errors import ConfigError
+from respool.errors import ConfigError, ScopeError
 from respool.session import watch
 from respool.session.events import Observers
+from respool.session.guards import require_usable
+from respool.session.life import Own, begin_life, life_of
+from respool.session.places import caller
 from respool.session.rule import BeginRule
 from respool.session.scope import Scope
 from respool.session.session import Session
@@ -36,6 +39,7 @@ __all__ = [
     "check_options",
     "has_own_constructor",
     "mixed",
+    "own_of",
     "session_options",
 ]
 
@@ -132,11 +136,23 @@ def _ruled(theirs: Any) -> Any:
 
     @wraps(theirs)
     def get_bind(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._require_usable()
+        life = life_of(self)
+        require_usable(life)
         found = theirs(self, *args, **kwargs)
-        return found if self._units is None else self._units.bound(found)
+        return found if life.units is None else life.units.bound(found)
 
     return get_bind
+
+
+def own_of(cls: Any) -> Own | None:
+    """What a class's own ``commit()`` and ``close()`` are to do at an end; ``None`` if it has neither."""
+    if cls.commit is Session.commit and cls.close is Session.close:
+        return None
+    return Own(None, None if cls.close is Session.close else _close)
+
+
+def _close(session: Any) -> None:
+    session.close()
 
 
 @cache
@@ -156,7 +172,7 @@ class SessionClass:
         ConfigError: the class is none, or the options are not its.
     """
 
-    __slots__ = ("_plainly_made", "given", "made", "options", "runs")
+    __slots__ = ("_plainly_made", "given", "made", "options", "own", "runs")
 
     ours: ClassVar[type[Any]] = Session  #: what is mixed into the class
 
@@ -172,14 +188,17 @@ class SessionClass:
     def _settle(self) -> None:
         self._plainly_made = self.made.__new__ is object.__new__
         self.runs = has_own_constructor(self.made)  #: code of the user's runs when one is made
+        self.own: Own | None = own_of(self.made)  #: what its own methods do at an end
 
-    def blank(self, bind: Any) -> Any:
+    def _blank(self, bind: Any) -> Any:
         """An object of the class, whose constructor has not run yet."""
         cls = self.made
         return cls.__new__(cls) if self._plainly_made else cls.__new__(cls, bind=bind, **self.options)
 
-    def make(self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool) -> Any:
-        """A session of the scope.
+    def make(
+        self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
+    ) -> tuple[Session, Any]:
+        """A session of the scope, and what users hold of it.
 
         Args:
             bind: the engine.
@@ -187,20 +206,42 @@ class SessionClass:
             begin: when a transaction begins.
             observers: who is told of its life.
             twophase: whether several databases are committed in two phases.
+
+        Raises:
+            ScopeError: the session asks for itself while it is made.
         """
         if self.made is Session:  # nearly always, and quicker
-            return Session(bind, scope=scope, begin=begin, observers=observers, twophase=twophase, **self.options)
-        session = self.blank(bind)
-        session._prepare(scope, begin, observers)
+            ours = Session(bind, scope=scope, begin=begin, observers=observers, twophase=twophase, **self.options)
+            return ours, ours
+        if not self.runs:
+            return self._make(bind, scope, begin, observers, twophase)
+        if scope.maker == (here := threading.get_ident()):
+            raise ScopeError(
+                f"the session of {scope.title} was asked for in its own constructor",
+                now=[f"asked for at {caller()}", f"the constructor is that of {self.given.__qualname__}"],
+                advice=["in there it is self; what needs db.session comes after it is made"],
+                scope=scope.label,
+            )
+        scope.maker = here
+        try:
+            return self._make(bind, scope, begin, observers, twophase)
+        finally:
+            scope.maker = None
+
+    def _make(
+        self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
+    ) -> tuple[Session, Any]:
+        session = self._blank(bind)
+        life = begin_life(session, scope, begin, observers, self.own)
         try:
             session.__init__(bind=bind, **self.options)
         except BaseException:
-            session.drop()
+            life.drop(session)
             raise
         session.twophase = session.twophase or twophase
         if session.bind is None:  # his constructor did not hand it on
             session.bind = bind
-        return session
+        return session, session
 
 
 def asking(cls: type[Any]) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Engine
 
@@ -18,11 +18,11 @@ from respool.session.blocks import AsyncScopeBlock, ScopeBlock
 from respool.session.classes import AS, S, SessionClass
 from respool.session.parallel import gather, gather_async
 from respool.session.places import calling
+from respool.session.reads import release_connection
 from respool.session.repeat import Work, name_of, perform, perform_async
 from respool.session.retry import Retry
 from respool.session.rule import Begin
 from respool.session.scope import CommitPolicy
-from respool.session.session import Session
 from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Database(DatabaseBase[S]):
         scope, session = self._releasing()
         try:
             if session is not None:
-                session.release_connection()
+                release_connection(session)
             yield
         finally:
             self._resume(scope)
@@ -193,9 +193,6 @@ class Database(DatabaseBase[S]):
     def _class_of(self, given: Any, options: Mapping[str, Any] | None) -> SessionClass:
         return SessionClass(given, options)
 
-    def _rules_of(self, face: S) -> Session:
-        return cast(Session, face)
-
 
 class AsyncDatabase(DatabaseBase[AS]):
     """A database for asyncio, its pool, and the session of each request.
@@ -262,7 +259,7 @@ class AsyncDatabase(DatabaseBase[AS]):
         scope, session = self._releasing()
         try:
             if session is not None:
-                await scope.face.run_sync(Session.release_connection)
+                await scope.face.run_sync(release_connection)
             yield
         finally:
             self._resume(scope)
@@ -336,9 +333,6 @@ class AsyncDatabase(DatabaseBase[AS]):
         from respool.session.aio import AsyncSessionClass
 
         return AsyncSessionClass(given, options)
-
-    def _rules_of(self, face: AS) -> Session:
-        return cast(Session, face.sync_session)
 
 
 def _as_given(engine: E, pool: PoolConfig | None, options: Mapping[str, Any]) -> E:

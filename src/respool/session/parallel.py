@@ -14,8 +14,11 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from sqlalchemy import orm
+
 from respool.errors import ConfigError, ScopeError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.life import life_of
 from respool.session.places import caller
 from respool.session.repeat import name_of
 from respool.session.scope import Scope
@@ -44,18 +47,19 @@ def fork_block(session: Rules, label: str, place: str) -> Iterator[Rules]:
 @asynccontextmanager
 async def fork_block_async(face: F, label: str, place: str) -> AsyncIterator[F]:
     """The same for asyncio."""
-    parent = _parent(face.rules)
+    parent = _parent(face.sync_session)
     async with AsyncScopeBlock(parent.owner, _child(parent, label, place)) as child:
         yield child
 
 
-def _parent(session: Session) -> Scope:
-    if session.scope is None:
+def _parent(session: orm.Session) -> Scope:
+    scope = life_of(session).scope
+    if scope is None:
         raise ScopeError(
             "fork() of a session without a scope",
             advice=["a child belongs to a request or db.scope() block: fork a session of one of these"],
         )
-    return session.scope
+    return scope
 
 
 def _child(parent: Scope, label: str, place: str) -> Scope:
@@ -86,7 +90,7 @@ def _width(database: DatabaseBase[Any], scope: Scope, count: int, limit: int | N
         )
     most = database.max_connections
     if most is not None:
-        most -= scope.session is not None and scope.session.holds_connection
+        most -= scope.life is not None and scope.life.holds_connection
     return max(1, min(bound for bound in (count, limit, most) if bound is not None))
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.errors import UnitError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.life import life_of
 from respool.session.places import caller
+from respool.session.reads import release_connection
 from respool.session.retry import Attempts, Retry
 from respool.session.unit_blocks import unit_block, unit_block_async
 from respool.session.units import UnitOptions
@@ -48,7 +50,9 @@ class Work:
         """Whether it runs in the session of the scope around. There it cannot be repeated: others began the work."""
         if around is None or self.own or (self.options.new and self.retry.times):
             return False
-        return self.retry.times == 0 or (around.session is not None and around.session.in_begin_block())
+        return self.retry.times == 0 or (
+            around.session is not None and life_of(around.session).in_begin_block(around.session)
+        )
 
     def to_release(self, around: Scope | None) -> Session | None:
         """The session around, if its connection is to be given back before the first attempt.
@@ -59,15 +63,16 @@ class Work:
         session = around.session if around is not None else None
         if session is None or self.own or self.options.new:
             return None
-        if lines := session.changes().lines():
+        life = life_of(session)
+        if lines := life.changes(session).lines():
             raise UnitError(
-                f"{self.label} is to be repeated if need be, and {session.title} has uncommitted changes before it",
+                f"{self.label} is to be repeated if need be, and {life.title} has uncommitted changes before it",
                 now=lines,
                 advice=[
                     "commit them before; or do them inside, so that they are repeated with the rest",
                     "or give it a transaction of its own beside them: new=True",
                 ],
-                scope=session.title,
+                scope=life.title,
             )
         return session
 
@@ -91,7 +96,7 @@ def perform(database: DatabaseBase[Any], function: Callable[[Any], T], work: Wor
             return function(session)
     attempts = Attempts(work.retry, around)
     if (session_around := work.to_release(around)) is not None:
-        session_around.release_connection()
+        release_connection(session_around)
     while True:
         scope = database.new_scope(work.label, place=place)
         with attempts.one(), ScopeBlock(database, scope) as session:
@@ -109,7 +114,7 @@ async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], A
             return await function(session)
     attempts = Attempts(work.retry, around)
     if around is not None and work.to_release(around) is not None:
-        await around.face.run_sync(lambda session: session.release_connection())
+        await around.face.run_sync(release_connection)
     while True:
         scope = database.new_scope(work.label, place=place)
         with attempts.one():

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from respool.errors import ReadOnly, RollbackOnly, UnitError
 from respool.session.changes import UNSCOPED
+from respool.session.life import life_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
@@ -136,7 +137,8 @@ class Units:
         Raises:
             UnitError: what is asked is at odds with the transaction that it would join.
         """
-        unit = Unit(place, outermost=not session.in_begin_block())
+        life = life_of(session)
+        unit = Unit(place, outermost=not life.in_begin_block(session))
         mode = options.mode
         if mode is not None:
             self._agree(session, options, mode)
@@ -144,7 +146,7 @@ class Units:
             unit.savepoint = session.begin_nested()
         elif mode is not None and not self._open:
             self.mode = mode
-            self._reading_before, session.reading = session.reading, session.reading or mode.read_only
+            self._reading_before, life.reading = life.reading, life.reading or mode.read_only
             session._autobegin_t()  # so that reads do not lease: they are to see one state of the database
         self._open.append(unit)
         return unit
@@ -216,7 +218,7 @@ class Units:
             raise
 
     def _refuse_changes(self, session: Session) -> None:
-        if self.mode is not None and self.mode.read_only and (lines := session.changes().lines()):
+        if self.mode is not None and self.mode.read_only and (lines := life_of(session).changes(session).lines()):
             raise ReadOnly(
                 f"{len(lines)} change{'s' if len(lines) > 1 else ''} inside a read-only unit of {self.title}",
                 now=lines,
@@ -228,7 +230,7 @@ class Units:
         if self.mode is not None:
             self.mode = None
             self._bound.clear()
-            session.reading = self._reading_before
+            life_of(session).reading = self._reading_before
 
     # -- the transaction ------------------------------------------------------------------------------------------
 
@@ -293,7 +295,7 @@ class Units:
 
     def _agree(self, session: Session, options: UnitOptions, asked: Mode) -> None:
         if not self._open:
-            if session.holds_connection:
+            if life_of(session).holds_connection:
                 self._refuse_mode(asked, "the transaction of the session has begun already")
             return
         outer = self.mode or Mode(None, read_only=False)
