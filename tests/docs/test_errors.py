@@ -21,6 +21,7 @@ from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
 from respool.pool.holders import client
+from respool.session.life import life_of
 from respool.session.transaction import End, drive
 from tests.docs.pages import ROOT
 
@@ -130,7 +131,8 @@ def elsewhere(db: Database) -> None:
 def two_inside(db: Database) -> None:
     told: list[RespoolError] = []
     with db.scope("one") as session:
-        assert session._guard.enter(session)  # we are inside
+        life = life_of(session)
+        assert life.guard.enter(life, session)  # we are inside
 
         def use() -> None:
             try:
@@ -141,7 +143,7 @@ def two_inside(db: Database) -> None:
         thread = threading.Thread(target=use)
         thread.start()
         thread.join()
-        session._guard.leave(session)
+        life.guard.leave(life, session)
     raise told[0]
 
 

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any
 
 import pytest
+from sqlalchemy import orm
+from sqlalchemy.ext import asyncio as sa_asyncio
 
 from respool import (
     AsyncDatabase,
@@ -118,10 +120,14 @@ def test_every_scope_state_is_there() -> None:
     assert words(SESSION, "Scope states") == [state.name for state in ScopeState]
 
 
+@pytest.mark.parametrize("kind, theirs", [(Session, orm.Session), (AsyncSession, sa_asyncio.AsyncSession)])
+def test_a_session_has_the_members_that_are_listed_beside_sqlalchemys_and_no_other(kind: Any, theirs: Any) -> None:
+    ours = {name for name in dir(kind) if not hasattr(theirs, name)}
+    assert ours - {"_respool_life"} == set(words(SESSION, "Session"))
+    assert {name for name in vars(Session()) if not hasattr(orm.Session(), name)} == {"_respool_life"}
+
+
 def test_the_members_that_are_listed_exist() -> None:
-    for name in words(SESSION, "Session"):
-        assert hasattr(AsyncSession, name), name
-        assert hasattr(Session, name) or name == "scope", name
     for name in words(SESSION, "Database"):
         for kind in (Database, AsyncDatabase):
             assert hasattr(kind, name) or name == "engine", name

@@ -163,7 +163,7 @@ class TestARun:
             "from sqlalchemy.orm import Session, sessionmaker\n"
             "def test_ours(): assert type(Session()).__mro__[1].__module__ == 'respool.session.session'\n"
             "def test_of_a_maker(): assert isinstance(sessionmaker()(), Session)\n"
-            "def test_mode(): assert Session()._begin._begin == 'on_use'\n"
+            "def test_mode(): assert not Session()._respool_life.begin.may_lease\n"
             "def test_skipped(): pytest.skip()\n"
             "def test_log(): logging.getLogger('respool.pool').error('oh')\n",
         )

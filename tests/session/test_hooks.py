@@ -429,12 +429,13 @@ async def test_unhurried_work_raises_what_it_raises() -> None:
 
 def test_a_listener_of_the_commit_itself_can_still_add_one(db: Database, ran: Noted) -> None:
     from respool.session.hooks import Hook, Outcome
+    from respool.session.life import life_of
 
     with db.scope("job") as session:
 
         @event.listens_for(session, "after_commit", once=True)
         def _(session: Any) -> None:
-            session.hooks.add(Hook(ran("from the listener"), Outcome.COMMITTED, "listener"))
+            life_of(session).add_hook(session, Hook(ran("from the listener"), Outcome.COMMITTED, "listener"))
 
         session.on_commit(ran("the user's"))
         session.execute(text("SELECT 1"))

@@ -21,6 +21,7 @@ from respool.errors import (
     UncommittedChanges,
     WrongScope,
 )
+from respool.session.life import life_of
 from respool.session.transaction import End, drive
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, opened, opened_async
@@ -182,7 +183,8 @@ def test_promise_05_a_stranger_cannot_fork(db: Database) -> None:
 def test_promise_06_parent_and_child_are_for_one_user_each(db: Database) -> None:
     """Each has its own guard: while a child works, the parent is free for the thread that has it."""
     with db.scope("job") as session, session.fork() as child:
-        assert child._guard is not session._guard
+        life = life_of(child)
+        assert life.guard is not life_of(session).guard
         told: list[Exception] = []
 
         def use() -> None:
@@ -192,11 +194,11 @@ def test_promise_06_parent_and_child_are_for_one_user_each(db: Database) -> None
                 except (ConcurrentUse, ScopeError) as error:
                     told.append(error)
 
-        child._guard.enter(child)
+        life.guard.enter(life, child)
         thread = threading.Thread(target=use)
         thread.start()
         thread.join()
-        child._guard.leave(child)
+        life.guard.leave(life, child)
     assert [type(error) for error in told] == [ConcurrentUse]
 
 

@@ -62,7 +62,7 @@ def _of_scope(scope: Scope) -> dict[str, Any]:
         "state": scope.state.value,
         "phase": scope.phase,
         "age": scope.age,
-        "holds_connection": scope.session is not None and scope.session.holds_connection,
+        "holds_connection": scope.life is not None and scope.life.holds_connection,
     }
 
 

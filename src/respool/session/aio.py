@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
+from sqlalchemy import orm
 from sqlalchemy.ext import asyncio as sa_asyncio
 from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import greenlet_spawn
 
+from respool.errors import ConfigError
 from respool.session.changes import Changes
+from respool.session.classes import (
+    SessionClass,
+    check_class,
+    check_constructor,
+    check_names,
+    check_options,
+    has_own_constructor,
+    mixed,
+    own_of,
+)
 from respool.session.events import Observers
+from respool.session.life import Own, begin_life, life_of
 from respool.session.parallel import fork_block_async
 from respool.session.phase import SessionPhase
 from respool.session.places import caller
 from respool.session.rule import Begin, BeginRule
 from respool.session.scope import Scope
-from respool.session.session import Session
+from respool.session.session import Session, is_reset_by_close
 from respool.session.tracking import ObjectState
 from respool.session.unit_blocks import unit_block_async
 from respool.session.units import UnitOptions
 
-__all__ = ["AsyncSession"]
+__all__ = ["AsyncSession", "AsyncSessionClass"]
 
 Fn = TypeVar("Fn", bound=Callable[[], Any])
 
@@ -36,10 +50,12 @@ class AsyncSession(sa_asyncio.AsyncSession):
         scope: the scope that it belongs to; ``None`` for a session that is managed by hand.
         begin: as for :class:`~respool.Session`.
         observers: who is told of its life; those of the database.
+        sync_session_class: the class of the sync session inside; ours is mixed into it.
         options: as for SQLAlchemy's ``AsyncSession``.
     """
 
-    sync_session_class = Session
+    if not TYPE_CHECKING:  # its type stays SQLAlchemy's: the class is another one in a subclass that is SQLModel's too
+        sync_session_class = Session
 
     def __init__(
         self,
@@ -48,43 +64,45 @@ class AsyncSession(sa_asyncio.AsyncSession):
         scope: Scope | None = None,
         begin: Begin | BeginRule = "on_use",
         observers: Observers = Observers.NOBODY,
+        sync_session_class: type[orm.Session] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(bind, scope=scope, begin=begin, observers=observers, **options)
-        self.rules.wait_for = _wait
-        self.rules.asynchronous = True
-
-    @property
-    def rules(self) -> Session:
-        """The session that has the rules."""
-        return cast(Session, self.sync_session)
+        inner: Any = vars(self).get("sync_session_class")  # a database has prepared it
+        if inner is None:
+            inner = _Inner(mixed(self.sync_session_class, Session), scope, begin, observers)
+        if sync_session_class is not None:
+            check_class(sync_session_class, Session, "sync_session_class")
+            inner.made = mixed(sync_session_class, Session)
+        self.sync_session_class = inner
+        super().__init__(bind, **options)
+        self.sync_session_class = inner.made
 
     @property
     def scope(self) -> Scope | None:
         """The scope that the session belongs to."""
-        return self.rules.scope
+        return life_of(self.sync_session).scope
 
     @property
     def phase(self) -> SessionPhase:
         """Where the session is in its life."""
-        return self.rules.phase
+        return life_of(self.sync_session).phase
 
     @property
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
-        return self.rules.holds_connection
+        return life_of(self.sync_session).holds_connection
 
     def read_only(self) -> AbstractContextManager[None]:
         """As :meth:`respool.Session.read_only`; a plain ``with``, since nothing is awaited."""
-        return self.rules.read_only()
+        return Session.read_only(_rules_of(self))
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
-        return self.rules.objects()
+        return life_of(self.sync_session).objects(self.sync_session)
 
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
-        return self.rules.changes()
+        return life_of(self.sync_session).changes(self.sync_session)
 
     def unit(
         self,
@@ -93,21 +111,137 @@ class AsyncSession(sa_asyncio.AsyncSession):
         new: bool = False,
         isolation: str | None = None,
         read_only: bool | None = None,
-    ) -> AbstractAsyncContextManager[AsyncSession]:
+    ) -> AbstractAsyncContextManager[Self]:
         """A unit of work, as an ``async with`` block: as :meth:`respool.Session.unit`."""
         return unit_block_async(self, UnitOptions(savepoint, new, isolation, read_only), caller())
 
-    def fork(self, label: str = "fork") -> AbstractAsyncContextManager[AsyncSession]:
+    def fork(self, label: str = "fork") -> AbstractAsyncContextManager[Self]:
         """A child session for a task beside this one, as an ``async with`` block: as :meth:`respool.Session.fork`."""
         return fork_block_async(self, label, caller())
 
+    async def remove(self) -> None:
+        """The same as ``close()``: as :meth:`respool.Session.remove`."""
+        if type(self).close is sa_asyncio.AsyncSession.close:
+            await greenlet_spawn(Session.remove, _rules_of(self))
+        else:  # it has one of its own
+            await (self.close() if is_reset_by_close(self.sync_session) else self.reset())
+
     def on_commit(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after the outermost commit: as :meth:`respool.Session.on_commit`. What it returns is awaited."""
-        return self.rules.on_commit(fn)
+        return Session.on_commit(_rules_of(self), fn)
 
     def on_rollback(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
-        return self.rules.on_rollback(fn)
+        return Session.on_rollback(_rules_of(self), fn)
+
+
+def _rules_of(face: sa_asyncio.AsyncSession) -> Session:
+    return cast(Session, face.sync_session)
+
+
+class _Inner:
+    """Makes the sync session inside of an async one, as a class would: prepared before its own constructor runs."""
+
+    __slots__ = ("begin", "made", "observers", "own", "scope", "session")
+
+    def __init__(
+        self,
+        made: Any,
+        scope: Scope | None,
+        begin: Begin | BeginRule,
+        observers: Observers,
+        own: Own | None = None,
+    ) -> None:
+        self.made = made
+        self.own = own
+        self.scope = scope
+        self.begin = begin
+        self.observers = observers
+        self.session: Any = None  #: what it has made
+
+    def __call__(self, **options: Any) -> Any:
+        session = self.session = self.made.__new__(self.made)
+        life = begin_life(session, self.scope, self.begin, self.observers, self.own)
+        life.asynchronous = True
+        life.wait_for = _wait
+        session.__init__(**options)
+        return session
+
+
+class AsyncSessionClass(SessionClass):
+    """The same for async sessions, whose rules are in a sync one inside.
+
+    Args:
+        given: the class that was asked for; ``None`` for ours.
+        options: the options that were asked for, ``sync_session_class`` among them.
+
+    Raises:
+        ConfigError: the class is none, or the options are not its.
+    """
+
+    __slots__ = ("inner",)
+
+    ours: ClassVar[type[Any]] = AsyncSession
+
+    def __init__(self, given: Any, options: Mapping[str, Any] | None) -> None:
+        self.given = AsyncSession if given is None else given
+        check_class(self.given, AsyncSession, "session_class")
+        self.made = mixed(self.given, AsyncSession)
+        self.options = check_options(options)
+        inner = self.options.pop("sync_session_class", None) or self.given.sync_session_class
+        check_class(inner, Session, "sync_session_class")
+        self.inner: Any = mixed(inner, Session)  #: the class of the sync session
+        check_names(self.options, self.made, self.inner)
+        check_constructor(self.made, self.options)
+        if not has_own_constructor(self.made):  # else it decides what the sync one gets
+            check_constructor(self.inner, {"binds": None, **self.options})
+        self._settle()
+
+    def _settle(self) -> None:
+        super()._settle()
+        self.runs = self.runs or has_own_constructor(self.inner)
+        commits = self.made.commit is not sa_asyncio.AsyncSession.commit
+        closes = self.made.close is not sa_asyncio.AsyncSession.close
+        inner = own_of(self.inner)
+        if commits or closes:
+            self.own = Own(_commit if commits else None, _close if closes else inner and inner.close)
+        else:
+            self.own = inner
+
+    def _make(
+        self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
+    ) -> tuple[Session, Any]:
+        face = self._blank(bind)
+        inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers, self.own)
+        try:
+            face.__init__(bind=bind, **self.options)
+        except BaseException:
+            if inner.session is not None:
+                life_of(inner.session).drop(inner.session)
+            raise
+        rules = face.sync_session
+        if not isinstance(rules, Session):
+            raise ConfigError(
+                f"the constructor of {self.given.__qualname__} made a sync session of its own kind",
+                now=[f"a {type(rules).__qualname__}, which knows no scope"],
+                advice=["hand its class on: super().__init__(bind, sync_session_class=…, **options)"],
+                setting="session_class",
+            )
+        face.sync_session_class = type(rules)
+        rules.twophase = rules.twophase or twophase
+        if rules.bind is None:  # his constructor did not hand it on
+            face.bind, rules.bind = bind, bind.sync_engine
+        return rules, face
+
+
+def _commit(rules: Session) -> None:
+    face: Any = sa_asyncio.async_session(rules)
+    await_only(face.commit())
+
+
+def _close(rules: Session) -> None:
+    face: Any = sa_asyncio.async_session(rules)
+    await_only(face.close())
 
 
 def _wait(awaitable: Awaitable[Any]) -> Any:

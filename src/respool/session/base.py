@@ -9,16 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MethodType
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from sqlalchemy import Engine
 
-from respool.config import PoolConfig, suggest
+from respool.config import PoolConfig
 from respool.engine import AsyncFairPool, FairPool, mask
 from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
+from respool.session.checks import check_begin, check_keywords, check_name, check_variables, policy_of
+from respool.session.classes import SessionClass, asking
 from respool.session.events import Observers, SessionObserver
 from respool.session.jobs import HasJobs
+from respool.session.life import life_of
 from respool.session.nesting import Nesting
 from respool.session.places import Place, caller, running
 from respool.session.rule import Begin, BeginRule
@@ -30,9 +34,6 @@ __all__ = ["DatabaseBase", "open_databases"]
 
 S = TypeVar("S")
 
-_KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "engine_options")
-_POLICIES = ("manual", "on_success")
-_BEGINS = ("on_write", "on_use")
 
 #: The databases that are open now, by name; one that nobody holds any more gives its name back.
 _names: weakref.WeakValueDictionary[str, DatabaseBase[Any]] = weakref.WeakValueDictionary()
@@ -66,15 +67,19 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         commit: CommitPolicy,
         begin: Begin,
         twophase: bool,
+        session_class: Any,
+        session_options: Mapping[str, Any] | None,
         engine_options: Mapping[str, Any] | None,
         unknown: Mapping[str, Any],
     ) -> None:
-        _check_keywords(unknown)
-        _check_name(name)
+        check_keywords(unknown)
+        check_name(name)
         self.name = name
-        self.commit_policy = _policy(commit)
-        _check_begin(begin)
+        self.commit_policy = policy_of(commit)
+        check_begin(begin)
         self._begin = BeginRule(begin)
+        self._sessions = self._class_of(session_class, session_options)
+        self._current_session = asking(self._sessions.given)
         _check_free(name)
         self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
         self.twophase = twophase
@@ -93,7 +98,14 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         return f"<{type(self).__name__} {self.name!r} {mask(self._sync_engine.url)}{' closed' if self._closed else ''}>"
 
     @classmethod
-    def from_env(cls, prefix: str = "RESPOOL_", environ: Mapping[str, str] | None = None, **keywords: Any) -> Self:
+    def from_env(
+        cls,
+        prefix: str = "RESPOOL_",
+        environ: Mapping[str, str] | None = None,
+        *,
+        session_class: type[S] | None = None,
+        **keywords: Any,
+    ) -> Self:
         """Build from environment variables.
 
         ``<prefix>URL`` is required, ``<prefix>COMMIT`` is ``manual`` or ``on_success``, and every setting of
@@ -102,13 +114,13 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         Args:
             prefix: what the variables' names begin with.
             environ: where to look; the process's environment by default.
-            keywords: as for the constructor.
+            session_class, keywords: as for the constructor.
 
         Raises:
             ConfigError: the URL is missing, a variable is unknown, or its value is not accepted.
         """
         environ = os.environ if environ is None else environ
-        _check_variables(prefix, environ)
+        check_variables(prefix, environ)
         url = environ.get(prefix + "URL")
         if not url:
             raise ConfigError(
@@ -119,7 +131,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         if prefix + "COMMIT" in environ:
             keywords.setdefault("commit", environ[prefix + "COMMIT"])
         keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
-        return cls(url, **keywords)
+        return cls(url, session_class=session_class, **keywords)
 
     # -- what the two kinds do differently ------------------------------------------------------------------------
 
@@ -128,8 +140,8 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         """The engine: built for a URL, or as given."""
 
     @abstractmethod
-    def _make_session(self, scope: Scope) -> tuple[Session, S]:
-        """A session of the scope, and what users hold of it."""
+    def _class_of(self, given: Any, options: Mapping[str, Any] | None) -> SessionClass:
+        """The class of its sessions, and their options."""
 
     @property
     @abstractmethod
@@ -152,6 +164,12 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             self._refuse_no_scope()
         face: S | None = scope.face
         return face if face is not None else self.open_session(scope)
+
+    @property
+    def current_session(self) -> Callable[[], S]:
+        """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
+        # A bound method as any other, but with the class in its annotations: containers of dependencies go by that.
+        return MethodType(self._current_session, self)
 
     def observe(self, observer: SessionObserver) -> Callable[[], None]:
         """Tell an observer what becomes of every session: each step of its life, and the changes of each commit.
@@ -195,7 +213,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         """Whether the scope in force here, or one around it, has a connection of the pool now."""
         scope = self._current.get()
         while scope is not None:
-            if scope.session is not None and scope.session.holds_connection:
+            if scope.life is not None and scope.life.holds_connection:
                 return True
             scope = scope.parent
         return False
@@ -215,7 +233,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             self._current,
             self._live,
             owner=self,
-            policy=self.commit_policy if commit is None else _policy(commit),
+            policy=self.commit_policy if commit is None else policy_of(commit),
             place=place,
             parent=around if around is not None and around.live else None,
         )
@@ -255,16 +273,21 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 advice=["close() comes last, when no request is served any more; build a new one to go on"],
                 pool=self.name,
             )
+        # with no lock held: a class of the user's has a constructor of his
+        session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
+        life = life_of(session)
         with self._making:  # two threads of one request may come at once
-            if scope.face is not None:
-                face: S = scope.face
-                return face
-            if not scope.live:
+            face: S = scope.face
+            if face is None and scope.live:
+                scope.attach(session, made, life)
+                face = made
+        if face is not made:
+            life.drop(session)
+            if face is None:
                 scope.refuse_ended()
-            session, face = self._make_session(scope)
-            scope.attach(session, face)
+            return face
         if self._observers.all:
-            self._observers.tell("created", session)
+            life.tell("created", session)
         return face
 
     def _refuse_no_scope(self) -> NoReturn:
@@ -304,10 +327,10 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
     def _releasing(self) -> tuple[Scope, Session | None]:
         """The scope in force, and its session if that has a connection to give back."""
         scope = self.in_force()
-        session = scope.session
-        if session is None:
+        session, life = scope.session, scope.life
+        if session is None or life is None:
             return scope, None
-        if lines := session.changes().lines():
+        if lines := life.changes(session).lines():
             raise UncommittedChanges(
                 f"released() would lose {len(lines)} uncommitted change{'s' if len(lines) > 1 else ''} of {scope.title}",
                 now=lines,
@@ -315,7 +338,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
                 scope=scope.label,
                 changes=tuple(lines),
             )
-        if session.in_begin_block():
+        if life.in_begin_block(session):
             raise ScopeError(
                 f"released() inside a session.begin() block or unit of {scope.title}",
                 advice=["end the block first: its transaction cannot outlive the connection"],
@@ -360,24 +383,6 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         )
 
 
-def _check_keywords(unknown: Mapping[str, Any]) -> None:
-    if unknown:
-        given = next(iter(unknown))
-        raise ConfigError(
-            f"unknown keyword {given!r}{suggest(given, [*_KEYWORDS, *PoolConfig.names()])}",
-            advice=[
-                f"keywords: {', '.join(_KEYWORDS)}",
-                "settings of the pool go into pool=PoolConfig(max_size=20), SQLAlchemy's into engine_options={...}",
-            ],
-            setting=given,
-        )
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"name={name!r} is not accepted", advice=['write a word: name="reports"'], setting="name")
-
-
 def _check_free(name: str) -> None:
     if name in _names:
         raise ConfigError(
@@ -385,39 +390,3 @@ def _check_free(name: str) -> None:
             advice=['give each a name of its own: name="reports"', "or close() the first one before"],
             setting="name",
         )
-
-
-def _check_begin(begin: Any) -> None:
-    if begin not in (None, "on_write", "on_use"):
-        raise ConfigError(
-            f"begin={begin!r} is not accepted{suggest(begin, _BEGINS) if isinstance(begin, str) else ''}",
-            advice=[
-                'write begin="on_write": plain reads before the first write lease a connection each',
-                'or begin="on_use": a transaction begins with the first statement, as SQLAlchemy does it',
-                "or leave it out: on_write where the isolation level is READ COMMITTED, and on SQLite",
-            ],
-            setting="begin",
-        )
-
-
-def _policy(commit: Any) -> CommitPolicy:
-    if commit in _POLICIES or callable(commit):
-        policy: CommitPolicy = commit
-        return policy
-    near = suggest(commit, _POLICIES) if isinstance(commit, str) else ""
-    raise ConfigError(
-        f"commit={commit!r} is not accepted{near}",
-        advice=['write "manual", "on_success", or a function of (status, exception) that says whether to commit'],
-        setting="commit",
-    )
-
-
-def _check_variables(prefix: str, environ: Mapping[str, str]) -> None:
-    known = [prefix + name.upper() for name in ("url", "commit", *PoolConfig.names())]
-    for variable in environ:
-        if variable.startswith(prefix) and variable not in known:
-            raise ConfigError(
-                f"unknown variable {variable}{suggest(variable, known)}",
-                advice=[f"variables: {', '.join(known)}"],
-                setting=variable,
-            )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from respool.session.changes import Change, Changes
 
 if TYPE_CHECKING:
-    from respool.session.session import Session
+    from respool.session.scope import Scope
 
 __all__ = ["ChangeSet"]
 
@@ -29,9 +29,8 @@ class ChangeSet(Changes):
     database: str | None = None
 
     @classmethod
-    def of(cls, session: Session) -> ChangeSet:
-        """What the session has changed since its last commit or rollback."""
-        changes, scope = session.changes(), session.scope
+    def of(cls, changes: Changes, scope: Scope | None) -> ChangeSet:
+        """What a session of the scope has changed since its last commit or rollback."""
         return cls(
             _frozen(changes.inserts),
             _frozen(changes.updates),

@@ -15,19 +15,18 @@ from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_en
 from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.classes import AS, S, SessionClass
 from respool.session.parallel import gather, gather_async
 from respool.session.places import calling
+from respool.session.reads import release_connection
 from respool.session.repeat import Work, name_of, perform, perform_async
 from respool.session.retry import Retry
 from respool.session.rule import Begin
-from respool.session.scope import CommitPolicy, Scope
-from respool.session.session import Session
+from respool.session.scope import CommitPolicy
 from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-    from respool.session.aio import AsyncSession
 
 __all__ = ["AsyncDatabase", "Database"]
 
@@ -35,7 +34,7 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 
-class Database(DatabaseBase[Session]):
+class Database(DatabaseBase[S]):
     """A database, its pool, and the session of each request.
 
     Args:
@@ -50,6 +49,9 @@ class Database(DatabaseBase[Session]):
             ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.
         twophase: commit in two phases where a request has changes in several databases: all prepare, then all commit.
             PostgreSQL (psycopg, psycopg2; ``max_prepared_transactions`` above zero), MySQL.
+        session_class: the class of its sessions: a subclass of ours, of SQLAlchemy's ``Session`` or of SQLModel's. What
+            is not ours has it mixed in below.
+        session_options: what each session is made with, as for SQLAlchemy's ``Session``: ``{"autoflush": False}``.
         engine_options: further arguments of SQLAlchemy's ``create_engine``.
 
     Raises:
@@ -68,16 +70,16 @@ class Database(DatabaseBase[Session]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
+        session_class: type[S] | None = None,
+        session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(url, name, pool, commit, begin, twophase, engine_options, unknown)
+        super().__init__(
+            url, name, pool, commit, begin, twophase, session_class, session_options, engine_options, unknown
+        )
 
-    def current_session(self) -> Session:
-        """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
-        return self.session
-
-    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> ScopeBlock[Session]:
+    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> ScopeBlock[S]:
         """A scope outside of HTTP: for a script, a job, a thread, a message.
 
         Args:
@@ -104,7 +106,7 @@ class Database(DatabaseBase[Session]):
         scope, session = self._releasing()
         try:
             if session is not None:
-                session.release_connection()
+                release_connection(session)
             yield
         finally:
             self._resume(scope)
@@ -139,7 +141,7 @@ class Database(DatabaseBase[Session]):
 
     def gather(
         self,
-        *functions: Callable[[Session], T],
+        *functions: Callable[[S], T],
         limit: int | None = None,
         executor: Executor | None = None,
     ) -> list[T]:
@@ -188,19 +190,19 @@ class Database(DatabaseBase[Session]):
             self._refuse_engine(f"an object of type {type(url).__name__}", "a URL or an Engine")
         return build_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
-    def _make_session(self, scope: Scope) -> tuple[Session, Session]:
-        session = Session(
-            self.engine, scope=scope, begin=self._begin, observers=self._observers, twophase=self.twophase
-        )
-        return session, session
+    def _class_of(self, given: Any, options: Mapping[str, Any] | None) -> SessionClass:
+        return SessionClass(given, options)
 
 
-class AsyncDatabase(DatabaseBase["AsyncSession"]):
+class AsyncDatabase(DatabaseBase[AS]):
     """A database for asyncio, its pool, and the session of each request.
 
     Args:
         url: the database's URL with an async driver, or an existing ``AsyncEngine``, which keeps the pool that it has.
         name, pool, commit, begin, twophase, engine_options: as for :class:`Database`.
+        session_class: the class of its sessions: a subclass of ours, of SQLAlchemy's ``AsyncSession`` or of SQLModel's.
+        session_options: what each session is made with, as for SQLAlchemy's ``AsyncSession``; ``sync_session_class``
+            is one of them.
 
     Raises:
         ConfigError: an argument is unknown, not accepted, or at odds with another one, or greenlet is not installed;
@@ -219,16 +221,16 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
+        session_class: type[AS] | None = None,
+        session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
-        super().__init__(url, name, pool, commit, begin, twophase, engine_options, unknown)
+        super().__init__(
+            url, name, pool, commit, begin, twophase, session_class, session_options, engine_options, unknown
+        )
 
-    def current_session(self) -> AsyncSession:
-        """The same as :attr:`session`, to be called: ``Depends(db.current_session)``."""
-        return self.session
-
-    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncScopeBlock[AsyncSession]:
+    def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncScopeBlock[AS]:
         """A scope outside of HTTP: for a script, a job, a task, a websocket message.
 
         Its end is finished even if the task is cancelled meanwhile.
@@ -257,7 +259,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         scope, session = self._releasing()
         try:
             if session is not None:
-                await scope.face.run_sync(Session.release_connection)
+                await scope.face.run_sync(release_connection)
             yield
         finally:
             self._resume(scope)
@@ -279,7 +281,7 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
 
     async def gather(
         self,
-        *functions: Callable[[AsyncSession], Awaitable[T]],
+        *functions: Callable[[AS], Awaitable[T]],
         limit: int | None = None,
     ) -> list[T]:
         """Run coroutine functions side by side, each with a child of the session in force: see :meth:`AsyncSession.fork`.
@@ -318,7 +320,6 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
         return self.engine.sync_engine
 
     def _engine_of(self, url: Any, pool: PoolConfig | None, options: dict[str, Any]) -> AsyncEngine:
-        _require_greenlet()
         from sqlalchemy.ext.asyncio import AsyncEngine
 
         if isinstance(url, AsyncEngine):
@@ -327,11 +328,11 @@ class AsyncDatabase(DatabaseBase["AsyncSession"]):
             self._refuse_engine(f"an object of type {type(url).__name__}", "a URL or an AsyncEngine")
         return build_async_engine(url, pool=pool or PoolConfig(), name=self.name, **options)
 
-    def _make_session(self, scope: Scope) -> tuple[Session, AsyncSession]:
-        face = AsyncSession(
-            self.engine, scope=scope, begin=self._begin, observers=self._observers, twophase=self.twophase
-        )
-        return face.rules, face
+    def _class_of(self, given: Any, options: Mapping[str, Any] | None) -> SessionClass:
+        _require_greenlet()
+        from respool.session.aio import AsyncSessionClass
+
+        return AsyncSessionClass(given, options)
 
 
 def _as_given(engine: E, pool: PoolConfig | None, options: Mapping[str, Any]) -> E:

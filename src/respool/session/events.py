@@ -15,6 +15,7 @@ from respool.session.changeset import ChangeSet
 if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
 
+    from respool.session.life import Life
     from respool.session.session import Session
 
 __all__ = ["News", "Observers", "SessionObserver"]
@@ -93,18 +94,18 @@ class Observers:
         """Tell this one no more."""
         self.all = tuple(each for each in self.all if each is not observer)
 
-    def ask(self, step: str, session: Session, *what: Any) -> None:
+    def ask(self, step: str, session: Any, *what: Any) -> None:
         """Tell all; the first exception goes on to the caller."""
         for observer in self.all:
             _call(observer, step, session, what)
 
-    def tell(self, step: str, session: Session, *what: Any) -> None:
-        """Tell all; exceptions are logged."""
+    def tell(self, title: str, step: str, session: Any, *what: Any) -> None:
+        """Tell all; exceptions are logged, with the session's title."""
         for observer in self.all:
             try:
                 _call(observer, step, session, what)
             except Exception:
-                logger.exception("%s: %s.%s() failed", session.title, type(observer).__name__, step)
+                logger.exception("%s: %s.%s() failed", title, type(observer).__name__, step)
 
 
 Observers.NOBODY = Observers()
@@ -123,49 +124,49 @@ class News:
         self._committed: ChangeSet | None = None
         self._lost: ChangeSet | None = None
 
-    def begin(self, session: Session) -> None:
+    def begin(self, life: Life) -> None:
         self.__init__()  # type: ignore[misc]
-        session._log.holding = True
+        life.log.holding = True
 
-    def before_commit(self, session: Session) -> None:
+    def before_commit(self, life: Life, session: Session) -> None:
         self._asking += 1
         if not session.in_nested_transaction():
             try:
-                self._ask(session)
+                self._ask(life, session)
             except BaseException:
                 self._asking = 0
                 raise
 
-    def after_commit(self, session: Session) -> None:
+    def after_commit(self, life: Life, session: Session) -> None:
         self._asking -= 1
         if not session.in_nested_transaction():
-            self._committed = ChangeSet.of(session)
+            self._committed = life.change_set(session)
 
-    def ended(self, session: Session, transaction: SessionTransaction) -> None:
+    def ended(self, life: Life, session: Session, transaction: SessionTransaction) -> None:
         """A transaction has ended; if that was a savepoint within a commit of the whole, the time to ask is now."""
         if transaction.parent is None:
             committed, self._committed = self._committed, None
             if committed is not None:
-                session.observers.tell("committed", session, committed)
+                life.tell("committed", session, committed)
         elif transaction.nested and self._asking and not session.in_nested_transaction():
-            self._ask(session)
+            self._ask(life, session)
 
-    def rolling_back(self, session: Session) -> None:
+    def rolling_back(self, life: Life, session: Session) -> None:
         self._asking = 0
         if not session.in_nested_transaction():
-            self._lost = ChangeSet.of(session)
+            self._lost = life.change_set(session)
 
-    def rolled_back(self, session: Session) -> None:
-        session.observers.tell("rolled_back", session, self.lost(session))
+    def rolled_back(self, life: Life, session: Session) -> None:
+        life.tell("rolled_back", session, self.lost(life, session))
 
-    def lost(self, session: Session) -> ChangeSet:
+    def lost(self, life: Life, session: Session) -> ChangeSet:
         """What goes with the transaction: as it was before a failed flush rolled back, if one has."""
         lost, self._lost = self._lost, None
-        return lost if lost is not None else ChangeSet.of(session)
+        return lost if lost is not None else life.change_set(session)
 
-    def _ask(self, session: Session) -> None:
+    def _ask(self, life: Life, session: Session) -> None:
         session.flush()
-        session.observers.ask("committing", session, ChangeSet.of(session))
+        life.observers.ask("committing", session, life.change_set(session))
 
 
 def _coroutines(observer: Any) -> Iterator[str]:
@@ -174,7 +175,7 @@ def _coroutines(observer: Any) -> Iterator[str]:
             yield step
 
 
-def _call(observer: Any, step: str, session: Session, what: tuple[Any, ...]) -> None:
+def _call(observer: Any, step: str, session: Any, what: tuple[Any, ...]) -> None:
     method = getattr(observer, step)
     if inspect.iscoroutinefunction(method):
         from sqlalchemy.ext.asyncio import async_session

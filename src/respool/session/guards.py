@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from asyncio import _get_running_loop, current_task
-from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from respool.errors import ConcurrentUse, ScopeError
+from sqlalchemy.util.concurrency import in_greenlet
+
+from respool.errors import ConcurrentUse
+from respool.session import lessons
 from respool.session.places import Runner, at, place_of, running
 from respool.session.scope import ENDED
 
 if TYPE_CHECKING:
+    from respool.session.life import Life
     from respool.session.session import Session
 
-__all__ = ["ENDING", "OPERATIONS", "Guard", "guarded"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-#: What changes a session or talks to the database. All else (queries, lazy loads) ends in one of these, or in
-#: ``execute()``, which has its guard within.
-OPERATIONS = (
-    *("get", "get_one", "refresh", "connection"),
-    *("add", "add_all", "delete", "delete_all", "merge", "merge_all", "expire", "expire_all", "expunge", "expunge_all"),
-    *("begin", "begin_nested", "prepare", "bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"),
-)
+__all__ = ["ENDING", "Guard", "require_usable"]
 
 #: Who is inside a session while its scope ends.
 ENDING = "the end of the scope"
@@ -44,7 +36,7 @@ class Guard:
         self._thread = 0  #: 0 while nobody is inside, or on nobody's behalf
         self._task: asyncio.Task[Any] | None = None
 
-    def enter(self, session: Session) -> bool:
+    def enter(self, life: Life, session: Session) -> bool:
         """Go inside; ``False`` if the caller is inside already and must not :meth:`leave` again.
 
         Raises:
@@ -59,25 +51,25 @@ class Guard:
         if self._thread == thread and self._task is task:
             return False
         if not self._lock.acquire(False):
-            self._refuse(session)
+            self._refuse(life)
         self._thread, self._task = thread, task
-        if session.scope is not None:
+        if life.scope is not None:
             try:
-                session.scope.require_usable()
+                life.scope.require_usable()
             except BaseException:
-                self.leave(session)
+                self.leave(life, session)
                 raise
         return True
 
-    def leave(self, session: Session) -> None:
+    def leave(self, life: Life, session: Session) -> None:
         """Go out; if the scope ended meanwhile, whoever goes out last gives the connection back."""
         try:
-            if session._watch is not None:
-                session.has_passed()
+            if life.watch is not None:
+                life.has_passed(session)
         finally:
             self.release()
-            if session.scope is not None and session.scope.state is ENDED:
-                session.last_one_out()
+            if life.scope is not None and life.scope.state is ENDED:
+                life.last_one_out(session)
 
     @property
     def inside(self) -> Runner | None:
@@ -98,45 +90,46 @@ class Guard:
         self._thread, self._task = 0, None
         self._lock.release()
 
-    def _refuse(self, session: Session) -> None:
+    def _refuse(self, life: Life) -> None:
         me, inside = running(), self.inside
         owner = str(inside) if inside is not None else ENDING
         place = place_of(inside) if inside is not None else None
         raise ConcurrentUse(
-            f"{me} entered the session of {session.title} while {owner} was inside",
+            f"{me} entered the session of {life.title} while {owner} was inside",
             now=[at(owner, place), at(str(me), place_of(me))],
             advice=[
                 "a session is for one task or thread at a time: await its calls one after the other, not in gather()",
                 'for parallel work give each task a scope of its own: async with db.scope("part") as session',
             ],
-            scope=session.title,
+            scope=life.title,
             owner=owner,
             intruder=str(me),
             owner_place=place,
         )
 
 
-def guarded(method: F, *, ignore_ended: bool = False) -> F:
-    """Wrap a session's method: refused from elsewhere, while somebody else is inside, and after the scope's end.
+def require_usable(life: Life) -> None:
+    """Refuse a session where its scope is over or another one is in force, and an async one where nothing awaits it."""
+    scope = life.scope
+    if scope is not None:
+        if scope.state is ENDED:
+            scope.refuse_ended()
+        if not life.guard.taken():  # else whoever is inside was let in
+            scope.require_usable()
+    if life.asynchronous and life.guard.inside is not None and not life.at_hand:
+        _require_loop(life)
 
-    Args:
-        method: the method.
-        ignore_ended: do nothing after the scope's end instead: there is nothing left to close or to roll back.
-    """
 
-    @functools.wraps(method)
-    def wrapper(self: Session, *args: Any, **kwargs: Any) -> Any:
-        guard = self._guard
-        try:
-            entered = guard.enter(self)
-        except ScopeError:
-            if ignore_ended and self.scope is not None and self.scope.state is ENDED:
-                return None
-            raise
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            if entered:
-                guard.leave(self)
-
-    return wrapper  # type: ignore[return-value]
+def _require_loop(life: Life) -> None:
+    """An async session belongs to the loop of its first use, and is used where something awaits it."""
+    if not in_greenlet():
+        raise lessons.not_awaited(life.title)
+    loop = asyncio.get_running_loop()
+    if life.loop is None:
+        life.loop = loop
+    elif life.loop is not loop and life.scope is not None:
+        life.scope.refuse_elsewhere(
+            "in another event loop than before",
+            "the loop of its first use is " + ("closed" if life.loop.is_closed() else "another one, and not closed"),
+            "what was connected in one loop does not work in another: one asyncio.run() for the application",
+        )

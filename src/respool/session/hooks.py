@@ -21,20 +21,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from respool.errors import HookFailed
 from respool.session.changes import UNSCOPED
-from respool.session.places import caller
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
 
     from respool.session.scope import Scope
 
-__all__ = ["HasHooks", "Hook", "Hooks", "Outcome"]
-
-F = TypeVar("F", bound=Callable[[], Any])
+__all__ = ["NO_HOOKS", "Hook", "Hooks", "Outcome", "savepoints"]
 
 logger = logging.getLogger("respool.session")
 
@@ -114,6 +111,7 @@ class Hooks:
         self._waiting.append(hook)
 
     def savepoint(self, transaction: SessionTransaction) -> None:
+        """One was opened: hooks that come from here on are its own."""
         self._marks[transaction] = len(self._waiting)
 
     def back_to(self, transaction: SessionTransaction) -> None:
@@ -180,90 +178,19 @@ class Hooks:
         self._wait(result)
 
 
-class HasHooks:
-    """The part of a session that is about what follows its transactions."""
+class _NoHooks(Hooks):
+    """Those of a session that has none, and never will."""
 
-    scope: Scope | None
-    ending: bool
-    outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
-    wait_for: Callable[[Awaitable[Any]], Any] | None = None  #: how hooks are awaited; async sessions set it
-    _hooks: Hooks | None = None  # most sessions never have any
+    __slots__ = ()
 
-    @property
-    def hooks(self) -> Hooks:
-        """Those of this session."""
-        if self._hooks is None:
-            self._hooks = Hooks(self.scope, self.wait_for)
-            for savepoint in _savepoints(cast("Session", self)):
-                self._hooks.savepoint(savepoint)
-        return self._hooks
-
-    def on_commit(self, fn: F) -> F:
-        """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
-        is in which this was asked for.
-
-        It runs when the connection is back in the pool, in the order of the asking, and the session is fresh: what it
-        does with it begins a transaction of its own. After ``commit()`` it runs before that returns; at the end of a
-        request or scope when all of its databases are committed, before the answer leaves. What it raises is logged
-        (``HookFailed``) and changes nothing: the commit has happened.
-
-        Without a transaction it waits for the COMMIT of the next one.
-
-        Args:
-            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
-
-        Returns:
-            ``fn``, so that it can be used as a decorator.
-        """
-        return self._hook(fn, Outcome.COMMITTED)
-
-    def on_rollback(self, fn: F) -> F:
-        """Call ``fn()`` once, if the transaction or savepoint in which this was asked for is rolled back.
-
-        It runs as :meth:`on_commit` says, so for a savepoint after the end of the outermost transaction.
-
-        Args:
-            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
-
-        Returns:
-            ``fn``.
-        """
-        return self._hook(fn, Outcome.ROLLED_BACK)
-
-    def _hook(self, fn: F, after: Outcome) -> F:
-        self.hooks.add(Hook(fn, after, getattr(fn, "__qualname__", repr(fn)), caller()))
-        return fn
-
-    @property
-    def has_hooks(self) -> bool:
-        """Whether hooks wait for the end of a transaction, or for being run."""
-        return self._hooks is not None and self._hooks.present
-
-    @property
-    def hooks_due(self) -> bool:
-        """Whether hooks wait only for being run."""
-        return self._hooks is not None and self._hooks.due
-
-    def run_hooks(self) -> None:
-        """Run the hooks that are due, unless the scope's end does that later."""
-        if self._hooks is not None and not self.ending:
-            self._hooks.run()
-
-    def transaction_over(self) -> Outcome:
-        """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
-        outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
-        if self._hooks is not None:
-            self._hooks.ended(outcome)
-        return outcome
-
-    def _give_up_hooks(self) -> None:
-        """There is no transaction any more, or was none, that hooks could wait for."""
-        if self._hooks is not None:
-            self._hooks.ended(Outcome.ROLLED_BACK)
-            self.run_hooks()
+    def savepoint(self, transaction: SessionTransaction) -> None: ...
 
 
-def _savepoints(session: Session) -> Iterator[SessionTransaction]:
+#: For sessions that have none.
+NO_HOOKS = _NoHooks(None)
+
+
+def savepoints(session: Session) -> Iterator[SessionTransaction]:
     """The savepoints that are open, the innermost first."""
     transaction = session.get_nested_transaction()
     while transaction is not None:

@@ -24,7 +24,6 @@ from respool.session.tracking import describe
 
 if TYPE_CHECKING:
     from respool.session.scope import Scope
-    from respool.session.session import Session
 
 __all__ = ["END", "DetachedRead", "UnawaitedLoad", "not_awaited", "note", "teach"]
 
@@ -101,37 +100,38 @@ class _Access(NamedTuple):
         return [first, f"or in time, while the object is in its session: {call}"]
 
 
-def note(states: Iterable[InstanceState[Any]], session: Session, how: str) -> None:
+def note(states: Iterable[InstanceState[Any]], scope: Scope | None, how: str, *, asynchronous: bool) -> None:
     """A session lets go of objects: remember with each of them which one, when and how.
 
     Args:
         states: SQLAlchemy's records of the objects.
-        session: the session.
+        scope: whose session it is.
         how: what was done, in words.
+        asynchronous: whether it is an async one.
     """
-    remembered = _Note(session.scope, how, time.monotonic(), session.asynchronous)
+    remembered = _Note(scope, how, time.monotonic(), asynchronous)
     for state in states:
         state.respool_note = remembered  # type: ignore[attr-defined]
 
 
-def not_awaited(session: Session) -> UnawaitedLoad:
+def not_awaited(title: str) -> UnawaitedLoad:
     """The error to raise where an async session would have to wait, and nobody awaits it."""
     access, place = _access(), caller()
     if access is not None:
         return UnawaitedLoad(
             f"{access.attribute} of {access.object} was read in code that does not await: {access.missing}",
-            now=[f"read at {place} in {running()}", f"the object is in the session of {session.title}"],
+            now=[f"read at {place} in {running()}", f"the object is in the session of {title}"],
             advice=[
                 *access.advice(asynchronous=True),
                 f"or await it there: await session.run_sync(lambda _: {access.variable}.{access.name})",
             ],
             attribute=access.attribute,
             object=access.object,
-            scope=session.title,
+            scope=title,
             place=place,
         )
     return UnawaitedLoad(
-        f"the session of {session.title} had to wait for its database in code that does not await",
+        f"the session of {title} had to wait for its database in code that does not await",
         now=[f"used at {place} in {running()}"],
         advice=[
             "use the AsyncSession itself: await session.execute(…), not session.sync_session.execute(…)",
@@ -139,7 +139,7 @@ def not_awaited(session: Session) -> UnawaitedLoad:
         ],
         attribute=None,
         object=None,
-        scope=session.title,
+        scope=title,
         place=place,
     )
 

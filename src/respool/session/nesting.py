@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from respool.errors import SelfDeadlock
+from respool.session.life import life_of
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -62,19 +63,19 @@ class Nesting:
             self.leave(session)
 
     def _require_one_left(self, session: Session, limit: int | None, place: str) -> None:
-        if limit is None or not session.holds_connection:
+        if limit is None or not life_of(session).holds_connection:
             return
-        holders = {id(each): each for each in (*self._outer, session) if each.holds_connection}
+        holders = {id(life): life for life in map(life_of, (*self._outer, session)) if life.holds_connection}
         if len(holders) < limit:
             return
         raise SelfDeadlock(
-            f"{session.title} holds a connection and needs a second one, and the pool may have {limit}",
+            f"{life_of(session).title} holds a connection and needs a second one, and the pool may have {limit}",
             now=[f"asked for at {place}", *(f"holds one: {each.title}" for each in holders.values())],
             advice=[
                 "commit, or roll back, before opening the inner session: then nothing is held",
                 "use savepoint=True, which stays on the same connection",
                 f"raise max_size above {limit}, the number of those that hold one while they need another",
             ],
-            scope=session.title,
+            scope=life_of(session).title,
             max_size=limit,
         )

@@ -12,10 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import orm
 
 from respool.errors import ConfigError, ScopeError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.life import life_of
 from respool.session.places import caller
 from respool.session.repeat import name_of
 from respool.session.scope import Scope
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["fork_block", "fork_block_async", "gather", "gather_async"]
 
+F = TypeVar("F", bound="AsyncSession")
+S = TypeVar("S")
 T = TypeVar("T")
+Rules = TypeVar("Rules", bound="Session")
 
 
 @contextmanager
-def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
+def fork_block(session: Rules, label: str, place: str) -> Iterator[Rules]:
     """The block of a child. See :meth:`respool.Session.fork`."""
     parent = _parent(session)
     with ScopeBlock(parent.owner, _child(parent, label, place)) as child:
@@ -39,20 +45,21 @@ def fork_block(session: Session, label: str, place: str) -> Iterator[Session]:
 
 
 @asynccontextmanager
-async def fork_block_async(face: AsyncSession, label: str, place: str) -> AsyncIterator[AsyncSession]:
+async def fork_block_async(face: F, label: str, place: str) -> AsyncIterator[F]:
     """The same for asyncio."""
-    parent = _parent(face.rules)
+    parent = _parent(face.sync_session)
     async with AsyncScopeBlock(parent.owner, _child(parent, label, place)) as child:
         yield child
 
 
-def _parent(session: Session) -> Scope:
-    if session.scope is None:
+def _parent(session: orm.Session) -> Scope:
+    scope = life_of(session).scope
+    if scope is None:
         raise ScopeError(
             "fork() of a session without a scope",
             advice=["a child belongs to a request or db.scope() block: fork a session of one of these"],
         )
-    return session.scope
+    return scope
 
 
 def _child(parent: Scope, label: str, place: str) -> Scope:
@@ -83,14 +90,14 @@ def _width(database: DatabaseBase[Any], scope: Scope, count: int, limit: int | N
         )
     most = database.max_connections
     if most is not None:
-        most -= scope.session is not None and scope.session.holds_connection
+        most -= scope.life is not None and scope.life.holds_connection
     return max(1, min(bound for bound in (count, limit, most) if bound is not None))
 
 
 async def gather_async(
-    database: DatabaseBase[AsyncSession],
+    database: DatabaseBase[S],
     scope: Scope,
-    functions: Sequence[Callable[[AsyncSession], Awaitable[T]]],
+    functions: Sequence[Callable[[S], Awaitable[T]]],
     limit: int | None,
 ) -> list[T]:
     """See :meth:`respool.AsyncDatabase.gather`."""
@@ -116,9 +123,9 @@ async def gather_async(
 
 
 def gather(
-    database: DatabaseBase[Session],
+    database: DatabaseBase[S],
     scope: Scope,
-    functions: Sequence[Callable[[Session], T]],
+    functions: Sequence[Callable[[S], T]],
     limit: int | None,
     executor: Executor | None,
 ) -> list[T]:
@@ -135,11 +142,11 @@ def gather(
     return share.results
 
 
-class _Share:
+class _Share(Generic[S]):
     """Functions that some threads, and the one that waits for them, run between them."""
 
     def __init__(
-        self, database: DatabaseBase[Session], scope: Scope, functions: Sequence[Callable[[Session], Any]], place: str
+        self, database: DatabaseBase[S], scope: Scope, functions: Sequence[Callable[[S], Any]], place: str
     ) -> None:
         self.results: list[Any] = [None] * len(functions)
         self._database = database
@@ -172,7 +179,7 @@ class _Share:
             except BaseException as error:
                 self._failures.append(error)
 
-    def _next(self) -> tuple[int, Callable[[Session], Any]] | None:
+    def _next(self) -> tuple[int, Callable[[S], Any]] | None:
         with self._lock:
             return None if self._failures else next(self._rest, None)
 

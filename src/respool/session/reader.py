@@ -16,7 +16,9 @@ from sqlalchemy import Connection, Engine
 from respool.engine import leases
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
 from respool.session.fetching import fetched
+from respool.session.life import life_of
 from respool.session.plain import OPTION, is_plain_read, is_proved
+from respool.session.rule import rule_of
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -56,7 +58,7 @@ class Reader(Connection):
     def _hold(self) -> Connection:
         """The connection of the session's transaction, which begins here if it has not yet."""
         session: Any = self._session()
-        return session.transactional_connection(self.engine)  # type: ignore[no-any-return]
+        return life_of(session).transactional_connection(session, self.engine)
 
     def _judge(self, statement: Any, options: Any, *, by_word: bool) -> tuple[bool, bool]:
         """Whether a statement is proved to be a plain read, and whether it is one by somebody's word."""
@@ -80,34 +82,35 @@ class Reader(Connection):
         **kw: Any,
     ) -> Any:
         session: Any = self._session()
+        life = life_of(session)
         what = (dialect, constructor, statement, parameters, execution_options, *args)
         if session._transaction is not None:
             return self._hold()._execute_context(*what, **kw)
-        if session.reading or OPTION in execution_options or self._dbapi_connection is not None:
-            plain, by_word = self._judge(statement, execution_options, by_word=session.reading)
+        if life.reading or OPTION in execution_options or self._dbapi_connection is not None:
+            plain, by_word = self._judge(statement, execution_options, by_word=life.reading)
         else:
             plain, by_word = is_plain_read(statement, execution_options, self.catalogue), False
         if not plain:
-            held = session.transactional_connection(self.engine, by_word=by_word)
+            held = life.transactional_connection(session, self.engine, by_word=by_word)
             return held._execute_context(*what, **kw)
         if self._dbapi_connection is not None:  # an event's listener reads inside of a read
             result = super()._execute_context(*what, **kw)
-            fetched(result, session.scope)
+            fetched(result, life.scope)
             return result
-        session.at_work()
+        life.at_work(session)
         pool = self.engine.pool
         try:
             connection = self._dbapi_connection = leases.take(pool, dialect)
         except dialect.loaded_dbapi.Error as error:
             self._handle_dbapi_exception_noconnection(error, dialect, self.engine)
         if connection is None:
-            session.cannot_lease(self.engine)
+            rule_of(self.engine).unfit()
             return self._hold()._execute_context(*what, **kw)
-        session.has_read(self.engine)
+        life.has_read(self.engine)
         rest = None
         try:
             result = super()._execute_context(*what, **kw)
-            rest = fetched(result, session.scope)
+            rest = fetched(result, life.scope)
         except BaseException:
             if self._dbapi_connection is not None:
                 leases.after_failure(self._dbapi_connection, dialect)
@@ -116,7 +119,7 @@ class Reader(Connection):
             connection, self._dbapi_connection = self._dbapi_connection, None
             if rest is not None:
                 rest.release = partial(leases.give_back, connection, pool, dialect)
-                session.has_rest(rest)
+                life.has_rest(rest)
             elif connection is not None:
                 leases.give_back(connection, pool, dialect)
         return result

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from respool.errors import UnitError
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
+from respool.session.life import life_of
 from respool.session.places import caller
+from respool.session.reads import release_connection
 from respool.session.retry import Attempts, Retry
+from respool.session.unit_blocks import unit_block, unit_block_async
 from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
@@ -47,7 +50,9 @@ class Work:
         """Whether it runs in the session of the scope around. There it cannot be repeated: others began the work."""
         if around is None or self.own or (self.options.new and self.retry.times):
             return False
-        return self.retry.times == 0 or (around.session is not None and around.session.in_begin_block())
+        return self.retry.times == 0 or (
+            around.session is not None and life_of(around.session).in_begin_block(around.session)
+        )
 
     def to_release(self, around: Scope | None) -> Session | None:
         """The session around, if its connection is to be given back before the first attempt.
@@ -58,27 +63,18 @@ class Work:
         session = around.session if around is not None else None
         if session is None or self.own or self.options.new:
             return None
-        if lines := session.changes().lines():
+        life = life_of(session)
+        if lines := life.changes(session).lines():
             raise UnitError(
-                f"{self.label} is to be repeated if need be, and {session.title} has uncommitted changes before it",
+                f"{self.label} is to be repeated if need be, and {life.title} has uncommitted changes before it",
                 now=lines,
                 advice=[
                     "commit them before; or do them inside, so that they are repeated with the rest",
                     "or give it a transaction of its own beside them: new=True",
                 ],
-                scope=session.title,
+                scope=life.title,
             )
         return session
-
-    @property
-    def alone(self) -> dict[str, Any]:
-        """The unit's options in a scope of its own."""
-        return {"isolation": self.options.isolation, "read_only": self.options.read_only}
-
-    @property
-    def inside(self) -> dict[str, Any]:
-        """The unit's options inside of the session around."""
-        return {"savepoint": self.options.savepoint, "new": self.options.new, **self.alone}
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -86,7 +82,7 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def perform(database: DatabaseBase[Session], function: Callable[[Session], T], work: Work) -> T:
+def perform(database: DatabaseBase[Any], function: Callable[[Any], T], work: Work) -> T:
     """Run a function as a unit of work.
 
     Args:
@@ -94,36 +90,36 @@ def perform(database: DatabaseBase[Session], function: Callable[[Session], T], w
         function: called with the session, once for each attempt.
         work: how.
     """
-    around = database.scope_here()
+    around, place = database.scope_here(), caller()
     if work.joins(around):
-        with database.session.unit(**work.inside) as session:
+        with unit_block(database.session, work.options, place) as session:
             return function(session)
-    place = caller()
     attempts = Attempts(work.retry, around)
     if (session_around := work.to_release(around)) is not None:
-        session_around.release_connection()
+        release_connection(session_around)
     while True:
-        with attempts.one(), ScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-            attempts.scope = session.scope
-            with session.unit(**work.alone):
+        scope = database.new_scope(work.label, place=place)
+        with attempts.one(), ScopeBlock(database, scope) as session:
+            attempts.scope = scope
+            with unit_block(session, work.options.alone, place):
                 return function(session)
         time.sleep(attempts.wait)
 
 
 async def perform_async(database: DatabaseBase[Any], function: Callable[[Any], Awaitable[T]], work: Work) -> T:
     """The same for asyncio."""
-    around = database.scope_here()
+    around, place = database.scope_here(), caller()
     if work.joins(around):
-        async with database.session.unit(**work.inside) as session:
+        async with unit_block_async(database.session, work.options, place) as session:
             return await function(session)
-    place = caller()
     attempts = Attempts(work.retry, around)
     if around is not None and work.to_release(around) is not None:
-        await around.face.run_sync(lambda session: session.release_connection())
+        await around.face.run_sync(release_connection)
     while True:
+        scope = database.new_scope(work.label, place=place)
         with attempts.one():
-            async with AsyncScopeBlock(database, database.new_scope(work.label, place=place)) as session:
-                attempts.scope = session.scope
-                async with session.unit(**work.alone):
+            async with AsyncScopeBlock(database, scope) as session:
+                attempts.scope = scope
+                async with unit_block_async(session, work.options.alone, place):
                     return await function(session)
         await asyncio.sleep(attempts.wait)

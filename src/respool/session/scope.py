@@ -20,6 +20,7 @@ from respool.pool.holders import Client, client, label
 from respool.session.places import Place, caller, running
 
 if TYPE_CHECKING:
+    from respool.session.life import Life
     from respool.session.session import Session
     from respool.session.tracking import ObjectState
 
@@ -70,12 +71,14 @@ class Scope:
     # What begins with the same value in every scope stands here: each attribute less makes a scope cheaper.
     state = NEW
     session: Session | None = None  #: the session with all the rules
+    life: Life | None = None  #: what there is to know of it
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
+    maker: int | None = None  #: the thread in which its session is being made
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
 
@@ -122,17 +125,19 @@ class Scope:
     @property
     def phase(self) -> str:
         """The session's phase as a word."""
-        if self.session is not None:
-            return self.session.phase.value
+        if self.life is not None:
+            return self.life.phase.value
         return "removed" if self.state is ENDED else "created"
 
     @property
     def objects(self) -> Mapping[ObjectState, int]:
         """How many objects the session tracks in each state; safe to be asked from another thread."""
+        session, life = self.session, self.life
+        if session is None or life is None:
+            return {}
         for _ in range(3):
             try:
-                tracked = self.session.objects() if self.session is not None else {}
-                return {state: len(objects) for state, objects in tracked.items()}
+                return {state: len(objects) for state, objects in life.objects(session).items()}
             except RuntimeError:  # the session's own thread changed something while we were counting
                 continue
         return {}
@@ -186,9 +191,10 @@ class Scope:
             scope.irreversible = scope.irreversible or reason
             scope = scope.parent
 
-    def attach(self, session: Session, face: Any) -> None:
+    def attach(self, session: Session, face: Any, life: Life) -> None:
         """The scope has a session from here on."""
         self.session = session
+        self.life = life
         self.face = face
         self.state = OPEN
         self._live.add(self)
@@ -201,15 +207,16 @@ class Scope:
             self.parent.children.discard(self)
         self.session = None
         self.face = None
+        self.life = None
 
     def forget(self) -> None:
         """This is a forked child: the scope, its session and the connection belong to the parent, and stay as they are."""
         self.state = ENDED
         self.forked_from = os.getppid()
         self._live.discard(self)
-        if self.session is not None:
-            self.session.forget()
-            self.session = self.face = None
+        if self.session is not None and self.life is not None:
+            self.life.forget(self.session)
+            self.session = self.face = self.life = None
 
     # -- the scope in force ---------------------------------------------------------------------------------------
 

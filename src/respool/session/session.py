@@ -1,38 +1,44 @@
-"""The session: SQLAlchemy's, bound to one scope, with a phase, one user at a time, and an eye on what it changed."""
+"""The session: SQLAlchemy's, bound to one scope, with a phase, one user at a time, and an eye on what it changed.
+
+What our own rooms need of it is in its :class:`~respool.session.life.Life`: nothing but what is documented has a name here.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
-from sqlalchemy.util.concurrency import in_greenlet
 
 from respool.errors import RollbackOnly
-from respool.session import guards, lessons, watch
-from respool.session.changes import ChangeLog, Changes
-from respool.session.events import News, Observers
-from respool.session.hooks import HasHooks, Outcome
-from respool.session.losses import logger, report
-from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING, SessionPhase
+from respool.session import lessons, watch
+from respool.session.changes import Changes
+from respool.session.events import Observers
+from respool.session.guards import require_usable
+from respool.session.hooks import Outcome
+from respool.session.life import Life
+from respool.session.operations import OPERATIONS, guarded
+from respool.session.phase import SessionPhase
 from respool.session.places import caller
-from respool.session.reader import Reader
 from respool.session.reads import HasReads
 from respool.session.rule import Begin, BeginRule
-from respool.session.scope import ENDED, Scope
-from respool.session.tracking import ObjectState, tracked
-from respool.session.unit_blocks import HasUnits
+from respool.session.scope import Scope
+from respool.session.tracking import ObjectState
+from respool.session.unit_blocks import unit_block
+from respool.session.units import UnitOptions
 
-__all__ = ["Session"]
+__all__ = ["Session", "is_reset_by_close"]
 
-#: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
-_parents: list[Any] = []
+F = TypeVar("F", bound=Callable[[], Any])
+
+#: What ``close()`` leaves behind with ``close_resets_only=False``.
+_CLOSED = orm.session._SessionCloseState.CLOSED
+_NEVER_BY_LEASE = BeginRule("on_use")
 
 
-class Session(HasUnits, HasHooks, HasReads, orm.Session):
+class Session(HasReads, orm.Session):
     """SQLAlchemy's ``Session`` that belongs to one request or ``db.scope()`` block.
 
     It is made by :class:`~respool.Database`; every method of SQLAlchemy's is there. What differs:
@@ -52,14 +58,7 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         options: as for SQLAlchemy's ``Session``.
     """
 
-    asynchronous = False  #: it is the inner side of an ``AsyncSession``
-    # What begins with the same value in every session stands here: each attribute less makes a session cheaper.
-    ending = False  #: a step of the scope's end is at work on it
-    reading = False  #: inside a ``read_only()`` block
-    _phase = CREATED
-    _leaving: str | None = None  #: how objects are let go of, while the session is being closed
-    _loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
-    _news_to_tell: News | None = None  #: most sessions are not observed
+    _respool_life: Life = None  # type: ignore[assignment]  # until it is made
 
     def __init__(
         self,
@@ -72,13 +71,8 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         twophase: bool = False,
         **options: Any,
     ) -> None:
-        self.scope = scope
-        self.observers = observers
-        self._begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
-        self._readers: dict[Engine, Reader] = {}
-        self._guard = guards.Guard()
-        self._log = ChangeLog(scope)
-        self._connections: list[Connection] = []
+        if self._respool_life is None:  # else a database has begun it
+            self._respool_life = Life(scope, begin, observers)
         if options:
             super().__init__(bind, expire_on_commit=expire_on_commit, twophase=twophase, **options)
         else:  # of one request: much quicker
@@ -87,42 +81,29 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
     # -- what it is about -----------------------------------------------------------------------------------------
 
     @property
-    def phase(self) -> SessionPhase:
-        """Where the session is in its life."""
-        return self._phase
+    def scope(self) -> Scope | None:
+        """The scope that the session belongs to; ``None`` for a session that is managed by hand."""
+        return self._respool_life.scope
 
     @property
-    def title(self) -> str:
-        """The scope that the session belongs to, in words."""
-        return self._log.title
+    def phase(self) -> SessionPhase:
+        """Where the session is in its life."""
+        return self._respool_life.phase
 
     @property
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
-        return bool(self._connections) or (self._rest is not None and self._rest() is not None)
-
-    def at_work(self) -> None:
-        """A statement is executed, or a transaction begins."""
-        if self._phase is not WORKING:
-            self._phase = WORKING
-            if self.observers.all:
-                self.observers.tell("working", self)
-
-    @property
-    def _news(self) -> News:
-        if self._news_to_tell is None:
-            self._news_to_tell = News()
-        return self._news_to_tell
+        return self._respool_life.holds_connection
 
     def objects(self) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
-        return tracked(self)
+        return self._respool_life.objects(self)
 
     def changes(self) -> Changes:
         """What a rollback would lose now: changes of objects, flushed or not, and statements, since the last commit."""
-        return self._log.changes(self)
+        return self._respool_life.changes(self)
 
-    def fork(self, label: str = "fork") -> AbstractContextManager[Session]:
+    def fork(self, label: str = "fork") -> AbstractContextManager[Self]:
         """A child session for work beside this one, in another thread; as a block.
 
         It has a connection of its own, sees what is committed, and knows none of this session's objects. At its end
@@ -146,40 +127,101 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
         return fork_block(self, label, caller())
 
-    # -- the rules ------------------------------------------------------------------------------------------------
+    def unit(
+        self,
+        *,
+        savepoint: bool = False,
+        new: bool = False,
+        isolation: str | None = None,
+        read_only: bool | None = None,
+    ) -> AbstractContextManager[Self]:
+        """A unit of work, as a block: all of it is saved, or nothing.
+
+        Outermost, it commits at its end, with all that is uncommitted in the session, and rolls back if an exception
+        comes out of it. Inside of another unit, or a ``session.begin()`` block, it joins that one, which decides for
+        both: an exception that comes out of a joined unit dooms the one around, whose commit then raises
+        ``RollbackOnly`` though somebody caught the exception.
+
+        Args:
+            savepoint: roll back this unit alone if an exception comes out of it; what is around may go on.
+            new: a transaction of its own, in a scope, session and connection of its own. It is saved whatever becomes
+                of what is around, and does not see what that has not committed.
+            isolation: the transaction's isolation level, ``"SERIALIZABLE"``.
+            read_only: the transaction must not write; PostgreSQL is told so as well.
+
+        Yields:
+            the session: this one, or the new one.
+
+        Raises:
+            UnitError: isolation or read_only are at odds with the transaction to be joined.
+            SelfDeadlock: ``new=True``, and the pool cannot give a second connection.
+            RollbackOnly: at the end: an exception came through a unit that had joined this one.
+            ReadOnly: something was to be written in a unit that only reads.
+        """
+        return unit_block(self, UnitOptions(savepoint, new, isolation, read_only), caller())
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """A block whose statements only read, by your word: none of them holds a connection, ``text()`` and functions too.
+
+        What is not proved to be a plain read has a transaction of its own, which is rolled back. For a single statement
+        there is ``execution_options(respool_read=True)``; ``False`` says that it does more.
+
+        Raises:
+            ReadOnly: something was to be written.
+        """
+        life = self._respool_life
+        outer, life.reading = life.reading, True
+        try:
+            yield
+        finally:
+            life.reading = outer
+
+    def on_commit(self, fn: F) -> F:
+        """Call ``fn()`` once, after the outermost transaction was committed. Not if it is rolled back, nor if the savepoint
+        is in which this was asked for.
+
+        It runs when the connection is back in the pool, in the order of the asking, and the session is fresh: what it
+        does with it begins a transaction of its own. After ``commit()`` it runs before that returns; at the end of a
+        request or scope when all of its databases are committed, before the answer leaves. What it raises is logged
+        (``HookFailed``) and changes nothing: the commit has happened.
+
+        Without a transaction it waits for the COMMIT of the next one.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``, so that it can be used as a decorator.
+        """
+        return self._respool_life.on(self, fn, Outcome.COMMITTED)
+
+    def on_rollback(self, fn: F) -> F:
+        """Call ``fn()`` once, if the transaction or savepoint in which this was asked for is rolled back.
+
+        It runs as :meth:`on_commit` says, so for a savepoint after the end of the outermost transaction.
+
+        Args:
+            fn: called without arguments; on an ``AsyncSession`` it may be a coroutine function.
+
+        Returns:
+            ``fn``.
+        """
+        return self._respool_life.on(self, fn, Outcome.ROLLED_BACK)
+
+    # -- what is SQLAlchemy's -------------------------------------------------------------------------------------
 
     def get_bind(
         self, mapper: Any = None, *, clause: Any = None, bind: Any = None, **kwargs: Any
     ) -> Engine | Connection:
         """As SQLAlchemy's. Every statement, lazy load and flush comes through here before a connection is taken."""
-        scope = self.scope
-        if scope is not None:
-            if scope.state is ENDED:
-                scope.refuse_ended()
-            if not self._guard.taken():  # else whoever is inside was let in
-                scope.require_usable()
-        if self.asynchronous and self._guard.inside is not None and not self._at_hand:
-            self._require_loop()
+        life = self._respool_life
+        require_usable(life)
         if kwargs:
             found = super().get_bind(mapper, clause=clause, bind=bind, **kwargs)
         else:  # nearly always, and much quicker
             found = super().get_bind(mapper, clause=clause, bind=bind)
-        return found if self._units is None else self._units.bound(found)
-
-    def _require_loop(self) -> None:
-        """An async session belongs to the loop of its first use, and is used where something awaits it."""
-        if not in_greenlet():
-            raise lessons.not_awaited(self)
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop and self.scope is not None:
-            self.scope.refuse_elsewhere(
-                "in another event loop than before",
-                "the loop of its first use is "
-                + ("closed" if self._loop.is_closed() else "another one, and not closed"),
-                "what was connected in one loop does not work in another: one asyncio.run() for the application",
-            )
+        return found if life.units is None else life.units.bound(found)
 
     def _autoflush(self) -> None:
         """As SQLAlchemy's, which takes the long way to find that there is nothing to flush; every read asks."""
@@ -188,13 +230,15 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         """As SQLAlchemy's."""
-        if self.reading and not self._is_clean():
-            self.refuse_write("a flush of changed objects")
-        self._log.flushing = True
+        life = self._respool_life
+        if life.reading and not self._is_clean():
+            life.refuse_write("a flush of changed objects")
+        log = life.log
+        log.flushing = True
         try:
             super().flush(objects)
         finally:
-            self._log.flushing = False
+            log.flushing = False
 
     def commit(self) -> None:
         """Flush, then COMMIT.
@@ -204,24 +248,23 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
             UnitError: a unit is open: it commits at its end.
             CommitOutcomeUnknown: the connection broke during the COMMIT.
         """
-        if self._units:
-            self._units.refuse("commit()")
-        if self.scope is not None and self.scope.doomed is not None:
+        life = self._respool_life
+        scope = life.scope
+        if life.units:
+            life.units.refuse("commit()")
+        if scope is not None and scope.doomed is not None:
             raise RollbackOnly(
-                f"{self.title} can only be rolled back any more: {self.scope.doomed}",
+                f"{life.title} can only be rolled back any more: {scope.doomed}",
                 advice=[
                     "leave it to its end, which rolls back: whoever called session.scope.doom() meant it so",
                     'what should be saved nevertheless belongs into a scope of its own: with db.scope("audit") as session',
                 ],
-                scope=self.scope.label,
-                reason=self.scope.doomed,
+                scope=scope.label,
+                reason=scope.doomed,
                 unit=None,
                 error=None,
             )
-        self._commit()
-
-    def _commit(self) -> None:
-        if not self.twophase or self.scope is None:
+        if not self.twophase or scope is None:
             super().commit()
             return
         self.twophase = False  # a scope's end has prepared, if there are several databases
@@ -236,179 +279,71 @@ class Session(HasUnits, HasHooks, HasReads, orm.Session):
         Raises:
             UnitError: a unit is open: it rolls back if an exception comes out of it.
         """
-        if self._units:
-            self._units.refuse("rollback()")
-        if self._read_from and self._transaction is None:
+        life = self._respool_life
+        if life.units:
+            life.units.refuse("rollback()")
+        if life.read_from and self._transaction is None:
             self._autobegin_t()  # there would have been one, and what was read in it would expire with it
         super().rollback()
-        if self._units is not None:
-            self._units.ended(None)
-        self._give_up_hooks()
+        if life.units is not None:
+            life.units.ended(None)
+        life.give_up_hooks()
 
     def close(self) -> None:
         """Give the connection back and let go of all objects; they keep what they have loaded.
 
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
-        self._close_and_report(super().close, "close()")
-
-    def losses(self) -> list[str]:
-        """What would be lost if nobody commits, one line each: changes, and hooks that wait for a commit."""
-        return [*self.changes().lines(), *(self._hooks.unheard() if self._hooks is not None else ())]
+        life = self._respool_life
+        life.close_and_report(self, super().close, life.leaving or "close()")
+        if self._close_state is _CLOSED:  # which SQLAlchemy refuses where a transaction begins: so one has to, always
+            life.begin = _NEVER_BY_LEASE
 
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
-        self._close_and_report(super().reset, "reset()")
+        life = self._respool_life
+        life.close_and_report(self, super().reset, life.leaving or "reset()")
+
+    def remove(self) -> None:
+        """The same as :meth:`close`, as ``scoped_session`` has it: the next use in the same scope finds the session empty."""
+        life = self._respool_life
+        life.leaving = "remove()"
+        try:
+            self.close() if is_reset_by_close(self) else self.reset()
+        finally:
+            life.leaving = None
 
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
-        self._close(super().invalidate, "invalidate()")
-        self._give_up_hooks()
-
-    def _close_and_report(self, close: Callable[[], None], how: str) -> None:
-        if self._units:
-            self._units.refuse(how)
-        lost = self.losses()
-        self._close(close, how)
-        self._give_up_hooks()
-        if lost:
-            report(self.scope, lost, how=how)
+        life = self._respool_life
+        life.close(self, super().invalidate, "invalidate()")
+        life.give_up_hooks()
 
     def expunge_all(self) -> None:
         """As SQLAlchemy's."""
         states = self.identity_map.all_states()
         super().expunge_all()
-        self._let_go(states, self._leaving or "expunge_all()")
+        life = self._respool_life
+        life.let_go(states, life.leaving or "expunge_all()")
 
     def _expunge_states(self, states: Iterable[InstanceState[Any]], to_transient: bool = False) -> None:
         states = list(states)
         super()._expunge_states(states, to_transient)
         if not to_transient:
-            self._let_go(states, "expunge()")
-
-    def forget_deleted(self) -> None:
-        """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
-        if states := self._log.deleted_states():
-            super()._expunge_states(states)
-            lessons.note(states, self, "by the commit that deleted its row")
-
-    def _let_go(self, states: Sequence[InstanceState[Any]], how: str) -> None:
-        if states:
-            lessons.note(states, self, how if how is lessons.END else f"by session.{how} at {caller()}")
-
-    def _close(self, close: Callable[[], None], how: str) -> None:
-        self._leaving = how
-        connections = list(self._connections)
-        lost = self._news.lost(self) if self.observers.all else None
-        if self._log.fetch is not None:
-            self._log.fetch.close_streams()
-        self.close_rest(at_end=self._leaving == lessons.END)
-        try:
-            close()
-        except BaseException:
-            _discard(connections)
-            raise
-        finally:
-            self._leaving = None
-            self._read_from = ()
-            self._connections.clear()
-            self._log.clear()
-            self._phase = CLOSED
-            if self.observers.all:
-                if lost:
-                    self.observers.tell("rolled_back", self, lost)
-                self.observers.tell("closed", self)
-
-    # -- the end --------------------------------------------------------------------------------------------------
-
-    def in_begin_block(self) -> bool:
-        """Whether a transaction was begun explicitly, or a savepoint or unit is open."""
-        transaction = self.get_transaction()
-        begun = transaction is not None and transaction.origin is orm.SessionTransactionOrigin.BEGIN
-        return begun or self.in_nested_transaction() or bool(self._units)
-
-    def settle(self) -> None:
-        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
-        if self._hooks is not None and self._hooks.present:
-            try:
-                orm.Session.rollback(self)
-            except Exception:
-                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-                _discard(list(self._connections))
-            self._hooks.ended(Outcome.ROLLED_BACK)
-        if not self.hooks_due:
-            self.remove()
-
-    def run_last_hooks(self) -> list[str]:
-        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
-        self.hooks.run()
-        lost = self.losses()
-        self.settle()
-        self.hooks.run()
-        self.remove()
-        return lost
-
-    def remove(self) -> None:
-        """The scope is over: close for good. Never raises what is only about the connection."""
-        if self._phase is REMOVED:
-            return
-        try:
-            if self._transaction is None:
-                self.close_rest(at_end=True)
-                states = self.identity_map.all_states()
-                if states or self._new:
-                    orm.Session.expunge_all(self)
-                    self._let_go(states, lessons.END)
-                if self.observers.all:
-                    self.observers.tell("closed", self)
-            else:
-                self._close(super().close, lessons.END)
-        except Exception:
-            logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
-        finally:
-            self._phase = REMOVED
-            if self.observers.all:
-                self.observers.tell("removed", self)
-
-    def abandon(self) -> None:
-        """The scope is over and this is no place to talk to the database: discard the connection."""
-        if self._phase is not REMOVED and not self.ending:
-            _discard(list(self._connections))
-            self._connections.clear()
-            self._phase = REMOVED
-            self.observers.tell("removed", self)
-
-    def forget(self) -> None:
-        """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""
-        self._phase = REMOVED
-        self._guard = guards.Guard()  # whoever was inside is not in this process
-        _parents.append((self, self.get_transaction()))
-
-    def last_one_out(self) -> None:
-        """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
-        if self._phase is not REMOVED and self._guard.seize():
-            try:
-                self._guard.adopt()
-                self.remove()
-            finally:
-                self._guard.release()
+            self._respool_life.let_go(states, "expunge()")
 
 
-for _name in guards.OPERATIONS:
+def is_reset_by_close(session: orm.Session) -> bool:
+    """Whether it works again after ``close()``; with ``close_resets_only=False`` it does after ``reset()`` only."""
+    return session._close_state is orm.session._SessionCloseState.CLOSE_IS_RESET
+
+
+for _name in OPERATIONS:
     if hasattr(orm.Session, _name):
-        setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-for _name in ("flush", "commit", "release_connection", "on_commit", "on_rollback", "enter_unit", "leave_unit"):
-    setattr(Session, _name, guards.guarded(getattr(Session, _name)))
-for _name in ("rollback", "close", "reset", "invalidate"):
-    setattr(Session, _name, guards.guarded(getattr(Session, _name), ignore_ended=True))
+        setattr(Session, _name, guarded(getattr(Session, _name)))
+for _name in ("flush", "commit", "on_commit", "on_rollback"):
+    setattr(Session, _name, guarded(getattr(Session, _name)))
+for _name in ("rollback", "close", "reset", "remove", "invalidate"):
+    setattr(Session, _name, guarded(getattr(Session, _name), ignore_ended=True))
 watch.sessions(Session)
 lessons.teach()
-
-
-def _discard(connections: Sequence[Connection]) -> None:
-    """Whatever ails a connection, it does not stay with a session."""
-    for connection in connections:
-        with suppress(Exception):
-            connection.invalidate()
-        with suppress(Exception):
-            connection.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -50,19 +50,19 @@ def state_of(obj: object) -> ObjectState:
     return ObjectState.DETACHED
 
 
-def tracked(session: Session) -> Mapping[ObjectState, list[object]]:
-    """The objects that a session tracks, by state. One deleted but not flushed yet is still persistent."""
-    gone = [state.obj() for state in _deleted(session)]
+def tracked(session: Session, deleted: Iterable[InstanceState[Any]]) -> Mapping[ObjectState, list[object]]:
+    """The objects that a session tracks, by state. One deleted but not flushed yet is still persistent.
+
+    Args:
+        session: the session.
+        deleted: SQLAlchemy's records of the objects whose rows were deleted by a flush.
+    """
+    gone = [state.obj() for state in deleted]
     return {
         ObjectState.PENDING: list(session.new),
         ObjectState.PERSISTENT: list(session.identity_map.values()),
         ObjectState.DELETED: [obj for obj in gone if obj is not None],
     }
-
-
-def _deleted(session: Session) -> list[InstanceState[Any]]:
-    log = getattr(session, "_log", None)
-    return log.deleted_states() if log is not None else []
 
 
 def describe(state: InstanceState[Any], key: Any) -> str:

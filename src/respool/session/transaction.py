@@ -14,6 +14,7 @@ from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
+from respool.session.life import life_of
 from respool.session.losses import logger, report
 from respool.session.rule import hears_of_commits
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
@@ -40,14 +41,15 @@ class Step:
 
     def run(self, session: Session) -> Any:
         """Do it, acting for the scope's end in this thread or task."""
-        session._guard.adopt()
-        session.ending = True
+        life = life_of(session)
+        life.guard.adopt()
+        life.ending = True
         try:
             return self.do(session)
         finally:
-            session.ending = False
+            life.ending = False
             if self.scope.state is ENDED:  # the driver gave up waiting meanwhile
-                session.remove()
+                life.end(session)
 
 
 #: What an end is made of: steps out, results in.
@@ -142,7 +144,7 @@ class End:
                 lost.append((scope, (yield Step(scope, _Conclusion(verdict)))))
             self._first.failure = self._first.failure or here.failure
             self._tally.note(scope.database, here.failure, wrote=scope in writing, committing=commits)
-            if scope.session is not None and scope.session.hooks_due:
+            if scope.life is not None and scope.life.hooks.due:
                 self._hooked.append(scope)
             else:
                 _complete(scope)
@@ -160,7 +162,7 @@ class End:
         """
         try:
             for scope in self._hooked:
-                lines = yield Step(scope, Session.run_last_hooks)
+                lines = yield Step(scope, _run_last_hooks)
                 if lines:
                     with suppress(UncommittedChanges):  # an error by the filters; it comes too late to be one here
                         report(scope, lines, how="the end of its hooks")
@@ -171,23 +173,23 @@ class End:
     def cut_off(self) -> None:
         """Discard the connections of sessions whose last step was never begun. After a full end there are none."""
         for scope in self._verdicts:
-            if scope.session is not None and not scope.session.ending:
+            if scope.life is not None and not scope.life.ending:
                 _complete(scope)
 
     def _begins(self, scope: Scope) -> bool:
         """Take the scope out of use; whether its session is there to be seen to."""
-        session = scope.session
-        if session is None or not scope.live:
+        session, life = scope.session, scope.life
+        if session is None or life is None or not scope.live:
             scope.end()
             return False
         if end_idle(scope):
             return False
-        if session._guard.seize():
+        if life.guard.seize():
             scope.state = FINISHING
             return True
-        inside = session._guard.inside
+        inside = life.guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
-        session.last_one_out()
+        life.last_one_out(session)
         self._first.failure = self._first.failure or ConcurrentUse(
             f"{scope.title} ended while {inside or 'somebody'} was inside its session",
             advice=["await or join everything that uses the session before the end"],
@@ -202,7 +204,7 @@ class End:
         committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
         if len(committing) < 2:
             return []
-        return [scope for scope in committing if scope.session is not None and scope.session.changes()]
+        return [scope for scope in committing if _has_changes(scope)]
 
     def _tell(self, lost: list[tuple[Scope, list[str]]]) -> None:
         for scope, lines in lost:
@@ -220,27 +222,29 @@ class End:
 
 def end_idle(scope: Scope) -> bool:
     """End a scope at once where there is nothing to decide, and no connection to wait for; ``False`` elsewhere."""
-    session = scope.session
-    if session is None or session._transaction is not None or session.has_hooks or scope.children:
+    session, life = scope.session, scope.life
+    if session is None or life is None or session._transaction is not None or life.hooks.present or scope.children:
+        return False
+    if life.own is not None:  # what its class does at an end may take its time
         return False
     if scope.policy != "manual" and hears_of_commits(session):
         return False
-    if not session._guard.seize():  # somebody is inside, or another end is under way
+    if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
-    if session.observers.all:
-        session._guard.adopt()
+    if life.observers.all:
+        life.guard.adopt()
     scope.end()
-    session.remove()
-    session._guard.release()
+    life.end(session)
+    life.guard.release()
     return True
 
 
 def _complete(scope: Scope) -> None:
-    session = scope.session
-    if session is not None:
+    session, life = scope.session, scope.life
+    if session is not None and life is not None:
         scope.end()
-        session.abandon()  # nothing is left to abandon, unless the last step was cut off
-        session._guard.release()
+        life.abandon(session)  # nothing is left to abandon, unless the last step was cut off
+        life.guard.release()
 
 
 def _unflushed(scope: Scope) -> bool:
@@ -248,8 +252,17 @@ def _unflushed(scope: Scope) -> bool:
     return session is not None and bool(session.new or session.dirty or session.deleted)
 
 
+def _has_changes(scope: Scope) -> bool:
+    session, life = scope.session, scope.life
+    return session is not None and life is not None and bool(life.changes(session))
+
+
 def _flush(session: Session) -> None:
     session.flush()
+
+
+def _run_last_hooks(session: Session) -> list[str]:
+    return life_of(session).run_last_hooks(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +272,13 @@ class _Conclusion:
     verdict: Verdict
 
     def __call__(self, session: Session) -> list[str]:
+        life = life_of(session)
         try:
             if self.verdict is Verdict.COMMIT:
-                session.commit()
-            return session.losses() if self.verdict is Verdict.LEAVE else []
+                life.commit(session)
+            return life.losses(session) if self.verdict is Verdict.LEAVE else []
         finally:
-            session.settle()
+            life.settle(session)
 
 
 def drive(end: End) -> None:

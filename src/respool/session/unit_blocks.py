@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from respool.errors import PoolTimeout, ScopeEnded, UnitError
-from respool.session.places import caller
+from respool.session.life import life_of
+from respool.session.operations import guarded
 from respool.session.units import Unit, UnitOptions, Units
 
 if TYPE_CHECKING:
@@ -17,122 +18,79 @@ if TYPE_CHECKING:
     from respool.session.scope import Scope
     from respool.session.session import Session
 
-__all__ = ["HasUnits", "unit_block", "unit_block_async"]
+__all__ = ["enter_unit", "leave_unit", "unit_block", "unit_block_async"]
+
+Face = TypeVar("Face", bound="AsyncSession")
+Rules = TypeVar("Rules", bound="Session")
 
 
-class HasUnits:
-    """The part of a session that is about its units of work."""
+@guarded
+def enter_unit(session: Any, options: UnitOptions, place: str) -> Unit:
+    """Begin a unit that is not new."""
+    life = life_of(session)
+    if life.units is None:
+        life.units = Units(life.scope)
+    return life.units.enter(session, options, place)
 
-    scope: Scope | None
-    _units: Units | None = None  # most sessions never have any
 
-    def unit(
-        self,
-        *,
-        savepoint: bool = False,
-        new: bool = False,
-        isolation: str | None = None,
-        read_only: bool | None = None,
-    ) -> AbstractContextManager[Session]:
-        """A unit of work, as a block: all of it is saved, or nothing.
-
-        Outermost, it commits at its end, with all that is uncommitted in the session, and rolls back if an exception
-        comes out of it. Inside of another unit, or a ``session.begin()`` block, it joins that one, which decides for
-        both: an exception that comes out of a joined unit dooms the one around, whose commit then raises
-        ``RollbackOnly`` though somebody caught the exception.
-
-        Args:
-            savepoint: roll back this unit alone if an exception comes out of it; what is around may go on.
-            new: a transaction of its own, in a scope, session and connection of its own. It is saved whatever becomes
-                of what is around, and does not see what that has not committed.
-            isolation: the transaction's isolation level, ``"SERIALIZABLE"``.
-            read_only: the transaction must not write; PostgreSQL is told so as well.
-
-        Yields:
-            the session: this one, or the new one.
-
-        Raises:
-            UnitError: isolation or read_only are at odds with the transaction to be joined.
-            SelfDeadlock: ``new=True``, and the pool cannot give a second connection.
-            RollbackOnly: at the end: an exception came through a unit that had joined this one.
-            ReadOnly: something was to be written in a unit that only reads.
-        """
-        return unit_block(cast("Session", self), UnitOptions(savepoint, new, isolation, read_only), caller())
-
-    def enter_unit(self, options: UnitOptions, place: str) -> Unit:
-        """Begin a unit that is not new; see :meth:`unit`."""
-        if self._units is None:
-            self._units = Units(self.scope)
-        return self._units.enter(cast("Session", self), options, place)
-
-    def leave_unit(self, unit: Unit, error: BaseException | None) -> None:
-        """End a unit; ``error`` is what came out of it."""
-        assert self._units is not None
-        self._units.leave(cast("Session", self), unit, error)
+@guarded
+def leave_unit(session: Any, unit: Unit, error: BaseException | None) -> None:
+    """End a unit; ``error`` is what came out of it."""
+    units = life_of(session).units
+    assert units is not None
+    units.leave(session, unit, error)
 
 
 @contextmanager
-def unit_block(session: Session, options: UnitOptions, place: str) -> Iterator[Session]:
-    """The block of a unit. See :meth:`HasUnits.unit`."""
+def unit_block(session: Rules, options: UnitOptions, place: str) -> Iterator[Rules]:
+    """The block of a unit. See :meth:`respool.Session.unit`."""
     if options.new:
         scope = _scope_of(session)
-        with _noting_locks(session), scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
+        with _noting_locks(session), scope.owner.scope(_label(scope)) as inner, unit_block(inner, options.alone, place):
             yield inner
         return
-    unit = session.enter_unit(options, place)
+    unit = enter_unit(session, options, place)
     try:
         yield session
     except BaseException as error:
         with suppress(ScopeEnded):  # that end has rolled it back
-            session.leave_unit(unit, error)
+            leave_unit(session, unit, error)
         raise
-    session.leave_unit(unit, None)
+    leave_unit(session, unit, None)
 
 
 @asynccontextmanager
-async def unit_block_async(face: AsyncSession, options: UnitOptions, place: str) -> AsyncIterator[AsyncSession]:
+async def unit_block_async(face: Face, options: UnitOptions, place: str) -> AsyncIterator[Face]:
     """The same for asyncio."""
-    session = face.rules
+    session: Any = face.sync_session
     if options.new:
         scope = _scope_of(session)
         with _noting_locks(session):
-            async with scope.owner.scope(_label(scope)) as inner, inner.unit(**_alone(options)):
+            async with scope.owner.scope(_label(scope)) as inner, unit_block_async(inner, options.alone, place):
                 yield inner
         return
-    unit = await face.run_sync(_enter, options, place)
+    unit = await face.run_sync(enter_unit, options, place)
     try:
         yield face
     except BaseException as error:
         with suppress(ScopeEnded):
-            await face.run_sync(_leave, unit, error)
+            await face.run_sync(leave_unit, unit, error)
         raise
-    await face.run_sync(_leave, unit, None)
-
-
-def _enter(session: Any, options: UnitOptions, place: str) -> Unit:
-    unit: Unit = session.enter_unit(options, place)
-    return unit
-
-
-def _leave(session: Any, unit: Unit, error: BaseException | None) -> None:
-    session.leave_unit(unit, error)
+    await face.run_sync(leave_unit, unit, None)
 
 
 def _scope_of(session: Session) -> Scope:
-    if session.scope is None:
+    scope = life_of(session).scope
+    if scope is None:
         raise UnitError(
             "unit(new=True) of a session without a scope",
             advice=["new=True opens a scope of the same database: use a session of db.scope() or of a request"],
         )
-    return session.scope
+    return scope
 
 
 def _label(scope: Scope) -> str:
     return f"{scope.label} > unit"
-
-
-def _alone(options: UnitOptions) -> dict[str, Any]:
-    return {"isolation": options.isolation, "read_only": options.read_only}
 
 
 @contextmanager
@@ -141,9 +99,10 @@ def _noting_locks(outer: Session) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        if outer.holds_connection and (lines := outer.changes().lines()):
+        life = life_of(outer)
+        if life.holds_connection and (lines := life.changes(outer).lines()):
             error.add_note(
-                f"meanwhile {outer.title}, around this unit, had uncommitted changes and their locks: "
+                f"meanwhile {life.title}, around this unit, had uncommitted changes and their locks: "
                 f"{'; '.join(lines)}. If this unit waited for one of them, it waited for itself"
             )
         raise

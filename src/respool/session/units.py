@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from respool.errors import ReadOnly, RollbackOnly, UnitError
 from respool.session.changes import UNSCOPED
+from respool.session.life import life_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
@@ -41,6 +42,11 @@ class UnitOptions:
             )
         if self.isolation is not None:
             object.__setattr__(self, "isolation", self.isolation.upper().replace("_", " "))
+
+    @property
+    def alone(self) -> UnitOptions:
+        """The same in a scope of its own."""
+        return UnitOptions(isolation=self.isolation, read_only=self.read_only)
 
     @property
     def mode(self) -> Mode | None:
@@ -131,7 +137,8 @@ class Units:
         Raises:
             UnitError: what is asked is at odds with the transaction that it would join.
         """
-        unit = Unit(place, outermost=not session.in_begin_block())
+        life = life_of(session)
+        unit = Unit(place, outermost=not life.in_begin_block(session))
         mode = options.mode
         if mode is not None:
             self._agree(session, options, mode)
@@ -139,7 +146,7 @@ class Units:
             unit.savepoint = session.begin_nested()
         elif mode is not None and not self._open:
             self.mode = mode
-            self._reading_before, session.reading = session.reading, session.reading or mode.read_only
+            self._reading_before, life.reading = life.reading, life.reading or mode.read_only
             session._autobegin_t()  # so that reads do not lease: they are to see one state of the database
         self._open.append(unit)
         return unit
@@ -211,7 +218,7 @@ class Units:
             raise
 
     def _refuse_changes(self, session: Session) -> None:
-        if self.mode is not None and self.mode.read_only and (lines := session.changes().lines()):
+        if self.mode is not None and self.mode.read_only and (lines := life_of(session).changes(session).lines()):
             raise ReadOnly(
                 f"{len(lines)} change{'s' if len(lines) > 1 else ''} inside a read-only unit of {self.title}",
                 now=lines,
@@ -223,7 +230,7 @@ class Units:
         if self.mode is not None:
             self.mode = None
             self._bound.clear()
-            session.reading = self._reading_before
+            life_of(session).reading = self._reading_before
 
     # -- the transaction ------------------------------------------------------------------------------------------
 
@@ -232,7 +239,8 @@ class Units:
         if self.mode is None or not isinstance(engine, Engine):
             return engine
         if engine not in self._bound:
-            self._bound[engine] = self.mode.engine(engine)
+            ours = self._bound[engine] = self.mode.engine(engine)
+            self._bound[ours] = ours  # a get_bind() of the user's and ours may both come here
         return self._bound[engine]
 
     def before_commit(self, session: Session) -> None:
@@ -287,7 +295,7 @@ class Units:
 
     def _agree(self, session: Session, options: UnitOptions, asked: Mode) -> None:
         if not self._open:
-            if session.holds_connection:
+            if life_of(session).holds_connection:
                 self._refuse_mode(asked, "the transaction of the session has begun already")
             return
         outer = self.mode or Mode(None, read_only=False)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstanceState, SessionTransaction
 from respool.errors import CommitOutcomeUnknown
 from respool.session import fetching, held
 from respool.session.hooks import Outcome
+from respool.session.life import life_of
 from respool.session.phase import COMMITTED, ROLLED_BACK
 
 if TYPE_CHECKING:
@@ -39,102 +40,107 @@ def engine(target: Engine) -> None:
 
 
 def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
+    life = life_of(session)
     if transaction.nested:
-        session._log.savepoint(transaction)
-        if session._hooks is not None:
-            session._hooks.savepoint(transaction)
+        life.log.savepoint(transaction)
+        life.hooks.savepoint(transaction)
     elif transaction.parent is None:
-        session.settle_rest()  # a result may have the only connection
-        session.at_work()
-        if session.observers.all:
-            session._news.begin(session)
+        life.settle_rest()  # a result may have the only connection
+        life.at_work(session)
+        if life.observers.all:
+            life.news.begin(life)
 
 
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     if transaction.parent is None:
         engine(connection.engine)
-        log = session._log
-        session._connections.append(connection)
+        life = life_of(session)
+        log = life.log
+        life.connections += (connection,)
         log.committing = False
-        log.after_reads = connection.engine in session._read_from
-        if log.fetch is None and session.scope is not None:
-            log.fetch = fetching.Fetch(session.scope)
+        log.after_reads = connection.engine in life.read_from
+        if log.fetch is None and life.scope is not None:
+            log.fetch = fetching.Fetch(life.scope)
         if isinstance(connection, Connection):
             held.hold(connection, log)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    life = life_of(session)
     if transaction.parent is None:
-        log, units, scope = session._log, session._units, session.scope
-        for connection in session._connections:
+        log, units, scope = life.log, life.units, life.scope
+        for connection in life.connections:
             if not connection.closed:  # it is the user's own, and goes on without us
                 held.let_go(connection, log)
-        session._connections.clear()
-        session._read_from = ()
-        session.settle_rest()
-        if session.observers.all:
-            session._news.ended(session, transaction)
+        life.connections = ()
+        life.read_from = ()
+        life.settle_rest()
+        if life.observers.all:
+            life.news.ended(life, session, transaction)
         if log.unknown:
-            session.outcome, log.unknown = Outcome.UNKNOWN, False
-        outcome = session.transaction_over()
+            life.outcome, log.unknown = Outcome.UNKNOWN, False
+        outcome = life.transaction_over()
         if units is not None and outcome is not Outcome.OPEN:
             units.ended(None)
         if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
             if scope is not None:
                 scope.cannot_be_repeated("something was committed")
-            session.run_hooks()
+            life.run_hooks()
     else:
-        if session.observers.all:
-            session._news.ended(session, transaction)
-        if transaction.nested and session._units is not None:
-            session._units.ended(transaction)
+        if life.observers.all:
+            life.news.ended(life, session, transaction)
+        if transaction.nested and life.units is not None:
+            life.units.ended(transaction)
 
 
 def _before_commit(session: Session) -> None:
-    if session._units is not None:
-        session._units.before_commit(session)
-    if session.observers.all:
-        session._news.before_commit(session)
+    life = life_of(session)
+    if life.units is not None:
+        life.units.before_commit(session)
+    if life.observers.all:
+        life.news.before_commit(life, session)
 
 
 def _after_commit(session: Session) -> None:
-    if session.observers.all:
-        session._news.after_commit(session)
+    life = life_of(session)
+    if life.observers.all:
+        life.news.after_commit(life, session)
     if not session.in_nested_transaction():
-        session.forget_deleted()
-        session._log.clear()
-        session.outcome = Outcome.COMMITTED
-        session._phase = COMMITTED
+        life.forget_deleted(session)
+        life.log.clear()
+        life.outcome = Outcome.COMMITTED
+        life.phase = COMMITTED
 
 
 def _after_rollback(session: Session) -> None:
-    if session.observers.all:
-        session._news.rolling_back(session)
+    life = life_of(session)
+    if life.observers.all:
+        life.news.rolling_back(life, session)
 
 
 def _after_soft_rollback(session: Session, previous_transaction: SessionTransaction) -> None:
+    life = life_of(session)
     if previous_transaction.nested:
-        session._log.back_to(previous_transaction)
-        if session._hooks is not None:
-            session._hooks.back_to(previous_transaction)
+        life.log.back_to(previous_transaction)
+        life.hooks.back_to(previous_transaction)
     elif previous_transaction.parent is None:
-        session._log.clear()
-        session._phase = ROLLED_BACK
-        if session.observers.all:
-            session._news.rolled_back(session)
-        session.run_hooks()
+        life.log.clear()
+        life.phase = ROLLED_BACK
+        if life.observers.all:
+            life.news.rolled_back(life, session)
+        life.run_hooks()
 
 
 def _pending_to_persistent(session: Session, state: InstanceState[Any]) -> None:
-    session._log.inserted(state)
+    life_of(session).log.inserted(state)
 
 
 def _persistent_to_deleted(session: Session, state: InstanceState[Any]) -> None:
-    session._log.deleted(state)
+    life_of(session).log.deleted(state)
 
 
 def _after_flush(session: Session, flush_context: Any) -> None:
-    session._log.updated(state for state in session._dirty_states if state not in session._deleted)
+    life_of(session).log.updated(state for state in session._dirty_states if state not in session._deleted)
 
 
 _SESSION_LISTENERS = (

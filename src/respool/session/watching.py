@@ -26,14 +26,14 @@ class Watch:
     """What is seen of such a transaction.
 
     Args:
-        session: whose transaction it is.
+        life: that of the session whose transaction it is.
         connection: that it holds.
     """
 
-    __slots__ = ("_connection", "_session", "_statements", "held")
+    __slots__ = ("_connection", "_life", "_statements", "held")
 
-    def __init__(self, session: Any, connection: Connection) -> None:
-        self._session = session
+    def __init__(self, life: Any, connection: Connection) -> None:
+        self._life = life
         self._connection: Any = connection
         self._statements = 0
         self.held = False  #: something else was seen than plain reads
@@ -69,7 +69,7 @@ class Watch:
         """
         self._statements += 1
         options = context.execution_options
-        if self._session.reading:
+        if self._life.reading:
             options = {OPTION: True, **options}
         catalogue = catalogue_of(context.engine)
         plain = is_plain_read(context.compiled, options, catalogue.through(_nobody))
@@ -85,8 +85,8 @@ class Watch:
             self.held = True
         by_word = plain and OPTION in options
         if by_word and not (result.returns_rows and self._has_only_read()):
-            self._session.refuse_write("a statement that was said to be a read, and is none,")
-        fetched(result, self._session.scope)
+            self._life.refuse_write("a statement that was said to be a read, and is none,")
+        fetched(result, self._life.scope)
         if not (result._soft_closed or isinstance(result.cursor_strategy, FullyBufferedCursorFetchStrategy)):
             self.held = True  # its rows are not all here
         return result

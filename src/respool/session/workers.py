@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from respool.session.ending import in_greenlet, in_thread
+from respool.session.life import life_of
 from respool.session.session import Session
 from respool.session.transaction import Step
 
@@ -35,7 +36,7 @@ class Workers:
 
     def for_session(self, session: Session) -> ThreadPoolExecutor:
         """The threads for a session's next step."""
-        holding = session.holds_connection
+        holding = life_of(session).holds_connection
         with self._lock:
             if holding not in self._executors:
                 name = "respool-finish" if holding else "respool-flush"

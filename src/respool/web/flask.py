@@ -5,8 +5,9 @@ So one that fails is answered by the application's error handlers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, overload
 from weakref import WeakKeyDictionary
 
 from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
@@ -14,10 +15,10 @@ from sqlalchemy import URL, make_url
 
 from respool.errors import ConfigError, NoScope
 from respool.session.base import open_databases
+from respool.session.classes import S
 from respool.session.database import Database
 from respool.session.places import calling
 from respool.session.scope import CommitPolicy
-from respool.session.session import Session
 from respool.session.transaction import End, drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
@@ -50,7 +51,7 @@ def install(app: Flask, *databases: Any) -> None:
     installed.extend(databases)
 
 
-class Respool:
+class Respool(Generic[S]):
     """The same in the way of Flask's extensions: ``Respool(app, db)``, or ``Respool(db)`` and ``init_app(app)`` later.
 
     Without a database it makes one for each application from what Flask-SQLAlchemy reads in its configuration:
@@ -60,13 +61,40 @@ class Respool:
     Args:
         app: the application, if there is one yet.
         databases: as for :func:`install`.
-        commit: what happens to uncommitted changes, in a database that is made.
+        commit, session_class, session_options: as for :class:`~respool.Database`, for a database that is made.
     """
 
-    def __init__(self, app: Any = None, *databases: Any, commit: CommitPolicy = "manual") -> None:
+    @overload
+    def __init__(self, app: Flask | None, first: Database[S], /, *databases: Any) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        app: Flask | Database[S] | None = ...,
+        *databases: Any,
+        commit: CommitPolicy = ...,
+        session_class: type[S] | None = ...,
+        session_options: Mapping[str, Any] | None = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        app: Any = None,
+        *databases: Any,
+        commit: CommitPolicy = "manual",
+        session_class: Any = None,
+        session_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.databases = databases if app is None or isinstance(app, Flask) else (app, *databases)
         self.commit = commit
-        self._first: WeakKeyDictionary[Flask, Database] = WeakKeyDictionary()
+        if self.databases and (session_class is not None or session_options is not None):
+            raise ConfigError(
+                "Respool() was given a database, and how the sessions of another one are to be",
+                advice=["tell the database: Database(url, session_class=…, session_options={…})"],
+                setting="session_class" if session_class is not None else "session_options",
+            )
+        self._sessions = {"session_class": session_class, "session_options": session_options}
+        self._first: WeakKeyDictionary[Flask, Database[S]] = WeakKeyDictionary()
         if isinstance(app, Flask):
             self.init_app(app)
 
@@ -76,13 +104,13 @@ class Respool:
         Raises:
             ConfigError: as :func:`install`; or its configuration names no database, or asks for what there is not.
         """
-        databases = self.databases or (_configured(app, self.commit),)
+        databases = self.databases or (_configured(app, commit=self.commit, **self._sessions),)
         install(app, *databases)
         self._first[app] = databases[0]
         app.teardown_appcontext(_end_context)
 
     @property
-    def database(self) -> Database:
+    def database(self) -> Database[S]:
         """The application's database; the first, if there are several.
 
         Raises:
@@ -97,7 +125,7 @@ class Respool:
         return self._first[current_app._get_current_object()]  # type: ignore[attr-defined]
 
     @property
-    def session(self) -> Session:
+    def session(self) -> S:
         """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block."""
         database = self.database
         if not has_request_context() and database.scope_here() is None:
@@ -123,7 +151,7 @@ _ELSEWHERE = {
 }
 
 
-def _configured(app: Flask, commit: CommitPolicy) -> Database:
+def _configured(app: Flask, **keywords: Any) -> Database[Any]:
     """A database by an application's configuration, as Flask-SQLAlchemy reads it."""
     for key, instead in _ELSEWHERE.items():
         if app.config.get(key):
@@ -140,7 +168,7 @@ def _configured(app: Flask, commit: CommitPolicy) -> Database:
     taken = {database.name for database in open_databases()}  # several applications in one process, as in tests
     names = ("default", *(f"default-{number}" for number in range(2, len(taken) + 3)))
     name = next(name for name in names if name not in taken)
-    return Database(_in_instance(app, make_url(url)), name=name, commit=commit, engine_options=options)
+    return Database(_in_instance(app, make_url(url)), name=name, engine_options=options, **keywords)
 
 
 def _in_instance(app: Flask, url: URL) -> URL:

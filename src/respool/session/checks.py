@@ -1,0 +1,85 @@
+"""What a database refuses of its arguments, before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from respool.config import PoolConfig, suggest
+from respool.errors import ConfigError
+from respool.session.classes import session_options
+from respool.session.scope import CommitPolicy
+
+__all__ = ["check_begin", "check_keywords", "check_name", "check_variables", "policy_of"]
+
+_KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "session_class", "session_options", "engine_options")
+_POLICIES = ("manual", "on_success")
+_BEGINS = ("on_write", "on_use")
+
+
+def check_keywords(unknown: Mapping[str, Any]) -> None:
+    """Refuse keywords that are none of a database's.
+
+    Raises:
+        ConfigError: there are any.
+    """
+    if unknown:
+        given = next(iter(unknown))
+        raise ConfigError(
+            f"unknown keyword {given!r}{suggest(given, [*_KEYWORDS, *PoolConfig.names(), *session_options()])}",
+            advice=[
+                f"keywords: {', '.join(_KEYWORDS)}",
+                "settings of the pool go into pool=PoolConfig(max_size=20), those of create_engine into"
+                + " engine_options={...}, those of SQLAlchemy's Session into session_options={...}",
+            ],
+            setting=given,
+        )
+
+
+def check_name(name: Any) -> None:
+    """Refuse what is no name."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"name={name!r} is not accepted", advice=['write a word: name="reports"'], setting="name")
+
+
+def check_begin(begin: Any) -> None:
+    """Refuse what is no rule for the beginning of transactions."""
+    if begin not in (None, "on_write", "on_use"):
+        raise ConfigError(
+            f"begin={begin!r} is not accepted{suggest(begin, _BEGINS) if isinstance(begin, str) else ''}",
+            advice=[
+                'write begin="on_write": plain reads before the first write lease a connection each',
+                'or begin="on_use": a transaction begins with the first statement, as SQLAlchemy does it',
+                "or leave it out: on_write where the isolation level is READ COMMITTED, and on SQLite",
+            ],
+            setting="begin",
+        )
+
+
+def policy_of(commit: Any) -> CommitPolicy:
+    """The commit policy that was asked for.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if commit in _POLICIES or callable(commit):
+        policy: CommitPolicy = commit
+        return policy
+    near = suggest(commit, _POLICIES) if isinstance(commit, str) else ""
+    raise ConfigError(
+        f"commit={commit!r} is not accepted{near}",
+        advice=['write "manual", "on_success", or a function of (status, exception) that says whether to commit'],
+        setting="commit",
+    )
+
+
+def check_variables(prefix: str, environ: Mapping[str, str]) -> None:
+    """Refuse variables of the environment that look like settings and are none."""
+    known = [prefix + name.upper() for name in ("url", "commit", *PoolConfig.names())]
+    for variable in environ:
+        if variable.startswith(prefix) and variable not in known:
+            raise ConfigError(
+                f"unknown variable {variable}{suggest(variable, known)}",
+                advice=[f"variables: {', '.join(known)}"],
+                setting=variable,
+            )

@@ -1,0 +1,429 @@
+"""The life of a session: where it is, what it holds, and how it is closed, settled and ended.
+
+A user's class may have any name of its own, so nothing of ours stands on it but what is documented.  Whatever else our
+rooms need of a session is in one object, which :func:`life_of` finds.  It does not know its session, which its methods are
+handed: so the two do not keep each other, and both go when the scope is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+from sqlalchemy import Connection, Engine, orm
+from sqlalchemy.orm import InstanceState
+
+from respool.errors import ReadOnly
+from respool.session import lessons
+from respool.session.changes import UNSCOPED, ChangeLog, Changes
+from respool.session.changeset import ChangeSet
+from respool.session.events import News, Observers
+from respool.session.guards import Guard
+from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
+from respool.session.losses import logger, report
+from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
+from respool.session.places import caller
+from respool.session.rule import Begin, BeginRule
+from respool.session.tracking import ObjectState, tracked
+from respool.session.watching import Watch
+
+if TYPE_CHECKING:
+    from respool.session.fetching import Rest
+    from respool.session.reader import Reader
+    from respool.session.scope import Scope
+    from respool.session.session import Session
+    from respool.session.units import Units
+
+__all__ = ["Life", "Own", "begin_life", "life_of"]
+
+F = TypeVar("F", bound=Callable[[], Any])
+
+#: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
+_parents: list[Any] = []
+
+
+def life_of(session: Any) -> Life:
+    """What the house knows of a session; of the sync one, where there is an async one around it."""
+    life: Life = session._respool_life
+    return life
+
+
+def begin_life(
+    session: Any, scope: Scope | None, begin: Begin | BeginRule, observers: Observers, own: Own | None = None
+) -> Life:
+    """Lay into a session what it has to know, before any constructor has run: a user's may have other arguments than ours."""
+    life: Life = Life(scope, begin, observers)
+    if own is not None:
+        life.own = own
+    session._respool_life = life
+    return life
+
+
+class Own(NamedTuple):
+    """What a user's class does by itself at an end: called with the session, in place of ours, and to call ours."""
+
+    commit: Callable[[Any], None] | None
+    close: Callable[[Any], None] | None
+
+
+class Life:
+    """See the head of the file.
+
+    Args:
+        scope: the scope that the session belongs to; ``None`` for a session that is managed by hand.
+        begin: when a transaction begins.
+        observers: who is told of it.
+    """
+
+    # What begins with the same value in every session stands here: each attribute less makes a session cheaper.
+    asynchronous = False  #: it is the inner side of an ``AsyncSession``
+    at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
+    connections: tuple[Connection, ...] = ()  #: those of its transaction
+    ending = False  #: a step of the scope's end is at work on it
+    hooks: Hooks = NO_HOOKS  #: most sessions never have any
+    leaving: str | None = None  #: how objects are let go of, while the session is being closed
+    loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
+    outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
+    own: Own | None = None  #: what its class does at an end
+    phase = CREATED
+    read_from: tuple[Engine, ...] = ()  #: what was read from without a transaction, since there was one
+    readers: dict[Engine, Reader] | None = None  #: what it reads by, before there is a transaction
+    reading = False  #: inside a ``read_only()`` block
+    units: Units | None = None  #: most sessions never have any
+    wait_for: Callable[[Awaitable[Any]], Any] | None = None  #: how hooks are awaited, where they can be
+    watch: Watch | None = None  #: a transaction that is to end with its one read
+    _log: ChangeLog | None = None
+    _news: News | None = None
+    rest: weakref.ref[Rest] | None = None  #: a result that has the connection of its lease still
+
+    def __init__(self, scope: Scope | None, begin: Begin | BeginRule, observers: Observers) -> None:
+        self.scope = scope
+        self.begin = begin if isinstance(begin, BeginRule) else BeginRule(begin)
+        self.observers = observers
+        self.guard = Guard()
+
+    # -- what it is about -----------------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The scope that the session belongs to, in words."""
+        return self.scope.title if self.scope is not None else UNSCOPED
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether the session has a connection of the pool now."""
+        return bool(self.connections) or (self.rest is not None and self.rest() is not None)
+
+    @property
+    def log(self) -> ChangeLog:
+        """Its changes that have reached the database."""
+        if self._log is None:
+            self._log = ChangeLog(self.scope)
+        return self._log
+
+    @property
+    def news(self) -> News:
+        """What its observers have still to be told."""
+        if self._news is None:
+            self._news = News()
+        return self._news
+
+    def objects(self, session: orm.Session) -> Mapping[ObjectState, list[object]]:
+        """The model objects that the session tracks, by state."""
+        return tracked(session, self._log.deleted_states() if self._log is not None else ())
+
+    def changes(self, session: orm.Session) -> Changes:
+        """What a rollback would lose now."""
+        return self.log.changes(session)
+
+    def losses(self, session: orm.Session) -> list[str]:
+        """What would be lost if nobody commits, one line each: changes, and hooks that wait for a commit."""
+        return [*self.changes(session).lines(), *self.hooks.unheard()]
+
+    def change_set(self, session: orm.Session) -> ChangeSet:
+        """The same for observers."""
+        return ChangeSet.of(self.changes(session), self.scope)
+
+    def tell(self, step: str, session: Session, *what: Any) -> None:
+        """Tell the observers of a step."""
+        self.observers.tell(self.title, step, session, *what)
+
+    def at_work(self, session: Session) -> None:
+        """A statement is executed, or a transaction begins."""
+        if self.phase is not WORKING:
+            self.phase = WORKING
+            if self.observers.all:
+                self.tell("working", session)
+
+    def in_begin_block(self, session: orm.Session) -> bool:
+        """Whether a transaction was begun explicitly, or a savepoint or unit is open."""
+        transaction = session.get_transaction()
+        begun = transaction is not None and transaction.origin is orm.SessionTransactionOrigin.BEGIN
+        return begun or session.in_nested_transaction() or bool(self.units)
+
+    def refuse_write(self, what: str) -> NoReturn:
+        """Raise the error of a write inside a ``read_only()`` block."""
+        raise ReadOnly(
+            f"{what} {'inside a read_only() block of' if self.reading else 'as a read in'} {self.title}",
+            advice=["write before or after the block", "or leave read_only() out: plain reads are leased without it"]
+            if self.reading
+            else ["leave respool_read=True out: plain reads are leased without it"],
+            scope=self.title,
+        )
+
+    # -- what was read without a transaction ----------------------------------------------------------------------
+
+    def has_read(self, engine: Engine) -> None:
+        """Something is read that is to look as if a transaction had begun with it."""
+        if engine not in self.read_from:
+            self.read_from += (engine,)
+
+    def has_rest(self, rest: Rest) -> None:
+        """A result has rows that are not fetched yet, and the connection of its lease."""
+        self.rest = weakref.ref(rest)
+
+    def settle_rest(self) -> None:
+        """Have such a result fetch the rest of its rows, and give its connection back."""
+        if self.rest is not None:
+            rest, self.rest = self.rest(), None
+            if rest is not None:
+                rest.keep()
+
+    def _close_rest(self, *, at_end: bool) -> None:
+        """The session is closed; at its scope's end the rows are refused in any case, and are not fetched."""
+        if at_end and self.rest is not None:
+            rest, self.rest = self.rest(), None
+            if rest is not None:
+                rest.let_go()
+        self.settle_rest()
+
+    def transactional_connection(self, session: orm.Session, engine: Engine, *, by_word: bool = False) -> Connection:
+        """The connection of the session's transaction, which begins here if it has not yet.
+
+        Args:
+            session: the session.
+            engine: whose.
+            by_word: for a statement that only reads, as somebody said: what begins here may end with it.
+        """
+        begins = session._transaction is None
+        connection = orm.Session._connection_for_bind(session, engine)
+        if begins and by_word:
+            self.watch = Watch(self, connection)
+        return connection
+
+    def has_passed(self, session: orm.Session) -> None:
+        """Who was inside goes out: end a transaction that was there for one read only."""
+        watch, self.watch = self.watch, None
+        transaction = session._transaction
+        if watch is None or not watch.end() or transaction is None:
+            return
+        if transaction._parent is not None or len(self.connections) != 1 or not session._is_clean():
+            return
+        engines = tuple(connection.engine for connection in self.connections)
+        self.end_of_read(session)
+        for engine in engines:
+            self.has_read(engine)
+
+    def end_of_read(self, session: orm.Session) -> None:
+        """End a transaction that has only read, and give its connection back; the objects stay as they are."""
+        transaction = session.get_transaction()
+        if transaction is not None:
+            self.outcome = Outcome.OPEN
+            transaction.close()
+
+    # -- what follows a transaction -------------------------------------------------------------------------------
+
+    def on(self, session: orm.Session, fn: F, outcome: Outcome) -> F:
+        """Call a function of the user's when the outermost transaction has ended so."""
+        self.add_hook(session, Hook(fn, outcome, getattr(fn, "__qualname__", repr(fn)), caller()))
+        return fn
+
+    def add_hook(self, session: orm.Session, hook: Hook) -> None:
+        """Let a hook wait for the end of the outermost transaction."""
+        if self.hooks is NO_HOOKS:
+            self.hooks = Hooks(self.scope, self.wait_for)
+            for savepoint in savepoints(session):
+                self.hooks.savepoint(savepoint)
+        self.hooks.add(hook)
+
+    def run_hooks(self) -> None:
+        """Run the hooks that are due, unless the scope's end does that later."""
+        if not self.ending:
+            self.hooks.run()
+
+    def transaction_over(self) -> Outcome:
+        """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
+        outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
+        self.hooks.ended(outcome)
+        return outcome
+
+    def give_up_hooks(self) -> None:
+        """There is no transaction any more, or was none, that hooks could wait for."""
+        self.hooks.ended(Outcome.ROLLED_BACK)
+        self.run_hooks()
+
+    # -- letting go -----------------------------------------------------------------------------------------------
+
+    def let_go(self, states: Sequence[InstanceState[Any]], how: str) -> None:
+        """The session lets go of objects; they remember it."""
+        if states:
+            how = how if how is lessons.END else f"by session.{how} at {caller()}"
+            lessons.note(states, self.scope, how, asynchronous=self.asynchronous)
+
+    def forget_deleted(self, session: orm.Session) -> None:
+        """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
+        if states := self.log.deleted_states():
+            orm.Session._expunge_states(session, states)
+            lessons.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
+
+    def close_and_report(self, session: Session, close: Callable[[], None], how: str) -> None:
+        """Close, and tell what was lost by it.
+
+        Args:
+            session: the session.
+            close: closes it, as SQLAlchemy does.
+            how: what the user has called; what a scope's end loses, that has told already.
+        """
+        if how is lessons.END:
+            self.close(session, close, how)
+            return
+        if self.units:
+            self.units.refuse(how)
+        lost = self.losses(session)
+        self.close(session, close, how)
+        self.give_up_hooks()
+        if lost:
+            report(self.scope, lost, how=how)
+
+    def close(self, session: Session, close: Callable[[], None], how: str) -> None:
+        """Close, whatever it takes: afterwards the session has no connection."""
+        self.leaving = how
+        connections = self.connections
+        lost = self.news.lost(self, session) if self.observers.all else None
+        if self._log is not None and self._log.fetch is not None:
+            self._log.fetch.close_streams()
+        if self.rest is not None:
+            self._close_rest(at_end=how is lessons.END)
+        try:
+            close()
+        except BaseException:
+            _discard(connections)
+            raise
+        finally:
+            self.leaving = None
+            self.read_from = ()
+            self.connections = ()
+            if self._log is not None:
+                self._log.clear()
+            self.phase = CLOSED
+            if self.observers.all:
+                if lost:
+                    self.tell("rolled_back", session, lost)
+                self.tell("closed", session)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def commit(self, session: Session) -> None:
+        """Commit at the scope's end, as the user's class does it."""
+        if self.own is not None and self.own.commit is not None:
+            self.own.commit(session)
+        else:
+            session.commit()
+
+    def settle(self, session: Session) -> None:
+        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
+        if self.hooks.present:
+            try:
+                orm.Session.rollback(session)
+            except Exception:
+                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
+                _discard(self.connections)
+            self.hooks.ended(Outcome.ROLLED_BACK)
+        if not self.hooks.due:
+            self.end(session)
+
+    def run_last_hooks(self, session: Session) -> list[str]:
+        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
+        self.hooks.run()
+        lost = self.losses(session)
+        self.settle(session)
+        self.hooks.run()
+        self.end(session)
+        return lost
+
+    def end(self, session: Session) -> None:
+        """The scope is over: close for good. Never raises what is only about the connection."""
+        if self.phase is REMOVED:
+            return
+        try:
+            closed = self.own is not None and self._close_as_its_class_does(session, self.own)
+            if session._transaction is not None:
+                self.close(session, lambda: orm.Session.close(session), lessons.END)
+                return
+            if self.rest is not None:
+                self._close_rest(at_end=True)
+            states = session.identity_map.all_states()
+            if states or session._new:
+                orm.Session.expunge_all(session)
+                self.let_go(states, lessons.END)
+            if self.observers.all and not closed:
+                self.tell("closed", session)
+        except Exception:
+            logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
+        finally:
+            self.phase = REMOVED
+            if self.observers.all:
+                self.tell("removed", session)
+
+    def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
+        """Whether it has a way of its own, which led to ours."""
+        if own.close is None:
+            return False
+        self.leaving, self.phase = lessons.END, WORKING
+        try:
+            own.close(session)
+        except Exception:
+            logger.exception("close() of the session of %s failed", self.title)
+        finally:
+            self.leaving = None
+        return self.phase is CLOSED
+
+    def abandon(self, session: Session) -> None:
+        """The scope is over and this is no place to talk to the database: discard the connection."""
+        if self.phase is not REMOVED and not self.ending:
+            _discard(self.connections)
+            self.connections = ()
+            self.phase = REMOVED
+            self.tell("removed", session)
+
+    def drop(self, session: Session) -> None:
+        """It was never anybody's: its constructor failed, or another session was made for the scope at the same time."""
+        self.observers = Observers.NOBODY  # they were not told of it
+        self.abandon(session)
+
+    def forget(self, session: Session) -> None:
+        """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""
+        self.phase = REMOVED
+        self.guard = Guard()  # whoever was inside is not in this process
+        _parents.append((session, session.get_transaction()))
+
+    def last_one_out(self, session: Session) -> None:
+        """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
+        if self.phase is not REMOVED and self.guard.seize():
+            try:
+                self.guard.adopt()
+                self.end(session)
+            finally:
+                self.guard.release()
+
+
+def _discard(connections: Iterable[Connection]) -> None:
+    """Whatever ails a connection, it does not stay with a session."""
+    for connection in connections:
+        with suppress(Exception):
+            connection.invalidate()
+        with suppress(Exception):
+            connection.close()
