@@ -357,6 +357,17 @@ def test_a_function_of_the_users_on_sqlite(shop_url: str) -> None:
             session.rollback()
 
 
+def test_what_sqlite_does_not_have_is_remembered_while_a_view_is_looked_into(shop_url: str) -> None:
+    with opened(shop_url) as db, db.engine.connect() as connection:
+        connection.execute(text("CREATE VIEW odd AS SELECT neither(id) FROM products"))
+        asked = Asked(asking(connection.connection))
+        known = Catalogue(db.engine.dialect, asked)
+        assert known.is_plain("SELECT nor(1) FROM odd") is False
+        asked.taken()
+        assert known.is_plain("SELECT nor(2) FROM odd") is False
+        assert asked.taken() == 0
+
+
 def test_an_sqlite_that_cannot_tell_its_functions_proves_nothing_about_them() -> None:
     def ask(sql: str) -> Sequence[Any]:
         raise sqlite3.OperationalError("no such table: pragma_function_list")

@@ -202,7 +202,7 @@ PLAIN = {
     "no such table": select(sa.table("nowhere", sa.column("id"))),
     "a schema that is named later": select(sa.table("parent", sa.column("id"), schema="tenant")),
     "values": sa.values(sa.column("a", sa.Integer), name="v").data([(1,), (2,)]),
-    "column of a subquery": select(select(Parent).subquery().c.update),
+    "column of a subquery": select(select(Parent).subquery().c["update"]),
     "a text that is understood": select(Parent.id).where(sa.text("parent.id > 3 AND name = 'it''s'")),
 }
 PLAIN["values"] = select(PLAIN["values"])

@@ -31,6 +31,10 @@ _CATALOGUE = "_respool_catalogue"
 _READS = frozenset({"SELECT", "WITH", "VALUES", "TABLE"})
 #: How many questions are left out, at most, after one that failed for the umpteenth time in a row.
 _PAUSE = 1023
+#: How deep views are looked into.
+_DEEP = 50
+#: Of how many texts the effects are remembered: of those that go to the driver as they are, since nobody keeps them.
+_TEXTS = 500
 
 
 class Catalogue:
@@ -47,6 +51,7 @@ class Catalogue:
         self._ask = ask
         self._facts = _facts(dialect.name)
         self._failures = self._left_out = 0
+        self._told: dict[str, dict[str, Effect]] = {}
 
     def through(self, ask: Ask) -> Catalogue:
         """The same catalogue, for who has a connection and must not wait for another one.
@@ -92,6 +97,16 @@ class Catalogue:
         Returns:
             ``None`` if the database could not be asked.
         """
+        found = self._told.get(sql)
+        if found is None:
+            found = self._effects_of_all(sql, idle)
+            if found is not None:
+                if len(self._told) >= _TEXTS:
+                    self._told.clear()
+                self._told[sql] = found
+        return found
+
+    def _effects_of_all(self, sql: str, idle: Collection[str]) -> dict[str, Effect] | None:
         try:
             tokens = self._tokens(sql)
         except Unreadable:
@@ -122,7 +137,7 @@ class Catalogue:
     def _effects(self, reading: Reading, *, relations: bool = True) -> dict[str, Effect] | None:
         """What a statement does, and the views that it reads from, and those that they read from."""
         facts = self._facts
-        while True:
+        for _ in range(_DEEP):
             readings = _with_definitions(reading, facts)
             questions = Questions()
             for each in readings:
@@ -134,6 +149,8 @@ class Catalogue:
                 break
             if not self._learn(questions):
                 return None
+        else:
+            return None
         found: dict[str, Effect] = {}
         for each in readings:
             for what, effect in facts.effects(each) if each is not None else [("", Effect.MORE)]:

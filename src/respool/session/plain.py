@@ -61,8 +61,19 @@ def is_proved(compiled: Any, options: Mapping[str, Any], catalogue: Catalogue) -
     if options.get(OPTION):
         options = {name: value for name, value in options.items() if name != OPTION}
     if isinstance(compiled, SQLCompiler) and compiled.isplaintext and not options.keys() & _STREAMS:
-        return OPTION not in options and catalogue.is_plain(compiled.string) is True
+        return OPTION not in options and _is_proved_text(compiled, catalogue)
     return is_plain_read(compiled, options, catalogue)
+
+
+def _is_proved_text(compiled: Any, catalogue: Catalogue) -> bool:
+    try:
+        proved: bool = compiled.respool_proved
+    except AttributeError:
+        proof = catalogue.is_plain(compiled.string)
+        if proof is None:
+            return False
+        proved = compiled.respool_proved = proof
+    return proved
 
 
 def _prove(compiled: SQLCompiler, catalogue: Catalogue) -> bool | None:

@@ -71,6 +71,14 @@ class Reader(Connection):
             return True, True
         return False, is_plain_read(statement, {OPTION: True, **options}, catalogue)
 
+    def _takes_one(self, pool: Any, dialect: Any) -> bool:
+        """Take a connection for the length of one statement; ``False`` if they do not come as that needs them."""
+        try:
+            self._dbapi_connection = leases.take(pool, dialect)
+        except dialect.loaded_dbapi.Error as error:
+            self._handle_dbapi_exception_noconnection(error, dialect, self.engine)
+        return self._dbapi_connection is not None
+
     def _execute_context(
         self,
         dialect: Any,
@@ -99,11 +107,7 @@ class Reader(Connection):
             return result
         life.at_work(session)
         pool = self.engine.pool
-        try:
-            connection = self._dbapi_connection = leases.take(pool, dialect)
-        except dialect.loaded_dbapi.Error as error:
-            self._handle_dbapi_exception_noconnection(error, dialect, self.engine)
-        if connection is None:
+        if not self._takes_one(pool, dialect):
             rule_of(self.engine).unfit()
             return self._hold()._execute_context(*what, **kw)
         life.has_read(self.engine)

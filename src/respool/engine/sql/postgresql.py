@@ -75,8 +75,8 @@ class PostgreSQLFacts(Facts):
         self.functions: dict[str, dict[str, bool]] = {}  #: by name and schema: whether one of them is volatile
         self.symbols: dict[str, bool | None] = {}  #: whether one of them is volatile; ``None`` if there is none
         self.attributes: frozenset[str] = frozenset()  #: volatile functions that can be written as an attribute
-        #: Types that execute something volatile when something becomes one: whether by themselves, or by a part of theirs.
-        self.types: dict[str, bool] = {}
+        #: Types that execute something volatile when something becomes one, or a part of one.
+        self.types: frozenset[str] = frozenset()
         self.anything = False  #: something volatile is executed without being named
         self.asked = False
 
@@ -94,8 +94,8 @@ class PostgreSQLFacts(Facts):
         yield from self._named(reading)
         for name in reading.attributes & self.attributes:
             yield f"{name}()", Effect.WRITES
-        for name in reading.names & self.types.keys():
-            yield name, Effect.WRITES if self.types[name] else Effect.MORE
+        for name in reading.names & self.types:  # a table is a type, too, but it can be read from
+            yield name, Effect.MORE if name in reading.relations else Effect.WRITES
         if self.anything:
             yield "", Effect.MORE
 
@@ -139,15 +139,15 @@ class PostgreSQLFacts(Facts):
         learned.symbols.update((name, detail == "v") for name, _, detail in rows.get("operator", ()))
         hazards = {oid for oid, check in checks if check is None or any(effect for _, effect in learned._named(check))}
         hazards.update(oid for oid, _, _ in rows.get("cast", ()))
-        types = {name: direct == "y" for name, direct in ask(_types(hazards))} if hazards else {}
+        types = {str(row[0]) for row in ask(_types(hazards))} if hazards else set()
         # nothing can fail any more
         self._believe(learned, questions, rows, types)
 
-    def _believe(self, learned: PostgreSQLFacts, questions: Questions, rows: _Rows, types: dict[str, bool]) -> None:
+    def _believe(self, learned: PostgreSQLFacts, questions: Questions, rows: _Rows, types: set[str]) -> None:
         self.functions, self.symbols = learned.functions, learned.symbols
         self.anything = "anything" in rows or any(self.symbols.get(symbol) for symbol in _IMPLIED)
         self.attributes = frozenset(name for name, _, _ in rows.get("attribute", ()))
-        self.types = types
+        self.types = frozenset(types)
         tables = {name for name, _, _ in rows.get("table", ())} - {name for name, _, _ in rows.get("defined", ())}
         found = self.answered(questions.relations)
         for name, _, text in rows.get("definition", ()):
@@ -196,17 +196,15 @@ def _functions(names: Iterable[str]) -> str:
 
 def _types(hazards: Iterable[str]) -> str:
     """The names of these types, and of all that contain one: arrays, domains, ranges, rows."""
-    oids = ", ".join(sorted(hazards))
     return f"""
         WITH RECURSIVE holding(oid) AS (
-            SELECT t.oid FROM pg_catalog.pg_type t WHERE t.oid IN ({oids})
+            SELECT t.oid FROM pg_catalog.pg_type t WHERE t.oid IN ({", ".join(sorted(hazards))})
             UNION
             SELECT t.oid FROM holding h JOIN pg_catalog.pg_type t ON h.oid IN (t.typbasetype, t.typelem)
                 OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = h.oid)
                 OR EXISTS (SELECT 1 FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid AND r.rngsubtype = h.oid)
         )
-        SELECT CAST(t.typname AS text), CASE WHEN bool_or(t.oid IN ({oids})) THEN 'y' END
-        FROM holding h JOIN pg_catalog.pg_type t ON t.oid = h.oid GROUP BY 1"""
+        SELECT DISTINCT CAST(t.typname AS text) FROM holding h JOIN pg_catalog.pg_type t ON t.oid = h.oid"""
 
 
 #: Tables of which a part is elsewhere: nobody knows what is done there.

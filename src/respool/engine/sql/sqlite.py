@@ -71,7 +71,7 @@ class SQLiteFacts(Facts):
                     relations[name.lower()] = relations.get(name.lower(), ()) + definition
         for name in questions.functions - functions.keys():
             functions[name] = name in _SYNTAX or name in _TABLES
-        self.functions = functions
+        self.functions = {**self.functions, **functions}
         self.remembered(relations)
 
 
