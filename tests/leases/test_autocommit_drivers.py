@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,11 +15,9 @@ from tests.support.mariadb import MariaServer
 
 def mode(dbapi_connection: Any) -> Any:
     """What the driver, or SQLAlchemy's wrapper of it, says of itself."""
-    for name in ("autocommit", "isolation_level", "autocommit_mode"):
-        value = getattr(dbapi_connection, name, None)
-        if value is not None:
-            return value() if callable(value) else value
-    return None
+    if hasattr(dbapi_connection, "get_autocommit"):  # MySQL's drivers
+        return dbapi_connection.get_autocommit()
+    return getattr(dbapi_connection, "autocommit", None) or getattr(dbapi_connection, "isolation_level", None)
 
 
 def reads_and_writes(side: Side) -> Any:
@@ -127,27 +125,27 @@ def test_where_nobody_did_a_write_needs_its_commit(stand: Stand) -> None:
     assert found[-1] == ["commit"]
 
 
-@pytest.mark.parametrize("way", ["connect_args", "url", "connect"])
-def test_pymysqls(mariadb: MariaServer, way: str) -> None:
-    mariadb.create_database("autocommit")
-    try:
-        url = sa.make_url(mariadb.url("pymysql", "autocommit"))
-        stand = MariaStand("pymysql", url.render_as_string(hide_password=False))
-        options: dict[str, Any] = {"isolation_level": None}
-        if way == "connect_args":
-            options = {"connect_args": {"autocommit": True}}
-        elif way == "url":
-            options = {"url": url.update_query_dict({"autocommit": "true"})}
+@pytest.fixture
+def maria(mariadb: MariaServer) -> Iterator[MariaStand]:
+    mariadb.create_database("leases")
+    yield MariaStand("pymysql", mariadb.url("pymysql", "leases"))
+    mariadb.drop_database("leases")
 
-        def program(side: Side) -> Any:
-            if way == "connect":
-                event.listen(side.engine, way, lambda dbapi_connection, record: dbapi_connection.autocommit(True))
-            return reads_and_writes(side)
 
-        found = stand.same(program, size=1, begin="on_write", tidy=False, **{k: v for k, v in options.items() if v})
-        assert found[-1] == SAVED
-    finally:
-        mariadb.drop_database("autocommit")
+@pytest.mark.parametrize("way", ["connect_args", "url", "connect", "nobody"])
+@pytest.mark.parametrize("begin", [None, "on_write"])
+def test_pymysqls(maria: MariaStand, way: str, begin: Any) -> None:
+    """At MariaDB's REPEATABLE READ reads are leased where that is asked for."""
+
+    def program(side: Side) -> Any:
+        if way == "connect":
+            event.listen(side.engine, way, lambda dbapi_connection, record: dbapi_connection.autocommit(True))
+        return reads_and_writes(side)
+
+    options: dict[str, Any] = {"connect_args": {"autocommit": True}} if way == "connect_args" else {}
+    url = maria.url.update_query_dict({"autocommit": "true"}) if way == "url" else maria.url
+    found = maria.same(program, size=1, begin=begin, url=url, tidy=False, **options)
+    assert found[-1] == (["commit"] if way == "nobody" else SAVED)
 
 
 class MariaStand(Stand):

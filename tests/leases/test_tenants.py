@@ -132,9 +132,9 @@ def test_set_on_the_cursor_that_the_statement_will_run_on(stand: Stand) -> None:
 @pytest.mark.parametrize("when", ["engine_connect", "after_begin", "do_orm_execute"])
 def test_set_when_a_session_or_connection_comes_to_work(stand: Stand, when: str) -> None:
     def listen(side: Side, here: Here) -> Any:
-        def tell(conn: sa.Connection) -> None:
+        def tell(conn: sa.Connection, say: Say = by_sql) -> None:
             if here.tenant is not None:
-                conn.exec_driver_sql(f"SET LOCAL app.tenant = '{here.tenant}'")
+                say(conn, f"SET LOCAL app.tenant = '{here.tenant}'")
 
         def of_session(session: orm.Session) -> None:
             if when == "after_begin":
@@ -143,7 +143,7 @@ def test_set_when_a_session_or_connection_comes_to_work(stand: Stand, when: str)
                 event.listen(session, when, lambda state: tell(state.session.connection()))
 
         if when == "engine_connect":
-            event.listen(side.engine, when, lambda conn: tell(conn))
+            event.listen(side.engine, when, lambda conn: tell(conn, on_a_cursor))
         return of_session
 
     assert tenants_rows(stand, listen)[:4] == RIGHT[:4]
