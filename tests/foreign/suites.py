@@ -65,6 +65,10 @@ class Job:
     modes: Sequence[str] = ()
     versions: Sequence[str] = ()
 
+    def part(self, file: str) -> str:
+        """What a report calls the part that a file belongs to: the folder, where whole folders are run."""
+        return next((folder for folder in self.files if file.startswith(f"{folder}/")), file)
+
     @property
     def needs_postgres(self) -> bool:
         return self.name.startswith("postgresql")
@@ -146,6 +150,11 @@ _SESSIONS = [
     f"test/orm/test_{name}.py" for name in ("session", "transaction", "unitofwork", "unitofworkv2", "lazy_relations")
 ]
 _MYPY = ["test/ext/mypy"]  # runs mypy
+_TOOLS = [  # run coverage and black
+    "tests/test_select_gen.py",
+    "tests/test_tutorial/test_create_db_and_table/test_tutorial001.py",
+    "tests/test_tutorial/test_fastapi/test_app_testing/test_tutorial001_tests_main.py",
+]
 _IN_MEMORY = ["tests/test_engine.py::test_sqlite_memory_defaults"]
 _NEAR = ("as_queue_pool", "fair")  # not far: these drivers cannot send BEGIN along
 
@@ -192,7 +201,7 @@ SQLMODELS = Suite(
     "sqlmodel",
     plugin="swap_session",
     modes=SESSION.modes,
-    jobs=[Job("sqlite", ["tests"]), Job("postgresql+psycopg", ["tests"])],
+    jobs=[Job(name, ["tests"], left_out=_TOOLS) for name in ("sqlite", "postgresql+psycopg")],
     package=SQLMODEL,
     more_plugins=["sqlmodel_database"],
 )

@@ -134,6 +134,8 @@ def test_the_report_counts_each_test_once() -> None:
     assert closing_line([given], 1.0) == "== 1 failed, 1 passed, 1 skipped, 1 xfailed in 1.00s =="
     given.wrong.append("passes, but is listed")
     assert closing_line([given], 1.0).endswith("1 xfailed, 1 errors in 1.00s ==")
+    of_a_folder = Verdict(Run(POOL, "fair", Job("sqlite", ["test/engine"])), given.outcomes)
+    assert table([of_a_folder]).splitlines()[1].split() == ["fair", "sqlite", "test/engine", "1", "0", "2", "1", "0"]
     assert closing_line([], 1.0) == "== no tests ran in 1.00s =="
 
 

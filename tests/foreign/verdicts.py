@@ -69,7 +69,7 @@ def _look_for_the_listed(verdict: Verdict, expected: Mapping[str, Entry]) -> Non
     for name in expected:
         if name not in ran and name.partition("::")[0] in files:
             verdict.wrong.append(f"is listed in {verdict.run.suite.allowed.name}, but not there: {name}")
-    if verdict.run.mode == STOCK:
+    if verdict.run.mode == STOCK and ran:
         failed = [result.test for result in verdict.listed]
         for name in verdict.run.job.broken:
             if not any(test.startswith(name) for test in failed):
@@ -77,16 +77,18 @@ def _look_for_the_listed(verdict: Verdict, expected: Mapping[str, Entry]) -> Non
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """One line per run and file."""
-    rows: list[tuple[str, ...]] = [("mode", "database", "file", "passed", "xfailed", "failed", "skipped", "seconds")]
+    """One line per run and file, or folder where that is run as a whole."""
+    rows: list[tuple[str, ...]] = [("mode", "database", "part", "passed", "xfailed", "failed", "skipped", "seconds")]
     for verdict in verdicts:
         listed = {outcome.test for outcome in verdict.listed}
-        for file in sorted({outcome.test.partition("::")[0] for outcome in verdict.outcomes}):
-            mine = [outcome for outcome in verdict.outcomes if outcome.test.startswith(f"{file}::")]
+        parts: dict[str, list[Outcome]] = {}
+        for outcome in verdict.outcomes:
+            parts.setdefault(verdict.run.job.part(outcome.test.partition("::")[0]), []).append(outcome)
+        for part, mine in sorted(parts.items()):
             count = Counter("xfailed" if outcome.test in listed else outcome.outcome for outcome in mine)
             numbers = [str(count[kind]) for kind in ("passed", "xfailed", "failed", "skipped")]
             seconds = f"{sum(outcome.seconds for outcome in mine):.0f}"
-            rows.append((verdict.run.mode, verdict.run.job.name, file, *numbers, seconds))
+            rows.append((verdict.run.mode, verdict.run.job.name, part, *numbers, seconds))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
