@@ -21,6 +21,9 @@ from tests.support.postgres import PostgresServer
 
 __all__ = ["NotRun", "end_all", "log_of", "run"]
 
+#: A folder in memory, where there is one: SQLite waits for the disk at each commit.
+MEMORY = Path("/dev/shm")
+
 _under_way: set[subprocess.Popen[bytes]] = set()
 
 
@@ -73,7 +76,7 @@ def end_all() -> None:
 def _command(verdict: Verdict, folder: Path, url: str) -> list[str]:
     job, suite = verdict.run.job, verdict.run.suite
     # -s: the suite's conftest.py then leaves the installed SQLAlchemy alone, and does not take the source's lib/.
-    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=180"]
+    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "-ppytest_timeout", "--timeout=180"]
     command += [f"-p{plugin}" for plugin in (*suite.plugins(verdict.run.mode), "no:cacheprovider")]
     command += [f"--deselect={test}" for test in job.left_out]
     if suite.package is SQLALCHEMY:
@@ -92,13 +95,15 @@ def _environment(verdict: Verdict, folder: Path, results: Path, url: str) -> dic
         "PYTHONPATH": os.pathsep.join(map(str, path)),
         "FOREIGN_MODE": verdict.run.mode,
         "FOREIGN_RESULTS": str(results),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # their import takes longer than many a run
     }
 
 
 @contextmanager
 def _copy(source: Path, suite: Suite) -> Iterator[Path]:
     """The suite in a folder of its own: it leaves SQLite files in the working directory."""
-    with tempfile.TemporaryDirectory(prefix="respool-foreign-") as name:
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="respool-foreign-", dir=place) as name:
         folder = Path(name)
         for part in suite.package.parts:
             original = source / part
