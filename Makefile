@@ -21,7 +21,7 @@ help:  ## what there is
 	@echo "make soak-web  ten minutes on real servers, with kills at random   (ARGS='--seconds 60 --only uvicorn')"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
 	@echo "make clean  removes .venv, .demo/ and all caches"
-	@echo "make test-sqlalchemy      SQLAlchemy's own tests on our pools and sessions   (ARGS='--suite pool --only sqlite')"
+	@echo "make test-sqlalchemy      the own tests of SQLAlchemy, SQLModel, Flask-SQLAlchemy on our pools and sessions   (ARGS='--suite pool --only sqlite')"
 	@echo "make test-sqlalchemy-old  the same with SQLAlchemy $(SQLALCHEMY20)"
 	@echo "make test-sqlalchemy20    our tests with SQLAlchemy $(SQLALCHEMY20)"
 

@@ -1,7 +1,8 @@
-"""Runs SQLAlchemy's own test suite on our pools and our sessions.
+"""Runs other people's test suites on our pools and our sessions: SQLAlchemy's, SQLModel's and Flask-SQLAlchemy's.
 
-The suite is in SQLAlchemy's source distribution, not in its wheel: pip fetches that once, into .foreign/VERSION/.  What is
-tested is the wheel that is installed.  Our classes are put in the place of the stock ones by plugins of pytest, in plugins/.
+The suites are in the source distributions, not in the wheels: pip fetches those once, into .foreign/sources/.  Of
+SQLAlchemy the wheel that is installed is tested, and its version's suite is run; the others' packages are in the
+distributions too.  Our classes are put in the place of the stock ones by plugins of pytest, in plugins/.
 
 Every test has to pass.  Those that cannot stand in the lists in allowed/, each with its reason; one of them that passes is
 an error too, so that the lists stay true.
@@ -17,10 +18,11 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 from tests.foreign.allowed import BadEntry, Entry, read_allowed
 from tests.foreign.running import NotRun, end_all, run
-from tests.foreign.source import CACHE, NotToBeHad, fetch
+from tests.foreign.source import CACHE, NotToBeHad, fetch, fetch_needs
 from tests.foreign.suites import STOCK, SUITES, Run
 from tests.foreign.verdicts import Verdict, closing_line, judge, table
 
@@ -40,15 +42,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(options: argparse.Namespace) -> list[Run]:
-    """The runs that were asked for."""
+def chosen(options: argparse.Namespace, version: str) -> list[Run]:
+    """The runs that were asked for, with a version of SQLAlchemy."""
     return [
         Run(suite, mode, job)
         for suite in SUITES
         if not options.suite or suite.name in options.suite
         for mode in (*suite.modes, STOCK)
         if (mode in options.mode if options.mode else mode != STOCK)
-        for job in suite.jobs_in(mode)
+        for job in suite.jobs_in(mode, version)
         if not options.only or job.name in options.only
     ]
 
@@ -59,16 +61,21 @@ class Runner:
     def __init__(self, options: argparse.Namespace) -> None:
         self.version = installed_version("sqlalchemy")
         self.options = [f"-k={options.k}"] if options.k else []
-        self.source = fetch(self.version)
-        self.allowed: dict[str, Mapping[str, Entry]] = {
-            suite.name: read_allowed(suite, self.source) for suite in SUITES
-        }
+        self.runs = chosen(options, self.version)
+        (CACHE / self.version).mkdir(parents=True, exist_ok=True)  # for the logs
+        self.sources: dict[str, Path] = {}
+        self.allowed: dict[str, Mapping[str, Entry]] = {}
+        for suite in {run_.suite.name: run_.suite for run_ in self.runs}.values():
+            self.sources[suite.name] = fetch(suite.package.name, suite.package.version or self.version)
+            self.allowed[suite.name] = read_allowed(suite, self.sources[suite.name])
+            if suite.package.has_needs:
+                fetch_needs()
 
     def __call__(self, run_: Run) -> Verdict:
         began = time.monotonic()
         verdict = Verdict(run_)
         try:
-            run(verdict, self.source, self.version, self.options)
+            run(verdict, self.sources[run_.suite.name], self.version, self.options)
         except NotRun as error:
             verdict.wrong.append(str(error))
         entries = {} if run_.mode == STOCK else self.allowed[run_.suite.name]
@@ -88,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit(str(error))
     with ThreadPoolExecutor(options.jobs) as workers:
         try:
-            verdicts = list(workers.map(runner, chosen(options)))
+            verdicts = list(workers.map(runner, runner.runs))
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
             end_all()

@@ -1,4 +1,4 @@
-"""One run of SQLAlchemy's suite: in a copy of its own, on a database of its own, by a pytest of its own."""
+"""One run of a suite: in a copy of its own, on a database of its own, by a pytest of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from pathlib import Path
 
 import psycopg
 
-from tests.foreign.source import CACHE, ROOT
-from tests.foreign.suites import FOLDER, STOCK, Job
+from tests.foreign.source import CACHE, ROOT, fetch_needs
+from tests.foreign.suites import FOLDER, SQLALCHEMY, STOCK, Job, Suite
 from tests.foreign.verdicts import Outcome, Verdict, generic
 from tests.support.postgres import PostgresServer
 
 __all__ = ["NotRun", "end_all", "log_of", "run"]
 
-#: Of the source distribution, what running the suite takes. Its lib/ is only there for its plugin of pytest.
-PARTS = ("test", "lib", "setup.cfg", "pyproject.toml")
-
+#: A folder in memory, where there is one: SQLite waits for the disk at each commit.
+MEMORY = Path("/dev/shm")
 
 _under_way: set[subprocess.Popen[bytes]] = set()
 
@@ -38,7 +37,7 @@ def log_of(verdict: Verdict, version: str) -> Path:
 
 
 def run(verdict: Verdict, source: Path, version: str, options: Sequence[str]) -> None:
-    """Run the suite once, and note what every test came to.
+    """Run a suite once, and note what every test came to.
 
     Raises:
         NotRun: it ended before its time, or none of our classes was in it.
@@ -46,11 +45,12 @@ def run(verdict: Verdict, source: Path, version: str, options: Sequence[str]) ->
     log = log_of(verdict, version)
     results = log.with_suffix(".json")
     results.unlink(missing_ok=True)
-    with _copy(source) as folder, _postgres(verdict.run.job) as server, log.open("w", encoding="utf-8") as output:
+    suite, job = verdict.run.suite, verdict.run.job
+    with _copy(source, suite) as folder, _postgres(job) as server, log.open("w", encoding="utf-8") as output:
         child = subprocess.Popen(
-            [*_command(verdict, folder, server), *options],
+            [*_command(verdict, folder, job.url(server)), *options],
             cwd=folder,
-            env=_environment(verdict, results),
+            env=_environment(verdict, folder, results, job.url(server)),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -73,31 +73,39 @@ def end_all() -> None:
         child.terminate()
 
 
-def _command(verdict: Verdict, folder: Path, server: str) -> list[str]:
+def _command(verdict: Verdict, folder: Path, url: str) -> list[str]:
     job, suite = verdict.run.job, verdict.run.suite
-    plugins = ["foreign_results"] if verdict.run.mode == STOCK else ["foreign_results", suite.plugin]
     # -s: the suite's conftest.py then leaves the installed SQLAlchemy alone, and does not take the source's lib/.
-    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "--timeout=180"]
-    command += [f"-p{plugin}" for plugin in (*plugins, "no:cacheprovider", "no:logging")]
-    command += [f"--dburi={job.url(server)}", *(f"--deselect={test}" for test in job.left_out)]
+    command = [sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "-ppytest_timeout", "--timeout=180"]
+    command += [f"-p{plugin}" for plugin in (*suite.plugins(verdict.run.mode), "no:cacheprovider")]
+    command += [f"--deselect={test}" for test in job.left_out]
+    if suite.package is SQLALCHEMY:
+        command += ["-pno:logging", f"--dburi={url}"]
     return command + [str(path.relative_to(folder)) for pattern in job.files for path in sorted(folder.glob(pattern))]
 
 
-def _environment(verdict: Verdict, results: Path) -> dict[str, str]:
+def _environment(verdict: Verdict, folder: Path, results: Path, url: str) -> dict[str, str]:
+    package = verdict.run.suite.package
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PYTEST_"))}
+    path = [ROOT / "src", FOLDER / "plugins", *(folder / part for part in package.path)]
+    if package.has_needs:
+        path.append(fetch_needs())
     return ours | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(FOLDER / "plugins")]),
+        "DATABASE_URL": url,
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
         "FOREIGN_MODE": verdict.run.mode,
         "FOREIGN_RESULTS": str(results),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # their import takes longer than many a run
     }
 
 
 @contextmanager
-def _copy(source: Path) -> Iterator[Path]:
+def _copy(source: Path, suite: Suite) -> Iterator[Path]:
     """The suite in a folder of its own: it leaves SQLite files in the working directory."""
-    with tempfile.TemporaryDirectory(prefix="respool-foreign-") as name:
+    place = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="respool-foreign-", dir=place) as name:
         folder = Path(name)
-        for part in PARTS:
+        for part in suite.package.parts:
             original = source / part
             if original.is_dir():
                 shutil.copytree(original, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.db"))

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.foreign import __main__ as command
 from tests.foreign import running, source
 from tests.foreign.__main__ import chosen, main, parse
 from tests.foreign.allowed import BadEntry, Entry, read_allowed
-from tests.foreign.suites import POOL, SESSION, SUITES, Run
+from tests.foreign.source import NotToBeHad
+from tests.foreign.suites import POOL, SESSION, SUITES, Job, Package, Run, Suite
 from tests.foreign.verdicts import Outcome, Verdict, closing_line, generic, judge, table
 
 TEST = "test/engine/test_pool.py::PoolTest::test_one"
@@ -63,6 +65,19 @@ def test_what_goes_wrong_beside_a_test_is_wrong() -> None:
     assert wrong(verdict((TEST, "failed"), complaints=[(TEST, "in a thread")]), TEST) == []
 
 
+def test_what_fails_with_the_stock_classes_is_not_held_against_ours() -> None:
+    broken = Job("sqlite", [], broken=[TEST])
+    for outcome in ("failed", "passed"):
+        given = Verdict(Run(POOL, "fair", broken), [Outcome(f"{TEST}[1]", outcome, 0.1, "why")])
+        assert wrong(given) == []
+    for outcome, said in (
+        ("failed", []),
+        ("passed", ["passes with the stock classes, but suites.py says that it does not"]),
+    ):
+        given = Verdict(Run(POOL, "stock", broken), [Outcome(f"{TEST}[1]", outcome, 0.1, "why")])
+        assert wrong(given) == said
+
+
 def test_an_entry_gives_one_true_reason(distribution: Path) -> None:
     good = {"reason": "why", "private": "_pool.queue"}
     assert Entry.read(TEST, good, POOL, distribution).private == "_pool.queue"
@@ -94,9 +109,13 @@ def test_an_entry_concerns_what_it_names() -> None:
     assert not entry(databases=(POSTGRES.name,)).concerns(RUN, "2.1.9")
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_the_lists_can_be_read(suite: Any) -> None:
-    assert read_allowed(suite, Path("nowhere"))
+def test_the_lists_can_be_read() -> None:
+    assert read_allowed(POOL, Path("nowhere"))
+    assert read_allowed(SESSION, Path("nowhere"))
+
+
+def test_without_a_list_all_have_to_pass() -> None:
+    assert read_allowed(Suite("unheard of", "plugin", ["fair"], []), Path("nowhere")) == {}
 
 
 def test_names_are_without_the_database() -> None:
@@ -115,24 +134,43 @@ def test_the_report_counts_each_test_once() -> None:
     assert closing_line([given], 1.0) == "== 1 failed, 1 passed, 1 skipped, 1 xfailed in 1.00s =="
     given.wrong.append("passes, but is listed")
     assert closing_line([given], 1.0).endswith("1 xfailed, 1 errors in 1.00s ==")
+    of_a_folder = Verdict(Run(POOL, "fair", Job("sqlite", ["test/engine"])), given.outcomes)
+    assert table([of_a_folder]).splitlines()[1].split() == ["fair", "sqlite", "test/engine", "1", "0", "2", "1", "0"]
     assert closing_line([], 1.0) == "== no tests ran in 1.00s =="
 
 
 def test_one_may_choose() -> None:
-    assert {run.suite.name for run in chosen(parse([]))} == {suite.name for suite in SUITES}
-    assert "stock" not in {run.mode for run in chosen(parse([]))}
-    assert [str(run) for run in chosen(parse(["--suite=session", "--mode=stock", "--only=sqlite"]))] == [
+    assert {run.suite.name for run in chosen(parse([]), "2.1.9")} == {suite.name for suite in SUITES}
+    assert "stock" not in {run.mode for run in chosen(parse([]), "2.1.9")}
+    assert [str(run) for run in chosen(parse(["--suite=session", "--mode=stock", "--only=sqlite"]), "2.1.9")] == [
         "session, stock, sqlite"
     ]
 
 
+@pytest.mark.parametrize("version", ["2.0.58", "2.1.9"])
+def test_each_database_is_run_once_in_a_mode(version: str) -> None:
+    runs = [str(run) for run in chosen(parse(["--mode=stock"] + [f"--mode={m}" for m in SESSION.modes]), version)]
+    assert len(runs) == len(set(runs))
+    assert {job.name for job in SESSION.jobs_in("together", version)} == SESSION.databases
+
+
+def test_a_job_is_for_some_modes_and_versions() -> None:
+    small, large = Job("sqlite", ["small"]), Job("sqlite", ["large"], modes=["together"], versions=["2.1."])
+    suite = Suite("a", "plugin", ["on_use", "together"], [large, small])
+    assert suite.jobs_in("together", "2.1.9") == suite.jobs_in("stock", "2.1.9") == [large]
+    assert suite.jobs_in("together", "2.0.58") == suite.jobs_in("on_use", "2.1.9") == [small]
+
+
 def test_an_index_without_the_suite_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "CACHE", tmp_path)
+    monkeypatch.setattr(command, "CACHE", tmp_path)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(SystemExit, match="did not bring the source distribution") as failure:
-        main([])
+        main(["--suite=pool"])
     assert failure.value.code not in (None, 0)
+    with pytest.raises(NotToBeHad, match=r"did not bring what stands in needs\.txt"):
+        source.fetch_needs()
 
 
 class TestARun:
@@ -143,15 +181,16 @@ class TestARun:
         monkeypatch.setattr(running, "CACHE", tmp_path)
         (tmp_path / "9.9").mkdir()
         distribution = tmp_path / "distribution"
-        test = distribution / SESSION.jobs[0].files[0]
+        job = Job("sqlite", ["test/orm/test_session.py"])
+        test = distribution / job.files[0]
         test.parent.mkdir(parents=True)
         (distribution / "test" / "conftest.py").write_text(
             "def pytest_addoption(parser): parser.addoption('--dburi')\n", encoding="utf-8"
         )
 
-        def run(content: str, mode: str = "on_write", *options: str) -> Verdict:
+        def run(content: str, mode: str = "on_write", *options: str, suite: Suite = SESSION) -> Verdict:
             test.write_text(content, encoding="utf-8")
-            given = Verdict(Run(SESSION, mode, SESSION.jobs[0]))
+            given = Verdict(Run(suite, mode, job))
             running.run(given, distribution, "9.9", options)
             return given
 
@@ -174,6 +213,18 @@ class TestARun:
         with pytest.raises(running.NotRun, match="nothing of ours was made"):
             run("def test_nothing(): pass")
         assert run("def test_nothing(): pass", "stock").counts() == {"passed": 1}
+
+    def test_a_package_that_is_not_installed_is_tested_from_its_distribution(self, run: Any, tmp_path: Path) -> None:
+        package = Package("model", "1.0", parts=("test", "src"), path=("src",))
+        (tmp_path / "distribution" / "src").mkdir()
+        (tmp_path / "distribution" / "src" / "model.py").write_text("from sqlalchemy.orm import Session")
+        given = run(
+            "import os, model\n"
+            "def test_ours(): assert type(model.Session()).__mro__[1].__module__ == 'respool.session.session'\n"
+            "def test_url(): assert os.environ['DATABASE_URL'] == 'sqlite:///suite.db'\n",
+            suite=Suite("model", "swap_session", ["on_write"], [], package),
+        )
+        assert given.counts() == {"passed": 2}
 
     def test_a_run_that_breaks_off_is_none(self, run: Any) -> None:
         with pytest.raises(running.NotRun, match="did not run to its end, status 3"):

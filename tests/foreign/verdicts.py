@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.foreign.allowed import Entry
-from tests.foreign.suites import Run
+from tests.foreign.suites import STOCK, Run
 
 __all__ = ["Outcome", "Verdict", "closing_line", "generic", "judge", "table"]
 
@@ -47,35 +47,48 @@ def generic(name: str) -> str:
 def judge(verdict: Verdict, expected: Mapping[str, Entry], *, whole: bool) -> None:
     """Hold a run against the list; ``whole``: nothing was left out, so every listed test has to be in it."""
     allowed = verdict.run.suite.allowed.name
+    broken = tuple(verdict.run.job.broken)
     for result in verdict.outcomes:
-        if result.outcome == "failed" and result.test in expected:
+        if result.outcome == "failed" and (result.test in expected or result.test.startswith(broken)):
             verdict.listed.append(result)
         elif result.outcome == "failed":
             verdict.wrong.append(f"failed: {result.test}\n        {result.message}")
         elif result.outcome == "passed" and result.test in expected:
             verdict.wrong.append(f"passes, but is listed in {allowed}: {result.test}")
     for test, text in verdict.complaints:
-        if test not in expected:
+        if test not in expected and not test.startswith(broken):
             verdict.wrong.append(f"beside {test}: {text}")
+    if whole:
+        _look_for_the_listed(verdict, expected)
+
+
+def _look_for_the_listed(verdict: Verdict, expected: Mapping[str, Entry]) -> None:
+    """What the lists name has to be there, and what fails with the stock classes too has to fail with them."""
     ran = {result.test for result in verdict.outcomes}
     files = {name.partition("::")[0] for name in ran}
-    if whole:
-        for name in expected:
-            if name not in ran and name.partition("::")[0] in files:
-                verdict.wrong.append(f"is listed in {allowed}, but not there: {name}")
+    for name in expected:
+        if name not in ran and name.partition("::")[0] in files:
+            verdict.wrong.append(f"is listed in {verdict.run.suite.allowed.name}, but not there: {name}")
+    if verdict.run.mode == STOCK and ran:
+        failed = [result.test for result in verdict.listed]
+        for name in verdict.run.job.broken:
+            if not any(test.startswith(name) for test in failed):
+                verdict.wrong.append(f"passes with the stock classes, but suites.py says that it does not: {name}")
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """One line per run and file."""
-    rows: list[tuple[str, ...]] = [("mode", "database", "file", "passed", "xfailed", "failed", "skipped", "seconds")]
+    """One line per run and file, or folder where that is run as a whole."""
+    rows: list[tuple[str, ...]] = [("mode", "database", "part", "passed", "xfailed", "failed", "skipped", "seconds")]
     for verdict in verdicts:
         listed = {outcome.test for outcome in verdict.listed}
-        for file in sorted({outcome.test.partition("::")[0] for outcome in verdict.outcomes}):
-            mine = [outcome for outcome in verdict.outcomes if outcome.test.startswith(f"{file}::")]
+        parts: dict[str, list[Outcome]] = {}
+        for outcome in verdict.outcomes:
+            parts.setdefault(verdict.run.job.part(outcome.test.partition("::")[0]), []).append(outcome)
+        for part, mine in sorted(parts.items()):
             count = Counter("xfailed" if outcome.test in listed else outcome.outcome for outcome in mine)
             numbers = [str(count[kind]) for kind in ("passed", "xfailed", "failed", "skipped")]
             seconds = f"{sum(outcome.seconds for outcome in mine):.0f}"
-            rows.append((verdict.run.mode, verdict.run.job.name, file, *numbers, seconds))
+            rows.append((verdict.run.mode, verdict.run.job.name, part, *numbers, seconds))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

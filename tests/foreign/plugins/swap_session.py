@@ -1,4 +1,4 @@
-"""A pytest plugin for SQLAlchemy's own test suite: puts our sessions where the suite expects the stock ones.
+"""A pytest plugin for other people's test suites: puts our sessions where the suite expects the stock ones.
 
 They belong to no scope, as a session that is managed by hand.  ``FOREIGN_MODE`` is their ``begin``: ``on_use`` as with
 SQLAlchemy's sessions, or ``on_write``; or ``together``, ``on_write`` with our pools below.
