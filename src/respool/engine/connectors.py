@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
-from respool.engine.drivers import driver_of, transaction_note
+from respool.engine.drivers import transaction_note, unprepared
 from respool.engine.hangups import hung_up
 from respool.engine.mending import prepare
 from respool.engine.outage import is_outage
@@ -121,15 +121,8 @@ def ping(pool: FairPool, record: Any) -> None:
 
 def _ping(dialect: Dialect, dbapi_connection: Any) -> bool:
     if not transaction_note(dbapi_connection):
-        driver = driver_of(dbapi_connection)
-        threshold = getattr(driver, "prepare_threshold", None)  # psycopg would prepare it, and a proxy may not have it
-        try:
-            if threshold is not None:
-                driver.prepare_threshold = None
+        with unprepared(dbapi_connection):
             return dialect._do_ping_w_event(dbapi_connection)
-        finally:
-            if threshold is not None:
-                driver.prepare_threshold = threshold
     # a listener has left a transaction open, in which the mode cannot be changed that SQLAlchemy pings in
     try:
         cursor = dbapi_connection.cursor()

@@ -6,9 +6,11 @@ No driver is imported: a connection is asked for what it has, and one that has n
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["driver_of", "has_something_to_say", "is_closed", "socket_of", "transaction_note"]
+__all__ = ["driver_of", "has_something_to_say", "is_closed", "socket_of", "transaction_note", "unprepared"]
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
@@ -35,6 +37,21 @@ def transaction_note(dbapi_connection: Any) -> str | None:
         return "in transaction" if asks() else None
     flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
     return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
+
+
+@contextmanager
+def unprepared(dbapi_connection: Any) -> Iterator[None]:
+    """A block whose statements psycopg does not prepare on the server, however often they are executed."""
+    driver = driver_of(dbapi_connection)
+    threshold = getattr(driver, "prepare_threshold", None)
+    if threshold is None:
+        yield
+        return
+    driver.prepare_threshold = None
+    try:
+        yield
+    finally:
+        driver.prepare_threshold = threshold
 
 
 def has_something_to_say(dbapi_connection: Any) -> bool:

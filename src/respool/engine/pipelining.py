@@ -14,6 +14,8 @@ from typing import Any
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from respool.engine.drivers import unprepared
+
 __all__ = ["FAR", "execute", "goes_along", "is_far"]
 
 #: Seconds of a round trip above which it is worth saving: several times what saving it costs.
@@ -43,7 +45,8 @@ def is_far(dialect: Any, dbapi_connection: Any) -> bool:
     if getattr(dialect, "driver", None) not in _DRIVERS or not _supported() or not _is_psycopgs(dbapi_connection):
         return False
     try:
-        return all(_ping(dialect, dbapi_connection) > FAR for _ in range(_PINGS))
+        with unprepared(dbapi_connection):
+            return all(_ping(dialect, dbapi_connection) > FAR for _ in range(_PINGS))
     except Exception:  # whoever uses the connection will see it, and can tell what it means
         return False
 

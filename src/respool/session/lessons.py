@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["END", "DetachedRead", "UnawaitedLoad", "not_awaited", "note", "teach"]
 
+#: What everybody searches for who has met this error before.
+_SAID = str(MissingGreenlet("greenlet_spawn has not been called; can't call await_only() here"))
+
 #: How objects leave a session when nobody has asked for it.
 END = "at its end"
 
@@ -120,7 +123,11 @@ def not_awaited(title: str) -> UnawaitedLoad:
     if access is not None:
         return UnawaitedLoad(
             f"{access.attribute} of {access.object} was read in code that does not await: {access.missing}",
-            now=[f"read at {place} in {running()}", f"the object is in the session of {title}"],
+            now=[
+                f"read at {place} in {running()}",
+                f"the object is in the session of {title}",
+                f"SQLAlchemy: {_SAID}",
+            ],
             advice=[
                 *access.advice(asynchronous=True),
                 f"or await it there: await session.run_sync(lambda _: {access.variable}.{access.name})",
@@ -132,7 +139,7 @@ def not_awaited(title: str) -> UnawaitedLoad:
         )
     return UnawaitedLoad(
         f"the session of {title} had to wait for its database in code that does not await",
-        now=[f"used at {place} in {running()}"],
+        now=[f"used at {place} in {running()}", f"SQLAlchemy: {_SAID}"],
         advice=[
             "use the AsyncSession itself: await session.execute(…), not session.sync_session.execute(…)",
             "or pass the function that needs a sync session: await session.run_sync(function)",
@@ -153,13 +160,14 @@ def teach() -> None:
         access = _access() if type(self) is DetachedInstanceError else None
         remembered = getattr(access.state, "respool_note", None) if access is not None else None
         if access is not None and remembered is not None:
+            said = str(self)
             self.__class__ = DetachedRead
-            _explain(self, access, remembered)
+            _explain(self, access, remembered, said)
 
     DetachedInstanceError.__init__ = look  # type: ignore[method-assign,assignment]
 
 
-def _explain(error: Any, access: _Access, remembered: _Note) -> None:
+def _explain(error: Any, access: _Access, remembered: _Note, said: str) -> None:
     scope, how, when, asynchronous = remembered
     title = scope.title if scope is not None else "a session without a scope"
     age, place = time.monotonic() - when, caller()
@@ -170,6 +178,7 @@ def _explain(error: Any, access: _Access, remembered: _Note) -> None:
         now=[
             f"read at {place} in {running()}",
             f"the object came from the session of {title}, which let go of it {age:.1f} s ago {how}",
+            f"SQLAlchemy: {said}",
         ],
         advice=[
             *access.advice(asynchronous=asynchronous),

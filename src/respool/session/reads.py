@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, TextClause, orm, util
+from sqlalchemy import Connection, Engine, Executable, TextClause, orm, util
+from sqlalchemy.engine.util import TransactionalContext
 from sqlalchemy.util import EMPTY_DICT
 
 from respool.engine.leases import AUTOCOMMIT, TRANSACTION
@@ -29,7 +30,7 @@ class HasReads(orm.Session):
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
         life = self._respool_life
-        if execution_options and self._transaction is None and life.read_from:
+        if execution_options and life.read_from and not life.connections:
             execution_options = _too_late(self, life, bind_arguments, execution_options)
         self._autobegin_t()
         life.at_hand = bool(life.connections)
@@ -49,6 +50,8 @@ class HasReads(orm.Session):
         if life.rest is not None:  # it may have the only connection
             life.settle_rest()
         if self._transaction is None and isinstance(engine, Engine):
+            if self._trans_context_manager is not None:  # inside of a block whose transaction is over
+                TransactionalContext._trans_ctx_check(self)
             session: Any = self
             kind = life.begin.kind(engine, session)
             if kind is AUTOCOMMIT:
@@ -81,7 +84,7 @@ class HasReads(orm.Session):
         guard = life.guard
         entered = guard.enter(life, session)
         try:
-            if not getattr(statement, "is_select", False):
+            if not getattr(statement, "is_select", False) and isinstance(statement, Executable):
                 _before_a_write(self, life, statement, execution_options)
             return super()._execute_internal(
                 statement,
