@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy.engine.cursor import (
     BufferedRowCursorFetchStrategy,
@@ -63,14 +64,14 @@ class Fetch(_Asking, CursorFetchStrategy):
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.streams: dict[int, Any] = {}  #: the cursors that are read little by little, and not to their end yet
+        self.streams: WeakSet[_Stream] = WeakSet()  #: what is read little by little, and not to its end yet
 
     def close_streams(self) -> None:
         """Close the cursors that nobody will read to their end. A half-read one would stay open on the server."""
-        streams, self.streams = self.streams, {}
-        for cursor in streams.values():
+        streams, self.streams = self.streams, WeakSet()
+        for stream in streams:
             with suppress(Exception):
-                cursor.close()
+                stream.cursor.close()
 
     def bind(self, result: Any) -> None:
         """Have the result of a statement that was just executed ask the scope."""
@@ -78,8 +79,8 @@ class Fetch(_Asking, CursorFetchStrategy):
         if kind is CursorFetchStrategy:
             result.cursor_strategy = self
         elif kind is BufferedRowCursorFetchStrategy:
-            result.cursor_strategy = _Stream(self, result.cursor_strategy)
-            self.streams[id(result.cursor)] = result.cursor
+            result.cursor_strategy = stream = _Stream(self, result.cursor_strategy, result.cursor)
+            self.streams.add(stream)
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         super().yield_per(result, dbapi_cursor, num)
@@ -89,19 +90,19 @@ class Fetch(_Asking, CursorFetchStrategy):
 class _Stream(_Asking, BufferedRowCursorFetchStrategy):
     """A result that is read from the server little by little."""
 
-    __slots__ = ("fetch", "scope")
+    __slots__ = ("__weakref__", "cursor", "fetch", "scope")
 
-    def __init__(self, fetch: Fetch, stream: BufferedRowCursorFetchStrategy) -> None:
-        self.fetch, self.scope = fetch, fetch.scope
+    def __init__(self, fetch: Fetch, stream: BufferedRowCursorFetchStrategy, cursor: Any) -> None:
+        self.fetch, self.scope, self.cursor = fetch, fetch.scope, cursor
         for name in BufferedRowCursorFetchStrategy.__slots__:
             setattr(self, name, getattr(stream, name))
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self.fetch.streams.pop(id(dbapi_cursor), None)
+        self.fetch.streams.discard(self)
         super().soft_close(result, dbapi_cursor)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self.fetch.streams.pop(id(dbapi_cursor), None)
+        self.fetch.streams.discard(self)
         super().hard_close(result, dbapi_cursor)
 
 

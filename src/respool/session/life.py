@@ -192,8 +192,10 @@ class Life:
             if rest is not None:
                 rest.keep()
 
-    def _close_rest(self, *, at_end: bool) -> None:
+    def _close_results(self, *, at_end: bool) -> None:
         """The session is closed; at its scope's end the rows are refused in any case, and are not fetched."""
+        if self._log is not None and self._log.fetch is not None:
+            self._log.fetch.close_streams()
         if at_end and self.rest is not None:
             rest, self.rest = self.rest(), None
             if rest is not None:
@@ -303,10 +305,7 @@ class Life:
         self.leaving = how
         connections = self.connections
         lost = self.news.lost(self, session) if self.observers.all else None
-        if self._log is not None and self._log.fetch is not None:
-            self._log.fetch.close_streams()
-        if self.rest is not None:
-            self._close_rest(at_end=how is lessons.END)
+        self._close_results(at_end=how is lessons.END)
         try:
             close()
         except BaseException:
@@ -363,12 +362,14 @@ class Life:
             if session._transaction is not None:
                 self.close(session, lambda: orm.Session.close(session), lessons.END)
                 return
-            if self.rest is not None:
-                self._close_rest(at_end=True)
+            self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
                 orm.Session.expunge_all(session)
                 self.let_go(states, lessons.END)
+                if session._transaction is not None:  # a listener that was told of it has begun one
+                    self.close(session, lambda: orm.Session.close(session), lessons.END)
+                    return
             if self.observers.all and not closed:
                 self.tell("closed", session)
         except Exception:

@@ -231,8 +231,7 @@ def end_idle(scope: Scope) -> bool:
         return False
     if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
-    if life.observers.all:
-        life.guard.adopt()
+    life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
     scope.end()
     life.end(session)
     life.guard.release()
