@@ -9,12 +9,12 @@ import weakref
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from respool import Database, SessionPhase
-from respool.errors import NoScope, RollbackOnly, ScopeEnded, ScopeError, UncommittedChanges, WrongScope
+from respool import Database, SessionPhase, transactional
+from respool.errors import NoScope, RollbackOnly, ScopeEnded, ScopeError, UncommittedChanges, UnitError, WrongScope
 from respool.session.scope import ScopeState
-from tests.session.shop import Order, Product, acquired, count, opened, opened_async
+from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 
 
 def test_outside_of_any_scope_there_is_no_session(db: Database) -> None:
@@ -225,6 +225,45 @@ def test_promise_04_released_refuses_what_it_would_lose(shop_url: str) -> None:
         session.commit()
         with session.begin(), pytest.raises(ScopeError, match=r"inside a session.begin\(\) block"), db.released():
             pytest.fail("must not come here")
+
+
+LOCKING = [
+    select(Product).with_for_update(),
+    text("SELECT pg_advisory_xact_lock(1)"),
+    text("LOCK TABLE products IN SHARE MODE"),
+]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("statement", LOCKING, ids=str)
+async def test_released_refuses_while_locks_are_held(pg_url: str, statement: Any) -> None:
+    fill(pg_url)
+    async with opened_async(pg_url, name="async") as db, db.scope("job") as session:
+        await session.execute(statement)
+        with pytest.raises(ScopeError, match=r"released\(\) would let go of 1 lock of scope 'job'") as refused:
+            async with db.released():
+                pytest.fail("must not come here")
+        assert refused.value.locks == session.changes().locks != ()  # type: ignore[attr-defined]
+        with pytest.raises(UnitError, match="has locks before it"):
+            await transactional(db, retry=1)(never_async)()
+        await session.rollback()
+        async with db.released():
+            assert acquired(db) == 0
+
+
+@pytest.mark.postgres
+def test_released_knows_of_writes_that_begin_with_select(pg_url: str) -> None:
+    fill(pg_url)
+    with opened(pg_url) as db, db.scope("job") as session:
+        session.execute(text("SELECT pg_notify('stock', 'tea')"))
+        with pytest.raises(UncommittedChanges, match="would lose 1 uncommitted change") as refused, db.released():
+            pytest.fail("must not come here")
+        assert refused.value.changes == ("SELECT pg_notify() (text)",)
+        session.rollback()
+
+
+async def never_async() -> None:
+    pytest.fail("must not come here")
 
 
 def test_released_before_anything_was_done(db: Database) -> None:

@@ -464,6 +464,20 @@ def test_events_of_its_class_fire_after_ours(shop_url: str, when: str) -> None:
         session.rollback()
 
 
+async def test_events_of_the_inner_class_fire(async_shop_url: str) -> None:
+    told: list[str] = []
+
+    class Inner(orm.Session):
+        pass
+
+    event.listen(Inner, "after_commit", lambda session: told.append("committed"))
+    async with opened_async(async_shop_url, session_options={"sync_session_class": Inner}) as db:
+        async with db.scope("job") as session:
+            session.add(Order(product_id=1))
+            await session.commit()
+    assert told == ["committed"]
+
+
 def test_each_listener_of_ours_hears_once(shop_url: str) -> None:
     event.listen(Heard, "after_commit", lambda session: None)
     with opened(shop_url, session_class=Heard) as db, db.scope("job") as session:
@@ -600,6 +614,19 @@ async def test_transactions_are_begun_by_hand_if_that_is_wished(the_shop: Shop) 
             assert (await got(session.get_one(Product, 1))).name == "tea"
             session.add(Order(product_id=1))
     assert the_shop.count() == 1
+
+
+async def test_an_end_begins_what_it_commits_where_that_is_done_by_hand(the_shop: Shop) -> None:
+    ran: list[str] = []
+    for options in ({}, {"expire_on_commit": True}):
+        async with the_shop.open(commit="on_success", session_options={"autobegin": False, **options}) as db:
+            async with entered(db.scope("nothing")):
+                pass
+            async with entered(db.scope("a hook")) as session:
+                session.on_commit(lambda: ran.append("hook"))
+            async with entered(db.scope("job")) as session, entered(session.begin()):
+                session.add(Order(product_id=1))
+    assert (the_shop.count(), ran) == (2, ["hook", "hook"])
 
 
 async def test_a_closed_session_stays_closed_if_that_is_wished(the_shop: Shop) -> None:

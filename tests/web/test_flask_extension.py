@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import orm
 from sqlalchemy.pool import NullPool
 
 from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges
@@ -55,6 +56,20 @@ def test_the_database_and_the_pool_are_those_of_the_configuration(db: Respool, u
         assert db.database.engine.echo
     assert call_wsgi(app, "/orders", "POST").status == 200
     assert count(url) == 1
+
+
+def test_the_session_is_of_the_class_that_was_asked_for(url: str) -> None:
+    class ShopSession(orm.Session):
+        pass
+
+    db = Respool(session_class=ShopSession, session_options={"autoflush": False})
+    app = configured(db, url)
+    with app.app_context():
+        assert isinstance(db.session, ShopSession)
+        assert not db.session.autoflush
+        with pytest.raises(ConfigError, match="was given a database, and how the sessions of another one are to be"):
+            Respool(app, db.database, session_class=ShopSession)  # type: ignore[call-overload]
+        db.database.close()
 
 
 def test_a_relative_file_is_in_the_folder_of_the_instance(db: Respool, tmp_path: Path) -> None:

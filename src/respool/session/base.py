@@ -330,13 +330,25 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         session, life = scope.session, scope.life
         if session is None or life is None:
             return scope, None
-        if lines := life.changes(session).lines():
+        changes = life.changes(session)
+        if lines := changes.lines():
             raise UncommittedChanges(
                 f"released() would lose {len(lines)} uncommitted change{'s' if len(lines) > 1 else ''} of {scope.title}",
                 now=lines,
                 advice=["commit() or rollback() before giving the connection back"],
                 scope=scope.label,
                 changes=tuple(lines),
+            )
+        if locks := changes.locks:
+            raise ScopeError(
+                f"released() would let go of {len(locks)} lock{'s' if len(locks) > 1 else ''} of {scope.title}",
+                now=locks,
+                advice=[
+                    "do what the lock is for, and commit() or rollback(), before giving the connection back",
+                    "or take it afterwards: others may change meanwhile what was locked",
+                ],
+                scope=scope.label,
+                locks=locks,
             )
         if life.in_begin_block(session):
             raise ScopeError(

@@ -101,6 +101,7 @@ class Database(DatabaseBase[S]):
 
         Raises:
             UncommittedChanges: there are changes that would be lost.
+            ScopeError: there are locks that would be, or it is inside of a ``session.begin()`` block or unit.
             NoScope: no request and no scope is open here.
         """
         scope, session = self._releasing()
@@ -254,6 +255,7 @@ class AsyncDatabase(DatabaseBase[AS]):
 
         Raises:
             UncommittedChanges: there are changes that would be lost.
+            ScopeError: there are locks that would be, or it is inside of a ``session.begin()`` block or unit.
             NoScope: no request and no scope is open here.
         """
         scope, session = self._releasing()

@@ -327,6 +327,8 @@ class Life:
 
     def commit(self, session: Session) -> None:
         """Commit at the scope's end, as the user's class does it."""
+        if session._transaction is None and not session.autobegin:
+            session.begin()  # else SQLAlchemy would refuse; there may be hooks that wait for it
         if self.own is not None and self.own.commit is not None:
             self.own.commit(session)
         else:

@@ -64,9 +64,11 @@ class Work:
         if session is None or self.own or self.options.new:
             return None
         life = life_of(session)
-        if lines := life.changes(session).lines():
+        changes = life.changes(session)
+        if lines := [*changes.lines(), *changes.locks]:
+            what = "uncommitted changes" if changes else "locks"
             raise UnitError(
-                f"{self.label} is to be repeated if need be, and {life.title} has uncommitted changes before it",
+                f"{self.label} is to be repeated if need be, and {life.title} has {what} before it",
                 now=lines,
                 advice=[
                     "commit them before; or do them inside, so that they are repeated with the rest",
