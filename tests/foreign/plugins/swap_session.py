@@ -15,9 +15,10 @@ from typing import Any
 
 import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
-from foreign_results import made
+from foreign_results import leased, made
 
 import respool
+from respool.session.reader import Reader
 
 MODE = os.environ["FOREIGN_MODE"]
 BEGIN = "on_use" if MODE == "on_use" else "on_write"
@@ -32,6 +33,12 @@ class Session(respool.Session):
     def __init__(self, bind: Any = None, *, expire_on_commit: bool = True, **options: Any) -> None:
         super().__init__(bind, expire_on_commit=expire_on_commit, **{**options, "begin": BEGIN})
         made[type(self).__name__] += 1
+
+    def _connection_for_bind(self, *args: Any, **options: Any) -> Any:
+        connection = super()._connection_for_bind(*args, **options)
+        if isinstance(connection, Reader):
+            leased()
+        return connection
 
 
 class AsyncSession(respool.AsyncSession):
