@@ -11,6 +11,8 @@ calls each of them on the name that it imports, which is ours.
 from __future__ import annotations
 
 import os
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy.ext.asyncio
@@ -51,6 +53,12 @@ def _swap(module: Any, maker: Any, ours: type[Any]) -> None:
     setattr(module, ours.__name__, ours)
     maker.__init__.__kwdefaults__["class_"] = ours
 
+
+# What our own modules find under SQLAlchemy's names stays SQLAlchemy's.
+_stock = SimpleNamespace(**vars(sqlalchemy.orm))
+for _name, _module in sys.modules.copy().items():
+    if _name.startswith("respool.") and getattr(_module, "orm", None) is sqlalchemy.orm:
+        vars(_module)["orm"] = _stock
 
 _swap(sqlalchemy.orm, sqlalchemy.orm.sessionmaker, Session)
 _swap(sqlalchemy.ext.asyncio, sqlalchemy.ext.asyncio.async_sessionmaker, AsyncSession)
