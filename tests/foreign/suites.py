@@ -94,6 +94,7 @@ class Suite:
         modes: what the plugin makes the classes do. In the first they are to do all that the stock ones do.
         jobs: what is run; of those for one database the first that is for a mode and version.
         package: whose suite it is.
+        leasing: modes in which plain reads are executed on leases.
         more_plugins: what it takes beside, with the stock classes too.
     """
 
@@ -102,6 +103,7 @@ class Suite:
     modes: Sequence[str]
     jobs: Sequence[Job]
     package: Package = SQLALCHEMY
+    leasing: Sequence[str] = ()
     more_plugins: Sequence[str] = ()
 
     def plugins(self, mode: str) -> list[str]:
@@ -149,7 +151,10 @@ _WHOLE = ["test/orm", "test/ext", "test/sql/test_resultset.py"]
 _SESSIONS = [
     f"test/orm/test_{name}.py" for name in ("session", "transaction", "unitofwork", "unitofworkv2", "lazy_relations")
 ]
-_MYPY = ["test/ext/mypy"]  # runs mypy
+_MYPY = "test/ext/mypy"  # runs mypy
+#: Compares the names that Session has with those of scoped_session: each method that a subclass adds is one too many.
+_NAMES = "test/orm/test_scoping.py::ScopedSessionTest::test_attributes"
+_LOCKED = ["test/orm/test_cascade.py::PartialFlushTest::test_o2m_m2o"]  # its first session keeps the file locked
 _TOOLS = [  # run coverage and black
     "tests/test_select_gen.py",
     "tests/test_tutorial/test_create_db_and_table/test_tutorial001.py",
@@ -177,15 +182,18 @@ POOL = Suite(
     ],
 )
 
+_LEASING = ("on_write", "together")
+
 SESSION = Suite(
     "session",
     plugin="swap_session",
-    modes=("on_use", "on_write", "together"),
+    modes=("on_use", *_LEASING),
+    leasing=_LEASING,
     jobs=[
-        Job("sqlite", _WHOLE, versions=["2.1."]),
-        Job("sqlite", _WHOLE, modes=["together"], left_out=_MYPY),
+        Job("sqlite", _WHOLE, left_out=[_NAMES], broken=_LOCKED, versions=["2.1."]),
+        Job("sqlite", _WHOLE, left_out=[_NAMES, _MYPY], broken=_LOCKED, modes=["together"]),
         Job("sqlite", _SESSIONS),
-        Job("postgresql+psycopg", _WHOLE, modes=["together"], versions=["2.1."]),
+        Job("postgresql+psycopg", _WHOLE, left_out=[_NAMES], modes=["together"], versions=["2.1."]),
         Job("postgresql+psycopg", _SESSIONS),
         Job("sqlite+aiosqlite", ["test/ext/asyncio/test_session.py"]),
         Job("postgresql+asyncpg", ["test/ext/asyncio"], versions=["2.1."]),
@@ -194,14 +202,17 @@ SESSION = Suite(
     ],
 )
 
-_BEGINS = SESSION.modes
-
 # Their session classes are made of what sqlalchemy.orm has under the name Session: of ours.
 SQLMODELS = Suite(
     "sqlmodel",
     plugin="swap_session",
     modes=SESSION.modes,
-    jobs=[Job(name, ["tests"], left_out=_TOOLS) for name in ("sqlite", "postgresql+psycopg")],
+    leasing=_LEASING,
+    jobs=[
+        Job(name, ["tests"], left_out=_TOOLS, **for_)
+        for name in ("sqlite", "postgresql+psycopg")
+        for for_ in ({"versions": ["2.1."]}, {"modes": ["together"]})
+    ],
     package=SQLMODEL,
     more_plugins=["sqlmodel_database"],
 )
@@ -209,6 +220,7 @@ FLASKS = Suite(
     "flask_sqlalchemy",
     plugin="swap_session",
     modes=SESSION.modes,
+    leasing=_LEASING,
     jobs=[
         Job(
             "sqlite",
@@ -223,4 +235,5 @@ FLASKS = Suite(
     more_plugins=["flask_database"],
 )
 
+# the longest first
 SUITES = (SESSION, POOL, SQLMODELS, FLASKS)

@@ -78,6 +78,13 @@ def test_what_fails_with_the_stock_classes_is_not_held_against_ours() -> None:
         assert wrong(given) == said
 
 
+def test_where_reads_are_leased_some_have_to_be() -> None:
+    for mode, leased, said in (("on_write", False, 1), ("on_write", True, 0), ("on_use", False, 0)):
+        given = Verdict(Run(SESSION, mode, SQLITE), [Outcome(TEST, "passed", 0.1, "", leased)])
+        judge(given, {}, whole=True)
+        assert len(given.wrong) == said
+
+
 def test_an_entry_gives_one_true_reason(distribution: Path) -> None:
     good = {"reason": "why", "private": "_pool.queue"}
     assert Entry.read(TEST, good, POOL, distribution).private == "_pool.queue"
@@ -128,14 +135,23 @@ def test_the_report_counts_each_test_once() -> None:
     judge(given, {TEST: entry()}, whole=True)
     assert table([given]).splitlines()[1].split() == [
         *("fair", "sqlite", "test/engine/test_pool.py"),
-        *("1", "1", "1", "1"),
-        "0",
+        *("1", "1", "1", "1", "0", "0"),
     ]
     assert closing_line([given], 1.0) == "== 1 failed, 1 passed, 1 skipped, 1 xfailed in 1.00s =="
     given.wrong.append("passes, but is listed")
     assert closing_line([given], 1.0).endswith("1 xfailed, 1 errors in 1.00s ==")
     of_a_folder = Verdict(Run(POOL, "fair", Job("sqlite", ["test/engine"])), given.outcomes)
-    assert table([of_a_folder]).splitlines()[1].split() == ["fair", "sqlite", "test/engine", "1", "0", "2", "1", "0"]
+    assert table([of_a_folder]).splitlines()[1].split() == [
+        "fair",
+        "sqlite",
+        "test/engine",
+        "1",
+        "0",
+        "2",
+        "1",
+        "0",
+        "0",
+    ]
     assert closing_line([], 1.0) == "== no tests ran in 1.00s =="
 
 
@@ -204,9 +220,13 @@ class TestARun:
             "def test_of_a_maker(): assert isinstance(sessionmaker()(), Session)\n"
             "def test_mode(): assert not Session()._respool_life.begin.may_lease\n"
             "def test_skipped(): pytest.skip()\n"
-            "def test_log(): logging.getLogger('respool.pool').error('oh')\n",
+            "def test_log(): logging.getLogger('respool.pool').error('oh')\n"
+            "def test_lease():\n"
+            "    from sqlalchemy import create_engine, select\n"
+            "    with Session(create_engine('sqlite:///a.db')) as session: session.execute(select(1))\n",
         )
-        assert given.counts() == {"passed": 3, "failed": 1, "skipped": 1}
+        assert given.counts() == {"passed": 4, "failed": 1, "skipped": 1}
+        assert [outcome.test.rpartition(":")[2] for outcome in given.outcomes if outcome.leased] == ["test_lease"]
         assert [(test.rpartition(":")[2], text) for test, text in given.complaints] == [("test_log", "oh")]
 
     def test_a_run_without_our_classes_is_none(self, run: Any) -> None:

@@ -21,6 +21,7 @@ class Outcome:
     outcome: str
     seconds: float
     message: str
+    leased: bool = False  #: a session of it has read on a lease
 
 
 @dataclass
@@ -63,12 +64,14 @@ def judge(verdict: Verdict, expected: Mapping[str, Entry], *, whole: bool) -> No
 
 
 def _look_for_the_listed(verdict: Verdict, expected: Mapping[str, Entry]) -> None:
-    """What the lists name has to be there, and what fails with the stock classes too has to fail with them."""
+    """What the lists name has to be there, what fails with the stock classes too has to fail with them, and we were there."""
     ran = {result.test for result in verdict.outcomes}
     files = {name.partition("::")[0] for name in ran}
     for name in expected:
         if name not in ran and name.partition("::")[0] in files:
             verdict.wrong.append(f"is listed in {verdict.run.suite.allowed.name}, but not there: {name}")
+    if ran and verdict.run.mode in verdict.run.suite.leasing and not any(result.leased for result in verdict.outcomes):
+        verdict.wrong.append("nothing was read on a lease: all of it ran in transactions, as with the stock classes")
     if verdict.run.mode == STOCK and ran:
         failed = [result.test for result in verdict.listed]
         for name in verdict.run.job.broken:
@@ -78,7 +81,9 @@ def _look_for_the_listed(verdict: Verdict, expected: Mapping[str, Entry]) -> Non
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """One line per run and file, or folder where that is run as a whole."""
-    rows: list[tuple[str, ...]] = [("mode", "database", "part", "passed", "xfailed", "failed", "skipped", "seconds")]
+    rows: list[tuple[str, ...]] = [
+        ("mode", "database", "part", "passed", "xfailed", "failed", "skipped", "leased", "seconds")
+    ]
     for verdict in verdicts:
         listed = {outcome.test for outcome in verdict.listed}
         parts: dict[str, list[Outcome]] = {}
@@ -87,6 +92,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
         for part, mine in sorted(parts.items()):
             count = Counter("xfailed" if outcome.test in listed else outcome.outcome for outcome in mine)
             numbers = [str(count[kind]) for kind in ("passed", "xfailed", "failed", "skipped")]
+            numbers.append(str(sum(outcome.leased for outcome in mine)))
             seconds = f"{sum(outcome.seconds for outcome in mine):.0f}"
             rows.append((verdict.run.mode, verdict.run.job.name, part, *numbers, seconds))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -15,13 +15,22 @@ from typing import Any
 
 import pytest
 
-__all__ = ["made"]
+__all__ = ["leased", "made"]
 
 #: SQLAlchemy's own words to those who leak an async connection, as tests of the suite do on purpose.
 LEAKED = "The garbage collector is trying to clean up"
 
 #: How many objects of our classes the suite made: none means that they were not in it.
 made: Counter[str] = Counter()
+
+#: The tests in which a session looked for a lease: none means that all of it ran in transactions, as with the stock ones.
+_with_leases: set[str] = set()
+_now = ""
+
+
+def leased() -> None:
+    """A session reads on a lease now."""
+    _with_leases.add(_now)
 
 
 class Results(logging.Handler):
@@ -44,11 +53,15 @@ class Results(logging.Handler):
             self.complaints.append((nodeid, text))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.test = nodeid
+        global _now
+        self.test = _now = nodeid
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = self.tests.setdefault(report.nodeid, {"outcome": "passed", "seconds": 0.0, "message": ""})
+        test = self.tests.setdefault(
+            report.nodeid, {"outcome": "passed", "seconds": 0.0, "message": "", "leased": False}
+        )
         test["seconds"] += report.duration
+        test["leased"] = report.nodeid in _with_leases
         if report.outcome == "failed":
             crash = getattr(report.longrepr, "reprcrash", None)
             lines = str(crash.message if crash else report.longrepr).strip().splitlines()

@@ -11,13 +11,16 @@ calls each of them on the name that it imports, which is ours.
 from __future__ import annotations
 
 import os
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
-from foreign_results import made
+from foreign_results import leased, made
 
 import respool
+from respool.session.reader import Reader
 
 MODE = os.environ["FOREIGN_MODE"]
 BEGIN = "on_use" if MODE == "on_use" else "on_write"
@@ -33,6 +36,12 @@ class Session(respool.Session):
         super().__init__(bind, expire_on_commit=expire_on_commit, **{**options, "begin": BEGIN})
         made[type(self).__name__] += 1
 
+    def _connection_for_bind(self, *args: Any, **options: Any) -> Any:
+        connection = super()._connection_for_bind(*args, **options)
+        if isinstance(connection, Reader):
+            leased()
+        return connection
+
 
 class AsyncSession(respool.AsyncSession):
     """The same for asyncio."""
@@ -44,6 +53,12 @@ def _swap(module: Any, maker: Any, ours: type[Any]) -> None:
     setattr(module, ours.__name__, ours)
     maker.__init__.__kwdefaults__["class_"] = ours
 
+
+# What our own modules find under SQLAlchemy's names stays SQLAlchemy's.
+_stock = SimpleNamespace(**vars(sqlalchemy.orm))
+for _name, _module in sys.modules.copy().items():
+    if _name.startswith("respool.") and getattr(_module, "orm", None) is sqlalchemy.orm:
+        vars(_module)["orm"] = _stock
 
 _swap(sqlalchemy.orm, sqlalchemy.orm.sessionmaker, Session)
 _swap(sqlalchemy.ext.asyncio, sqlalchemy.ext.asyncio.async_sessionmaker, AsyncSession)
