@@ -97,14 +97,16 @@ class Catalogue:
         Returns:
             ``None`` if the database could not be asked.
         """
-        found = self._told.get(sql)
-        if found is None:
-            found = self._effects_of_all(sql, idle)
-            if found is not None:
-                if len(self._told) >= _TEXTS:
-                    self._told.clear()
-                self._told[sql] = found
+        found = self._effects_of_all(sql, idle)
+        if found is not None:
+            if len(self._told) >= _TEXTS:
+                self._told.clear()
+            self._told[sql] = found
         return found
+
+    def told(self, sql: str) -> dict[str, Effect] | None:
+        """What :meth:`effects` has said of this text not long ago; ``None`` if nothing."""
+        return self._told.get(sql)
 
     def _effects_of_all(self, sql: str, idle: Collection[str]) -> dict[str, Effect] | None:
         try:

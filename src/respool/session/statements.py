@@ -20,7 +20,7 @@ _READS = frozenset(
     | {"DECLARE", "FETCH", "MOVE", "CLOSE", "LISTEN", "UNLISTEN", "DISCARD"}
 )
 #: Of these, the ones behind which there may be more than a read.
-_MAY_DO_MORE = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "DECLARE"})
+_MAY_DO_MORE = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN", "DECLARE", ""})
 _NOISE = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()+", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]+")
 _WRITES_WITHIN = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
@@ -84,13 +84,16 @@ def tell(context: Any) -> Told | None:
     """
     compiled, sql = context.compiled, context.statement
     told: Told | None
-    if context.isinsert or context.isupdate or context.isdelete or _first_word(sql) not in _MAY_DO_MORE | {""}:
+    if context.isinsert or context.isupdate or context.isdelete or _first_word(sql) not in _MAY_DO_MORE:
         told = _told_by_the_head(sql, context)
     else:
-        effects = catalogue_of(context.engine).through(_ask(context)).effects(sql, idle=_READS)
+        catalogue = catalogue_of(context.engine)
+        effects = catalogue.told(sql)
+        if effects is None:
+            effects = catalogue.through(_ask(context)).effects(sql, idle=_READS)
         if effects is None:  # nobody knows; the next time, perhaps
             return Told(summary(sql, context)) if changes_data(sql, context) else None
-        told = _told_by_effects(sql, context, effects)
+        told = _told_by_effects(sql, context, effects) if effects else None
     if isinstance(compiled, SQLCompiler):
         compiled.respool_told = told  # type: ignore[attr-defined]
     return told
