@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
@@ -17,6 +17,7 @@ help:  ## what there is
 	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
+	@echo "make differential  programs by chance on SQLAlchemy and on respool   (ARGS='--minutes 60 --only asyncpg')"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make soak-web  ten minutes on real servers, with kills at random   (ARGS='--seconds 60 --only uvicorn')"
 	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
@@ -46,6 +47,9 @@ test-sqlalchemy20: env-dev20
 
 mutations: env-dev
 	$(PY) -W ignore -m tests.web.mutations $(ARGS)
+
+differential: env-dev
+	$(PY) -m tests.differential $(ARGS)
 
 soak: env-dev
 	RESPOOL_SOAK_STEPS=10000000 $(PY) -m pytest --timeout 0 tests/pool/test_machine.py $(ARGS)

@@ -1,0 +1,202 @@
+"""The differences that are meant: each a sentence of the documents, and what exactly it allows.
+
+After a difference that changes what follows (``onwards``) the rest of the two runs is compared no more, but for what
+is left behind at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.differential.compare import Difference
+from tests.differential.model import Begin, Block, Close, Commit, Execute, Invalidate, Listen, Nested, Other, Rollback
+from tests.differential.statements import CATALOGUE
+
+__all__ = ["RULES", "Rule", "not_allowed"]
+
+#: What is compared after such a difference all the same.
+_LEFT_BEHIND = ("leftovers", "out")
+
+_STRICTER = ("REPEATABLE READ", "SERIALIZABLE")
+
+
+def _never(difference: Difference) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the list.
+
+    Args:
+        name: what it is called.
+        sentence: as the documents say it.
+        here: whether it allows a difference, which leaves what follows as it is.
+        onwards: whether it allows a difference that changes what follows.
+    """
+
+    name: str
+    sentence: str
+    here: Callable[[Difference], bool] = _never
+    onwards: Callable[[Difference], bool] = _never
+
+
+def _begun(difference: Difference) -> bool:
+    """Ours has begun what stock refuses to, since it has begun already."""
+    before = difference.before(1)
+    return (
+        isinstance(difference.step, Begin)
+        and difference.what == "outcome"
+        and difference.stock == ("error", "InvalidRequestError")
+        and difference.ours is None
+        and before is not None
+        and not before.in_transaction
+    )
+
+
+def _begun_otherwise(difference: Difference) -> bool:
+    """The same with a block; or somebody has begun to listen after stock's transaction had begun, and before ours."""
+    stock, ours = (trace.steps for trace in difference.traces)
+    if isinstance(difference.step, Block) and difference.what in ("order", "outcome"):
+        before = difference.before(1)
+        refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
+        return refused and before is not None and not before.in_transaction
+    end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    return any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end))
+
+
+def _leased(difference: Difference, index: int) -> bool:
+    """Whether something in what is one transaction of stock's until this step was read by lease."""
+    stock, ours = (trace.steps[: index + 1] for trace in difference.traces)
+    for one, other in zip(reversed(stock), reversed(ours), strict=True):
+        if not one.holding:
+            return False
+        if not other.holding:
+            return True
+    return False
+
+
+def _failed_read(difference: Difference) -> bool:
+    """Stock's transaction is doomed by an error that a leased read had as well."""
+    if difference.index is None:
+        return False
+    stock, ours = (trace.steps[: difference.index] for trace in difference.traces)
+    doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
+    for one, other in zip(reversed(stock), reversed(ours), strict=False):
+        if one.sqlstate is not None and one.sqlstate != "25P02":
+            return doomed and one.outcome == other.outcome and not other.in_transaction
+    return False
+
+
+def _moment(difference: Difference) -> bool:
+    step = difference.step
+    return (
+        difference.what == "outcome"
+        and isinstance(step, Execute)
+        and CATALOGUE[step.statement].moment
+        and not difference.traces[1].steps[difference.index or 0].in_transaction
+    )
+
+
+def _shorter_hold(difference: Difference) -> bool:
+    """The second client need not wait for a read that was leased in what is one transaction of stock's."""
+    if not isinstance(difference.step, Other):
+        return False
+    if (difference.what, difference.stock, difference.ours) != ("outcome", "refused", None):
+        return False
+    return difference.index is not None and difference.index > 0 and _leased(difference, difference.index - 1)
+
+
+def _lost(difference: Difference) -> bool:
+    """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
+    stock, ours = (trace.steps for trace in difference.traces)
+    end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    for index in range(end - 1, 0, -1):
+        step = stock[index].step
+        if not isinstance(step, Invalidate) and step != Other("kill"):
+            continue
+        if stock[index - 1].holding and not ours[index - 1].holding:
+            return True
+        if isinstance(step, Invalidate) or not stock[index - 1].holding:
+            return False
+        is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Block)
+        return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
+    return False
+
+
+_DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError"))
+
+
+def _deleted(difference: Difference) -> bool:
+    """Objects differ in nothing but that stock calls some of them deleted still."""
+    if difference.what != "objects" or difference.program.setup.expire_on_commit:
+        return False
+    return bool(eval(repr(difference.stock).replace("['deleted']", "['detached']")) == difference.ours)
+
+
+def _savepoint(difference: Difference) -> bool:
+    if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
+        return False
+    steps = difference.traces[0].steps
+    done = steps if difference.index is None else steps[: difference.index + 1]
+    return any(isinstance(seen.step, Nested) for seen in done)
+
+
+def _asked_for(difference: Difference) -> bool:
+    setup = difference.program.setup
+    stricter = setup.isolation is not None and setup.isolation[0] != "server" and setup.isolation[1] in _STRICTER
+    return setup.begin == "on_write" and stricter and difference.what in ("outcome", "objects", "rows", "next")
+
+
+RULES = (
+    Rule(
+        "when it begins",
+        "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
+        " to listen then hears the transaction begin.",
+        here=_begun,
+        onwards=_begun_otherwise,
+    ),
+    Rule(
+        "failed read",
+        "On PostgreSQL a leased read that fails does not doom the session: what follows is executed.",
+        onwards=_failed_read,
+    ),
+    Rule("moment", "now() outside of a transaction is the statement's.", here=_moment),
+    Rule(
+        "shorter hold",
+        "What waits for the end of a transaction that has only read (ALTER TABLE) need not wait for a leased read.",
+        onwards=_shorter_hold,
+    ),
+    Rule(
+        "lost connection",
+        "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
+        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown.",
+        onwards=_lost,
+    ),
+    Rule(
+        "asked for",
+        'begin="on_write" said explicitly leases also where create_engine(isolation_level=…) is stricter.',
+        onwards=_asked_for,
+    ),
+    Rule("deleted", "commit() detaches deleted objects also with expire_on_commit=False.", here=_deleted),
+    Rule(
+        "savepoint",
+        "On SQLite the transaction begins before the first savepoint, whose release would commit by itself.",
+        onwards=_savepoint,
+    ),
+)
+
+
+def not_allowed(found: list[Difference]) -> list[Difference]:
+    """The differences that no rule allows."""
+    remaining: list[Difference] = []
+    onwards = False
+    for difference in found:
+        if onwards and difference.what not in _LEFT_BEHIND:
+            continue
+        if any(rule.onwards(difference) for rule in RULES):
+            onwards = True
+        elif not any(rule.here(difference) for rule in RULES):
+            remaining.append(difference)
+    return remaining

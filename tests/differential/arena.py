@@ -1,0 +1,81 @@
+"""Both sides' databases for one driver, and what a program does differently on them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from types import TracebackType
+from typing import Any, Self
+
+from tests.differential.allowed import not_allowed
+from tests.differential.compare import Difference, differences
+from tests.differential.interpreter import driven, perform
+from tests.differential.model import Program
+from tests.differential.places import DRIVERS, MariaPlace, Place, PostgresPlace, SqlitePlace
+from tests.differential.sides import Ours, Stock
+from tests.differential.traces import Trace
+
+__all__ = ["Arena"]
+
+
+class Arena:
+    """Runs programs with one driver on both sides, for as long as its block lasts.
+
+    Args:
+        driver: one of ``DRIVERS``.
+        server: the server's fixture or object; SQLite needs none.
+        stock, ours: the two sides.
+    """
+
+    def __init__(self, driver: str, server: Any = None, stock: Stock | None = None, ours: Stock | None = None) -> None:
+        self.driver = driver
+        self.sides = (stock or Stock(), ours or Ours())
+        self.asynchronous = DRIVERS[driver][1]
+        self._server = server
+        self._places: list[Place] = []
+        self._runner = asyncio.Runner() if self.asynchronous else None
+
+    def __enter__(self) -> Self:
+        for _ in self.sides:
+            self._places.append(self._make_place())
+        gc.collect()
+        gc.freeze()  # what is there by now is not looked through after each program
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._runner is not None:
+            self._runner.close()
+        for place in self._places:
+            place.close()
+        gc.unfreeze()
+
+    def _make_place(self) -> Place:
+        match DRIVERS[self.driver][0]:
+            case "sqlite":
+                return SqlitePlace(self.driver)
+            case "postgresql":
+                return PostgresPlace(self.driver, self._server)
+            case _:
+                return MariaPlace(self.driver, self._server)
+
+    @property
+    def database(self) -> str:
+        """The kind of database."""
+        return DRIVERS[self.driver][0]
+
+    def run(self, program: Program) -> tuple[Trace, Trace]:
+        """Run a program on both sides."""
+        stock, ours = (
+            self._perform(program, place, side) for place, side in zip(self._places, self.sides, strict=True)
+        )
+        return stock, ours
+
+    def compare(self, program: Program) -> list[Difference]:
+        """Run a program on both sides; returns the differences that are not meant."""
+        return not_allowed(list(differences(program, self.driver, *self.run(program))))
+
+    def _perform(self, program: Program, place: Place, side: Stock) -> Trace:
+        performance = perform(program, place, side)
+        if self._runner is None:
+            return driven(performance)  # type: ignore[no-any-return]
+        return self._runner.run(performance)

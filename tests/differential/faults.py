@@ -1,0 +1,86 @@
+"""Faults on purpose: sides on which something is wrong, for the machine to find."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, orm
+from sqlalchemy.engine import ChunkedIteratorResult
+
+from tests.differential.sides import Stock
+
+__all__ = ["FAULTS"]
+
+
+class TextInAutocommit(orm.Session):
+    """Runs a textual statement that comes first in autocommit, on a connection of its own."""
+
+    def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.in_transaction() or not isinstance(statement, TextClause):
+            return super().execute(statement, *args, **kwargs)
+        bind: Any = self.get_bind()
+        with bind.connect() as connection:
+            result = connection.execution_options(isolation_level="AUTOCOMMIT").execute(statement)
+            return ChunkedIteratorResult(result._metadata, _all(result)) if result.returns_rows else result
+
+
+def _all(result: Any) -> Any:
+    rows = result.all()
+    return lambda size: iter([rows])
+
+
+class RemembersAfterRollback(orm.Session):
+    """Its objects keep what they have loaded when it is rolled back."""
+
+    def rollback(self) -> None:
+        loaded = {state: dict(state.dict) for state in self.identity_map.all_states()}
+        super().rollback()
+        for state, values in loaded.items():
+            state.dict.update(values)
+            state.expired_attributes.difference_update(values)
+
+
+class LeasesBeforeBegin(orm.Session):
+    """Reads the first statement before its transaction has begun, as far as ``after_begin`` knows."""
+
+    def _execute_internal(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        listeners = getattr(self.dispatch.after_begin, "listeners", None)
+        if self.in_transaction() or not statement.is_select or not isinstance(listeners, deque):
+            return super()._execute_internal(statement, *args, **kwargs)
+        known = list(listeners)
+        listeners.clear()
+        try:
+            return super()._execute_internal(statement, *args, **kwargs)
+        finally:
+            listeners.extend(known)
+
+
+class SavesAtClose(orm.Session):
+    """Commits what nobody has committed."""
+
+    def close(self) -> None:
+        if self.in_transaction():
+            self.get_transaction().commit(_to_root=True)  # type: ignore[union-attr]
+        super().close()
+
+
+class ForgetsTheConnection(orm.Session):
+    """Leaves the first connection that it takes in an open transaction."""
+
+    def close(self) -> None:
+        bind = self.get_bind()
+        super().close()
+        if not isinstance(bind, Connection):
+            self.kept = bind.raw_connection()
+            self.kept.cursor().execute("SELECT id FROM widgets")
+
+
+#: Each with what it is called.
+FAULTS: dict[str, Stock] = {
+    "text in autocommit": Stock(TextInAutocommit),
+    "loaded values survive a rollback": Stock(RemembersAfterRollback),
+    "a lease before after_begin": Stock(LeasesBeforeBegin),
+    "saved at close": Stock(SavesAtClose),
+    "a connection kept": Stock(ForgetsTheConnection),
+}

@@ -1,0 +1,209 @@
+"""Runs a program on one side.
+
+One description serves both worlds: a step is a coroutine that awaits what has to be awaited.  In a sync world nothing has
+to be, so that such a coroutine runs to its end at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Coroutine
+from typing import Any
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SAWarning
+
+from tests.differential import model as m
+from tests.differential.listeners import Ears, Planned
+from tests.differential.places import Place
+from tests.differential.sides import Stock, World, got
+from tests.differential.steps import Steps
+from tests.differential.traces import Seen, Trace, failed, object_state, plain, sqlstate_of
+
+__all__ = ["driven", "perform"]
+
+
+def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise AssertionError("something was to be awaited in a sync world")
+
+
+async def perform(program: m.Program, place: Place, side: Stock) -> Trace:
+    """Run a program on one side, and put its database back in order.
+
+    Args:
+        program: what is done.
+        place: the side's database.
+        side: whose session and pool it is done with.
+
+    Returns:
+        what was seen.
+    """
+    place.begin(program.setup.journal)
+    trace = None
+    gc.disable()  # what it closes is closed when it comes to it: at the end, for all
+    try:
+        world = World(side, place, program.setup, m.kills(program))
+        try:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                trace = await _Run(program, world, told)()
+                return trace
+        finally:
+            await world.close()
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect(1 if trace is not None and not trace.out else 2)
+        gc.enable()
+        place.restore()
+
+
+class _Run(Steps):
+    def __init__(self, program: m.Program, world: World, told: list[warnings.WarningMessage]) -> None:
+        super().__init__(world, Ears(world.place.database, world.engine))
+        self.program = program
+        self.told = told
+        self.trace = Trace()
+
+    async def __call__(self) -> Trace:
+        for listener in self.program.listeners:
+            if listener.target != "session":
+                self.ears.listen(listener)
+        try:
+            for _ in range(self.program.times):
+                self.slots.clear()
+                await self._live()
+            await self._look_afterwards()
+        finally:
+            self.ears.close()
+        return self.trace
+
+    async def _live(self) -> None:
+        try:
+            await self._have_a_session()
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
+            if isinstance(error, asyncio.CancelledError):
+                task = asyncio.current_task()
+                assert task is not None
+                task.uncancel()
+            self.trace.end += (failed(error),)
+        else:
+            self.trace.end += ("success",)
+
+    async def _have_a_session(self) -> None:
+        async with self.world.side.session(self.world) as api:
+            self.api, self.session = api, getattr(api, "sync_session", api)
+            self.ears.session = self.session
+            for listener in self.program.listeners:
+                if listener.target == "session":
+                    self.ears.listen(listener)
+            for step in self.program.steps:
+                await self.do(step)
+            await self._end()
+
+    async def _end(self) -> None:
+        match self.program.end:
+            case "commit":
+                await got(self.api.commit())
+            case "rollback":
+                await got(self.api.rollback())
+            case "raise":
+                raise Planned("at the end")
+            case "interrupt":
+                if not self.world.asynchronous:
+                    raise KeyboardInterrupt
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                await asyncio.sleep(0)
+
+    # -- steps
+
+    async def do(self, step: m.Step) -> None:
+        """Do one step, and look at what it did."""
+        seen = Seen(step)
+        try:
+            seen.outcome = plain(await self.perform(step))
+        except Exception as error:
+            if isinstance(error, _OUR_OWN) and type(self.world.side) is Stock:
+                raise AssertionError(f"a mistake of the machine's in {m.text(step)}") from error
+            seen.outcome, seen.sqlstate, seen.message = failed(error), sqlstate_of(error), str(error)[:200]
+        seen.objects = {name: object_state(obj) for name, obj in sorted(self.slots.items())}
+        session = self.session
+        seen.session = (len(session.new), len(session.dirty), len(session.deleted))
+        seen.in_transaction = session.in_transaction()
+        pool: Any = self.world.engine.pool
+        seen.holding = pool.checkedout() > 0 if hasattr(pool, "checkedout") else seen.in_transaction
+        seen.rows = self.world.place.rows()
+        seen.heard = tuple(self.ears.since())
+        seen.warned = tuple(sorted(w.category.__name__ for w in self.told if _is_sqlalchemys(w)))
+        self.told.clear()
+        self.trace.steps.append(seen)
+
+    # -- afterwards
+
+    async def _look_afterwards(self) -> None:
+        trace, world = self.trace, self.world
+        trace.objects = {name: await self._read_all(obj) for name, obj in sorted(self.slots.items())}
+        self.slots.clear()
+        self.partial = None
+        trace.out = sum(_checked_out(engine) for engine in (world.engine, *world.second_engines))
+        trace.rows = world.place.rows()
+        trace.leftovers = world.place.leftovers()
+        trace.heard = tuple(self.ears.since())
+        try:
+            trace.next = await world.call(_look_at_next, world.engine, world.place.database)
+        except Exception as error:
+            trace.next = failed(error)
+
+    async def _read_all(self, obj: Any) -> Any:
+        def read(attribute: str) -> Any:
+            try:
+                return plain(getattr(obj, attribute))
+            except Exception as error:
+                return failed(error)
+
+        names = list(type(obj).__mapper__.column_attrs.keys())
+        return (object_state(obj), [await self.world.call(read, name) for name in names])
+
+
+#: What stock SQLAlchemy raises only if it is misused.
+_OUR_OWN = (AssertionError, AttributeError, KeyError, NameError)
+
+
+def _is_sqlalchemys(told: warnings.WarningMessage) -> bool:
+    return issubclass(told.category, SAWarning) and "garbage collector" not in str(told.message)
+
+
+def _checked_out(engine: Engine) -> int:
+    pool: Any = engine.pool
+    return pool.checkedout() if hasattr(pool, "checkedout") else 0
+
+
+def _look_at_next(engine: Engine, database: str) -> Any:
+    """What the next one who takes a connection of the pool finds on it."""
+    with engine.connect() as connection:
+        dbapi_connection: Any = connection.connection.dbapi_connection
+        found: dict[str, Any] = {"level": connection.get_isolation_level()}
+        if database == "sqlite":
+            found["in transaction"] = dbapi_connection.in_transaction
+        elif database == "postgresql":
+            found["settings"] = [tuple(row) for row in connection.execute(text(_SETTINGS))]
+            found["temporary"] = connection.scalar(text("SELECT to_regclass('pg_temp.scratch')::text"))
+            found["listens"] = list(connection.scalars(text("SELECT pg_listening_channels()")))
+            found["prepared"] = list(connection.scalars(text("SELECT statement FROM pg_prepared_statements")))
+        else:
+            found["settings"] = connection.scalar(text("SELECT @tenant"))
+        found["autocommit"] = getattr(dbapi_connection, "autocommit", None) if database == "postgresql" else None
+        return found
+
+
+_SETTINGS = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"

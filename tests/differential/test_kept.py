@@ -1,0 +1,68 @@
+"""Programs that differed once, made small; each with the driver that showed it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.differential.arena import Arena
+from tests.differential.model import (
+    Act,
+    Block,
+    Commit,
+    Connect,
+    Delete,
+    Execute,
+    Get,
+    Listener,
+    Merge,
+    Nested,
+    Program,
+    Query,
+    Reset,
+    Rollback,
+    Setup,
+)
+
+KEPT: dict[str, tuple[str, Program]] = {
+    "rollback expires what was read": ("sqlite", Program(steps=(Get("Widget", 1), Rollback()))),
+    "rollback at the end": ("sqlite", Program(steps=(Query("Widget", into="a"),), end="rollback")),
+    "a cursor that was read little by little": (
+        "sqlite",
+        Program(Setup(face="scope"), steps=(Execute("widgets", options=(("yield_per", 2),)),)),
+    ),
+    "a stream that nobody has read": (
+        "sqlite",
+        Program(Setup(face="scope"), steps=(Execute("widgets", "nothing", options=(("stream_results", True),)),)),
+    ),
+    "the driver's own autocommit": ("psycopg", Program(Setup(autocommit=True), steps=(Execute("widgets"),))),
+    "a function of the user's with the name of a harmless one": ("psycopg", Program(steps=(Execute("log"),))),
+    "options for a connection after a read and a delete()": (
+        "sqlite",
+        Program(steps=(Get("Widget", 1), Delete(), Connect("READ UNCOMMITTED"))),
+    ),
+    "a read in a savepoint's block after its commit": (
+        "sqlite",
+        Program(steps=(Nested((Commit(), Execute("widgets"))),)),
+    ),
+    "a read in a block after its rollback": ("sqlite", Program(steps=(Block((Rollback(), Execute("widgets"))),))),
+    "merge() in a block after its rollback": ("sqlite", Program(steps=(Nested((Rollback(), Merge())),))),
+    "a new transaction at the end of a savepoint's": (
+        "sqlite",
+        Program(
+            listeners=(Listener("session", "after_transaction_end", Act("select")),),
+            steps=(Nested((Query("Widget"), Nested((Reset(),)))),),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if "sqlite" in d else pytest.mark.postgres) for n, (d, _) in KEPT.items()]
+)
+def test_it_does_not_differ_any_more(name: str, server_of: Any) -> None:
+    driver, program = KEPT[name]
+    with Arena(driver, server_of(driver)) as arena:
+        found = arena.compare(program)
+    assert not found, str(found[0])

@@ -1,0 +1,74 @@
+"""The machine itself: SQLAlchemy differs from nothing but faults, programs are their own text, allowed is what is listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.differential import model
+from tests.differential.allowed import RULES
+from tests.differential.arena import Arena
+from tests.differential.faults import FAULTS
+from tests.differential.model import flat, text
+from tests.differential.programs import program
+from tests.differential.search import kind_of, search, smaller
+from tests.differential.sides import Stock
+
+STOCK = {
+    "sqlite": 60,
+    "aiosqlite": 40,
+    "psycopg": 25,
+    "psycopg2": 25,
+    "psycopg_async": 25,
+    "asyncpg": 25,
+    "mariadb": 25,
+}
+DRIVERS = [
+    "sqlite",
+    "aiosqlite",
+    *(pytest.param(name, marks=pytest.mark.postgres) for name in ("psycopg", "psycopg2", "psycopg_async", "asyncpg")),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_sqlalchemy_does_not_differ_from_itself(driver: str, server_of: Any) -> None:
+    with Arena(driver, server_of(driver), ours=Stock()) as arena:
+        tally = search(arena, range(STOCK[driver]))
+    assert tally.found is None, str(tally.found)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(fault: str) -> None:
+    with Arena("sqlite", ours=FAULTS[fault]) as arena:
+        tally = search(arena, range(400))
+    assert tally.found is not None, f"not within {tally.programs} programs"
+
+
+def test_a_program_is_its_text() -> None:
+    for number in range(50):
+        made = program("psycopg", number)
+        assert eval(text(made), vars(model)) == made
+
+
+def test_a_program_that_differs_is_made_small() -> None:
+    with Arena("sqlite", ours=FAULTS["loaded values survive a rollback"]) as arena:
+        found = search(arena, range(400)).found
+        assert found is not None
+        small = smaller(arena, found)
+    assert kind_of(small) == kind_of(found)
+    assert len(flat(small.program.steps)) <= 3
+    assert small.program.setup == model.Setup()
+
+
+def test_the_documents_say_which_differences_are_meant() -> None:
+    page = (Path(__file__).parents[2] / "docs/explanation/leases.md").read_text()
+    section = page.partition("## What is different\n")[2].partition("\n\nAll else")[0]
+    assert [" ".join(line.split()) for line in section.split("\n* ")[1:]] == [rule.sentence for rule in RULES]
+
+
+def test_few_differences_are_meant() -> None:
+    assert len(RULES) <= 8
+    assert len({rule.name for rule in RULES}) == len({rule.sentence for rule in RULES}) == len(RULES)
