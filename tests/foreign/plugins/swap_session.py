@@ -48,6 +48,9 @@ class AsyncSession(respool.AsyncSession):
 
     sync_session_class = Session
 
+    def __init__(self, bind: Any = None, **options: Any) -> None:
+        super().__init__(bind, **{**options, "begin": BEGIN})
+
 
 def _swap(module: Any, maker: Any, ours: type[Any]) -> None:
     setattr(module, ours.__name__, ours)
