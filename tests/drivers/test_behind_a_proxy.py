@@ -138,7 +138,7 @@ def test_promise_07_a_fault(shop: Shop, driver: Driver, proxy: FaultProxy, step:
 def test_promise_07_a_connection_that_never_answers_is_let_go(
     shop: Shop, driver: Driver, proxy: FaultProxy, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("respool.engine.pools.MENDING_SECONDS", 0.1)
+    monkeypatch.setattr("respool.engine.async_pools.MENDING_SECONDS", 0.1)
     engine = shop.engine(shop.url.set(port=proxy.port), max_size=1, check_after=0.0 if step == "check" else None)
     shop.fill(engine, 1)
     trap = proxy.trap(OF_ITS_OWN.get((driver.name, step), SIGNS[driver.backend][step]), "hold")

@@ -223,13 +223,13 @@ class Stand:
         make_engine: Any = create_async_engine if self.asynchronous else create_engine
         make_database: Any = AsyncDatabase if self.asynchronous else Database
         if stock:
-            sized = {} if "poolclass" in options else {"pool_size": size, "max_overflow": 0, "pool_timeout": 2}
+            sized = {} if "poolclass" in options else {"pool_size": size, "max_overflow": 0, "pool_timeout": 10}
             engine = make_engine(url, **sized, **options)
             side = Side(self, engine, None)
         elif "poolclass" in options:
             side = Side(self, engine := make_engine(url, **options), make_database(engine, begin=begin))
         else:
-            pool = PoolConfig(max_size=size, timeout=2.0)
+            pool = PoolConfig(max_size=size, timeout=10.0)
             database = make_database(url, pool=pool, begin=begin, engine_options=options)
             side = Side(self, engine := database.engine, database)
         try:
