@@ -177,3 +177,23 @@ def test_a_pool_that_commits_what_is_given_back(stand: Stand) -> None:
         return found
 
     stand.same(program, size=1, pool_reset_on_return="commit")
+
+
+@pytest.mark.on("pysqlite")
+def test_what_is_asked_of_sqlite_takes_no_lock(stand: Stand) -> None:
+    """In a transaction that was begun by hand, for a function that nobody has called yet."""
+
+    def program(side: Side) -> Any:
+        @event.listens_for(side.engine, "connect")
+        def by_hand(dbapi_connection: Any, record: Any) -> None:
+            dbapi_connection.isolation_level = None
+
+        @event.listens_for(side.engine, "begin")
+        def begin(conn: sa.Connection) -> None:
+            conn.exec_driver_sql("BEGIN")
+
+        with side.request() as session:
+            session.execute(sa.select(sa.func.abs(-1), sa.func.upper("a")))
+            return stand.is_writable()
+
+    assert stand.same(program) is True

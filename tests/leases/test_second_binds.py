@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -151,3 +152,18 @@ def test_a_connection_of_the_users_is_used_as_it_is(stand: Stand) -> None:
         return seen, stand.elsewhere("SELECT stock FROM wares WHERE id = 1")
 
     assert stand.same(program, size=2) == (8, [5])
+
+
+@pytest.mark.on("psycopg", "psycopg2")
+def test_options_are_too_late_for_the_one_that_was_read_from_whatever_has_begun_on_the_other(stand: Stand) -> None:
+    def program(side: Side) -> Any:
+        with second(stand) as other, side.request() as session, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            stock_of(session)
+            session.execute(sa.text("SELECT 1"), bind_arguments={"bind": other})
+            level = session.connection(execution_options={"isolation_level": "SERIALIZABLE"}).get_isolation_level()
+            session.rollback()
+            return level, [str(warning.message) for warning in said]
+
+    level, said = stand.same(program)
+    assert (level, len(said)) == ("READ COMMITTED", 1)

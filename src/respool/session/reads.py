@@ -30,7 +30,7 @@ class HasReads(orm.Session):
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
         life = self._respool_life
-        if execution_options and life.read_from and not life.connections:
+        if execution_options and life.read_from:
             execution_options = _too_late(self, life, bind_arguments, execution_options)
         self._autobegin_t()
         life.at_hand = bool(life.connections)
@@ -102,8 +102,9 @@ class HasReads(orm.Session):
 
 def _too_late(session: orm.Session, life: Life, bind_arguments: Any, execution_options: Any) -> Any:
     """With a transaction from the first read on, options for its connection would come too late: so they do."""
-    if session.get_bind(**(bind_arguments or {})) not in life.read_from:
-        return execution_options
+    bind = session.get_bind(**(bind_arguments or {}))
+    if bind not in life.read_from or any(connection.engine is bind for connection in life.connections):
+        return execution_options  # SQLAlchemy knows what to do with them
     util.warn("Connection is already established for the given bind; execution_options ignored")
     return None
 

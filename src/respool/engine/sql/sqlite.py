@@ -58,12 +58,13 @@ class SQLiteFacts(Facts):
 
     def learn(self, ask: Ask, questions: Questions) -> None:
         functions: dict[str, bool] = {}
-        for name, built_in, flags in ask("SELECT name, builtin, flags FROM pragma_function_list"):
+        # not as a table, which would lock the database until the end of the transaction that the question is asked in
+        for name, built_in, _type, _encoding, _arguments, flags in ask("PRAGMA function_list"):
             name = str(name).lower()
             harmless = bool(built_in) and (bool(flags & _DETERMINISTIC) or name in _HARMLESS)
             functions[name] = functions.get(name, True) and harmless
         relations: dict[str, tuple[Reading | None, ...]] = dict.fromkeys(questions.relations, ())
-        for (schema,) in ask("SELECT name FROM pragma_database_list"):
+        for _number, schema, _file in ask("PRAGMA database_list") if questions.relations else ():
             quoted = str(schema).replace('"', '""')
             for name, kind, sql in ask(f'SELECT name, type, sql FROM "{quoted}".sqlite_master'):
                 if kind in ("table", "view"):
