@@ -47,23 +47,26 @@ async def perform(program: m.Program, place: Place, side: Stock) -> Trace:
         what was seen.
     """
     place.begin(program.setup.journal)
-    trace = None
     gc.disable()  # what it closes is closed when it comes to it: at the end, for all
     try:
-        world = World(side, place, program.setup, m.kills(program))
-        try:
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                trace = await _Run(program, world, told)()
-                return trace
-        finally:
-            await world.close()
+        trace = await _in_a_world(program, place, side)
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gc.collect(1 if trace is not None and not trace.out else 2)
         gc.enable()
-        place.restore()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a listener has left
+        gc.collect(2 if trace.out else 1)
+    place.restore()
+    return trace
+
+
+async def _in_a_world(program: m.Program, place: Place, side: Stock) -> Trace:
+    world = World(side, place, program.setup, m.kills(program))
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            return await _Run(program, world, told)()
+    finally:
+        await world.close()
 
 
 class _Run(Steps):

@@ -22,8 +22,8 @@ from tests.differential.places import DRIVERS, Place
 
 __all__ = ["Ours", "Stock", "World", "got"]
 
-#: Seconds that a pool waits for a connection; ours opens one within that time, too.
-_POOL_TIMEOUT = 3.0
+#: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once.
+_POOL_TIMEOUT, _SQLITE_TIMEOUT = 3.0, 0.05
 
 #: Seconds that a pool of ours waits at its end for a connection that is out.
 _CLOSING = 0.2
@@ -211,6 +211,8 @@ class World:
         setup = self.setup
         options = self.side.pool(setup, self.asynchronous, self.kills)
         options["pool_reset_on_return"] = setup.reset
+        if "pool_timeout" in options and self.place.database == "sqlite":
+            options["pool_timeout"] = _SQLITE_TIMEOUT
         if level is not None:
             options["isolation_level"] = level
         if setup.stream:
