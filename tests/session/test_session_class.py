@@ -1024,3 +1024,13 @@ def test_a_close_that_fails_is_logged_and_leaves_nothing_behind(
         assert (acquired(db), db.scopes()) == (0, ())
     assert "close() of the session of scope 'job'" in caplog.text
     assert count(shop_url) == 1
+
+
+def test_another_class_in_the_place_of_sqlalchemys_is_not_asked(shop_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orm, "Session", respool.Session)
+    with opened(shop_url) as db:
+        with db.scope("job") as session:
+            session.execute(select(Product).with_for_update())  # more than a read: a transaction begins
+            assert acquired(db) == 1
+            session.on_rollback(lambda: None)
+        assert acquired(db) == 0

@@ -41,6 +41,8 @@ __all__ = ["Life", "Own", "begin_life", "life_of"]
 
 F = TypeVar("F", bound=Callable[[], Any])
 
+#: SQLAlchemy's own, also where somebody has put another class in its place later.
+_Theirs = orm.Session
 #: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
 _parents: list[Any] = []
 
@@ -211,7 +213,7 @@ class Life:
             by_word: for a statement that only reads, as somebody said: what begins here may end with it.
         """
         begins = session._transaction is None
-        connection = orm.Session._connection_for_bind(session, engine)
+        connection = _Theirs._connection_for_bind(session, engine)
         if begins and by_word:
             self.watch = Watch(self, connection)
         return connection
@@ -278,7 +280,7 @@ class Life:
     def forget_deleted(self, session: orm.Session) -> None:
         """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
         if states := self.log.deleted_states():
-            orm.Session._expunge_states(session, states)
+            _Theirs._expunge_states(session, states)
             lessons.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 
     def close_and_report(self, session: Session, close: Callable[[], None], how: str) -> None:
@@ -338,7 +340,7 @@ class Life:
         """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
         if self.hooks.present:
             try:
-                orm.Session.rollback(session)
+                _Theirs.rollback(session)
             except Exception:
                 logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
                 _discard(self.connections)
@@ -362,15 +364,15 @@ class Life:
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
             if session._transaction is not None:
-                self.close(session, lambda: orm.Session.close(session), lessons.END)
+                self.close(session, lambda: _Theirs.close(session), lessons.END)
                 return
             self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
-                orm.Session.expunge_all(session)
+                _Theirs.expunge_all(session)
                 self.let_go(states, lessons.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
-                    self.close(session, lambda: orm.Session.close(session), lessons.END)
+                    self.close(session, lambda: _Theirs.close(session), lessons.END)
                     return
             if self.observers.all and not closed:
                 self.tell("closed", session)
