@@ -145,7 +145,8 @@ def _savepoint(difference: Difference) -> bool:
 
 def _asked_for(difference: Difference) -> bool:
     setup = difference.program.setup
-    stricter = setup.isolation is not None and setup.isolation[0] != "server" and setup.isolation[1] in _STRICTER
+    way, level = setup.isolation or ("engine", "REPEATABLE READ" if difference.driver == "mariadb" else "")
+    stricter = way != "server" and level in _STRICTER
     return setup.begin == "on_write" and stricter and difference.what in ("outcome", "objects", "rows", "next")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +13,8 @@ from tests.differential.allowed import not_allowed
 from tests.differential.compare import Difference, differences
 from tests.differential.interpreter import driven, perform
 from tests.differential.model import Program
-from tests.differential.places import DRIVERS, MariaPlace, Place, PostgresPlace, SqlitePlace
+from tests.differential.places import DRIVERS, Place, SqlitePlace
+from tests.differential.servers import MariaPlace, PostgresPlace
 from tests.differential.sides import Ours, Stock
 from tests.differential.traces import Trace
 
@@ -75,7 +78,17 @@ class Arena:
         return not_allowed(list(differences(program, self.driver, *self.run(program))))
 
     def _perform(self, program: Program, place: Place, side: Stock) -> Trace:
-        performance = perform(program, place, side)
-        if self._runner is None:
-            return driven(performance)  # type: ignore[no-any-return]
-        return self._runner.run(performance)
+        place.begin(program.setup.journal)
+        gc.disable()  # what it closes is closed when it comes to it: at the end, for all
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a listener has left
+            try:
+                trace: Trace = self._drive(perform(program, place, side))
+            finally:
+                gc.enable()
+            gc.collect(2 if trace.out or program.setup.pool == "null" else 1)
+        place.restore()
+        return trace
+
+    def _drive(self, performance: Coroutine[Any, Any, Trace]) -> Any:
+        return driven(performance) if self._runner is None else self._runner.run(performance)

@@ -7,9 +7,9 @@ to be, so that such a coroutine runs to its end at once.
 from __future__ import annotations
 
 import asyncio
-import gc
 import warnings
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -22,7 +22,7 @@ from tests.differential.sides import Stock, World, got
 from tests.differential.steps import Steps
 from tests.differential.traces import Seen, Trace, failed, object_state, plain, sqlstate_of
 
-__all__ = ["driven", "perform"]
+__all__ = ["Mistake", "driven", "perform"]
 
 
 def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -36,7 +36,7 @@ def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def perform(program: m.Program, place: Place, side: Stock) -> Trace:
-    """Run a program on one side, and put its database back in order.
+    """Run a program on one side.
 
     Args:
         program: what is done.
@@ -46,20 +46,6 @@ async def perform(program: m.Program, place: Place, side: Stock) -> Trace:
     Returns:
         what was seen.
     """
-    place.begin(program.setup.journal)
-    gc.disable()  # what it closes is closed when it comes to it: at the end, for all
-    try:
-        trace = await _in_a_world(program, place, side)
-    finally:
-        gc.enable()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what a listener has left
-        gc.collect(2 if trace.out else 1)
-    place.restore()
-    return trace
-
-
-async def _in_a_world(program: m.Program, place: Place, side: Stock) -> Trace:
     world = World(side, place, program.setup, m.kills(program))
     try:
         with warnings.catch_warnings(record=True) as told:
@@ -67,6 +53,10 @@ async def _in_a_world(program: m.Program, place: Place, side: Stock) -> Trace:
             return await _Run(program, world, told)()
     finally:
         await world.close()
+
+
+class Mistake(BaseException):
+    """The machine itself is at fault."""
 
 
 class _Run(Steps):
@@ -136,8 +126,8 @@ class _Run(Steps):
         try:
             seen.outcome = plain(await self.perform(step))
         except Exception as error:
-            if isinstance(error, _OUR_OWN) and type(self.world.side) is Stock:
-                raise AssertionError(f"a mistake of the machine's in {m.text(step)}") from error
+            if _is_made_here(error):
+                raise Mistake(m.text(step)) from error
             seen.outcome, seen.sqlstate, seen.message = failed(error), sqlstate_of(error), str(error)[:200]
         seen.objects = {name: object_state(obj) for name, obj in sorted(self.slots.items())}
         session = self.session
@@ -178,8 +168,16 @@ class _Run(Steps):
         return (object_state(obj), [await self.world.call(read, name) for name in names])
 
 
-#: What stock SQLAlchemy raises only if it is misused.
-_OUR_OWN = (AssertionError, AttributeError, KeyError, NameError)
+def _is_made_here(error: BaseException) -> bool:
+    """Whether an error is one of Python's, raised by the machine's own code."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return (
+        type(error).__module__ == "builtins"
+        and traceback is not None
+        and Path(traceback.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+    )
 
 
 def _is_sqlalchemys(told: warnings.WarningMessage) -> bool:
