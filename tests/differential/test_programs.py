@@ -14,10 +14,7 @@ COUNTS = {
     "sqlite": 120,
     "aiosqlite": 80,
     "psycopg": 60,
-    "psycopg2": 50,
     "psycopg_async": 40,
-    "asyncpg": 60,
-    "mariadb": 50,
 }
 
 
