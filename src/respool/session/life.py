@@ -32,6 +32,7 @@ from respool.session.watching import Watch
 
 if TYPE_CHECKING:
     from respool.session.fetching import Rest
+    from respool.session.kept import Kept
     from respool.session.reader import Reader
     from respool.session.scope import Scope
     from respool.session.session import Session
@@ -86,6 +87,7 @@ class Life:
     connections: tuple[Connection, ...] = ()  #: those of its transaction
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
+    kept: Kept | None = None  #: its work, once the answer has decided that it is to be saved
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
@@ -296,6 +298,8 @@ class Life:
             return
         if self.units:
             self.units.refuse(how)
+        if self.kept is not None and self.kept.stays(self, session, how):
+            return
         lost = self.losses(session)
         self.close(session, close, how)
         self.give_up_hooks()

@@ -78,6 +78,7 @@ class Scope:
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
+    pending: Callable[[], None] | None = None  #: its end waits for the answer's first part; called, it waits no more
     maker: int | None = None  #: the thread in which its session is being made
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
@@ -199,6 +200,12 @@ class Scope:
         self.state = OPEN
         self._live.add(self)
 
+    def afresh(self) -> Scope:
+        """Another scope for the same request, once this one is over: what answers for its failure may need a session."""
+        fresh = Scope(self.database, self.label, self._current, self._live, owner=self.owner, policy=self.policy)
+        fresh.client = self.client
+        return fresh
+
     def end(self) -> None:
         """The scope is over, and the session no longer its own."""
         self.state = ENDED
@@ -229,6 +236,8 @@ class Scope:
         if self.parent is not None and self.parent.session is not None:
             self._enter_nested(self.parent.session)
         self._previous = self._current.get()
+        if self._previous is not None and self._previous.pending is not None and self._place is not None:
+            self._previous.pending()
         self._current.set(self)
         label.set(self.label)
         if self.client is not client.get():

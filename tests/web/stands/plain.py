@@ -108,7 +108,8 @@ class PlainWSGI(WSGIStand):
     name = "WSGI"
 
     def build(self) -> Any:
-        outer = wsgi.RequestScopeMiddleware(self.application, *self.databases)
+        answer_failure = self.answer_failure if self.handlers else None
+        outer = wsgi.RequestScopeMiddleware(self.application, *self.databases, answer_failure=answer_failure)
         self.inner = wsgi.RequestScopeMiddleware(self.application, *self.databases)
         return outer
 
@@ -120,20 +121,24 @@ class PlainWSGI(WSGIStand):
         try:
             status, body = self.answer(parts, environ["REQUEST_METHOD"])
             start_response(status, [("Content-Type", "text/plain")])
-        except IntegrityError:
-            if not self.handlers:
+        except Exception as error:
+            answer = self.answer_failure(environ, start_response, error) if self.handlers else None
+            if answer is None:
                 raise
-            start_response("409 Conflict", [])
-            return [b"no such product"]
-        except PoolQueueFull:
-            if not self.handlers:
-                raise
-            start_response("429 Too Many Requests", [])
-            return [b"busy"]
+            return answer
         self.work.teardown()
         if isinstance(body, str):
             return [body.encode()] if environ["REQUEST_METHOD"] != "HEAD" else []
         return body
+
+    def answer_failure(self, environ: Any, start_response: Any, error: Exception) -> Any:
+        if isinstance(error, IntegrityError):
+            start_response("409 Conflict", [])
+            return [b"no such product"]
+        if isinstance(error, PoolQueueFull):
+            start_response("429 Too Many Requests", [])
+            return [b"busy"]
+        return None
 
     def answer(self, parts: list[str], method: str) -> tuple[str, Any]:
         if method == "OPTIONS":
