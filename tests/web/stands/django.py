@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web.django import install
-from tests.web.stands.base import STARLETTES, ASGIStand, Stand, WSGIStand
+from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, Stand, WSGIStand
 
 if not settings.configured:
     settings.configure(
@@ -131,7 +131,7 @@ class DjangoStand(WSGIStand):
 
 class DjangoASGI(ASGIStand):
     name = "Django (ASGI)"
-    missing: ClassVar = {"base_http_middleware": STARLETTES, "websocket": "Django has none"}
+    missing: ClassVar = {"base_http_middleware": STARLETTES, "websocket": "Django has none", **PENDING}
 
     def build(self) -> Any:
         from django.core.asgi import get_asgi_application

@@ -9,14 +9,14 @@ from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web import asgi, wsgi
-from tests.web.stands.base import STARLETTES, ASGIStand, WSGIStand
+from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, WSGIStand
 
 STANDS: list[type] = []
 
 
 class PlainASGI(ASGIStand):
     name = "ASGI"
-    missing: ClassVar = {"base_http_middleware": STARLETTES}
+    missing: ClassVar = {"base_http_middleware": STARLETTES, **PENDING}
 
     def build(self) -> Any:
         outer = asgi.RequestScopeMiddleware(self.application, *self.databases)
