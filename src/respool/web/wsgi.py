@@ -68,22 +68,34 @@ class RequestScopeMiddleware:
         if around is not None:
             around.join(self.databases)
             return self.app(environ, start_response)
-        exchange = environ[_KEY] = Exchange(self, environ, start_response)
-        return exchange.run(self.app)
+        return Exchange(self.databases, environ, start_response, self.answer_failure).run(self.app)
 
 
 class Exchange:
-    """One request, and what came of its end."""
+    """One request, and what came of its end. Whoever runs within it finds it by :meth:`of`.
+
+    Args:
+        databases: those with sessions.
+        environ, start_response: as WSGI gives them.
+        answer_failure: as for the middleware.
+    """
 
     __slots__ = (
         *("answer_failure", "answered", "code", "environ", "error", "failure", "head", "returned", "scopes"),
         *("_pending", "_place", "_start_on", "_thread", "_write_on"),
     )
 
-    def __init__(self, middleware: RequestScopeMiddleware, environ: Environ, start_response: StartResponse) -> None:
-        self.answer_failure = middleware.answer_failure
+    def __init__(
+        self,
+        databases: Sequence[DatabaseBase[Any]],
+        environ: Environ,
+        start_response: StartResponse,
+        answer_failure: FailureApp | None = None,
+    ) -> None:
+        self.answer_failure = answer_failure
         self.environ = environ
-        self.scopes = self._new_scopes(middleware.databases)
+        environ[_KEY] = self
+        self.scopes = self._new_scopes(databases)
         self.head: tuple[Any, ...] | None = None  #: what the application has handed to start_response
         self.code = 0  #: the status in it
         self.returned = False  #: the application has handed over its body
@@ -120,7 +132,7 @@ class Exchange:
         except BaseException as error:
             if not self.answered and (error is self.failure or isinstance(error, OVERLOAD)):
                 return self.replace(error)
-            self._end(None, error)
+            self.finish(None, error)
             raise
         finally:
             self.scopes.leave()
@@ -141,6 +153,12 @@ class Exchange:
                 self.suspend(code)
         self.head, self.code = given, code
         return self._write
+
+    def stream(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """A body that is sent by others, and ends the request with its first part."""
+        self.returned = True
+        self.suspend(self.code)
+        return _Body(self, body)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -190,7 +208,7 @@ class Exchange:
         if self.head is None or (self.failure is not None and self.code < 400):
             raise self.failure or TypeError("the application has begun its body, and has not called start_response()")
         try:
-            self._end(self.code, self.error)
+            self.finish(self.code, self.error)
         except BaseException as failure:
             self.failure = failure
             raise
@@ -216,7 +234,7 @@ class Exchange:
             error: why. The request's work is lost, also if what answers is no error.
         """
         self.error = self.error or error
-        self._end(None, error)
+        self.finish(None, error)
         self.scopes.leave()
         self.scopes.scopes = [scope.afresh() for scope in self.scopes.scopes]
         self.environ[ENVIRON_KEY].update((scope.database, scope) for scope in self.scopes.scopes)
@@ -242,6 +260,24 @@ class Exchange:
             raise error
         return self._begin(body)
 
+    def finish(self, code: int | None, error: BaseException | None) -> None:
+        """End the scopes, unless they are over.
+
+        Args:
+            code: the answer's status.
+            error: what it is about, or why there is none.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None:
+            if not self.scopes.end_unused():
+                drive(self.scopes.end(code, error))
+            return
+        for scope in pending.scopes:
+            scope.pending = None
+        if error is not None or (code is not None and code >= 400):
+            pending.give_up(error)
+        conclude(pending)
+
     def _begin(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """A body is handed over: look at its first part."""
         self.returned = True
@@ -257,7 +293,7 @@ class Exchange:
         """The body opens a scope of its own, which is to see what was saved, and must not wait for it."""
         if get_ident() == self._thread:
             if self.head is None:
-                self._end(self.code, self.error)
+                self.finish(self.code, self.error)
             else:
                 self._write(b"")
 
@@ -277,18 +313,6 @@ class Exchange:
     def _fail(self, failure: BaseException) -> None:
         self.failure = failure
         self.abandon(failure)
-
-    def _end(self, code: int | None, error: BaseException | None) -> None:
-        pending, self._pending = self._pending, None
-        if pending is None:
-            if not self.scopes.end_unused():
-                drive(self.scopes.end(code, error))
-            return
-        for scope in pending.scopes:
-            scope.pending = None
-        if error is not None or (code is not None and code >= 400):
-            pending.give_up(error)
-        conclude(pending)
 
     def _new_scopes(self, databases: Sequence[DatabaseBase[Any]]) -> RequestScopes:
         return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))
@@ -365,9 +389,9 @@ class _Body:
         try:
             _close(self._body)
         except BaseException as error:
-            self._exchange._end(None, error)
+            self._exchange.finish(None, error)
             raise
-        self._exchange._end(None, _Closed())
+        self._exchange.finish(None, _Closed())
 
 
 class _Closed(Exception):
