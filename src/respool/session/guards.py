@@ -91,8 +91,6 @@ class Guard:
         self._lock.release()
 
     def _refuse(self, life: Life) -> None:
-        if life.scope is not None and life.scope.pending is not None:
-            life.scope.refuse_ended()
         me, inside = running(), self.inside
         owner = str(inside) if inside is not None else ENDING
         place = place_of(inside) if inside is not None else None

@@ -22,7 +22,7 @@ from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
 
-__all__ = ["End", "Step", "Steps", "Verdict", "conclude", "decide", "drive", "drive_async", "end_idle", "prepare"]
+__all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
 
 
 class Verdict(Enum):
@@ -121,20 +121,6 @@ class End:
             if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):
                 with self._first:
                     yield Step(scope, _flush)
-
-    @property
-    def commits(self) -> bool:
-        """Whether there is something to be committed, as far as is known."""
-        return self._first.failure is None and Verdict.COMMIT in self._verdicts.values()
-
-    def give_up(self, error: BaseException | None) -> None:
-        """Nothing of what was begun is to be committed after all.
-
-        Args:
-            error: why; ``None`` if only the status has become another one.
-        """
-        self.error = self.error or error
-        self._verdicts = dict.fromkeys(self._verdicts, Verdict.ROLLBACK)
 
     def conclusions(self) -> Steps:
         """The last steps. They have to be taken, whatever becomes of the caller.
@@ -302,28 +288,11 @@ def drive(end: End) -> None:
     if end.begin():
         if len(end.scopes) > 1:  # else the COMMIT's own flush comes early enough
             _drive(end.flushes())
-        conclude(end)
-
-
-def prepare(end: End) -> bool:
-    """Take the scopes out of use, and do all that comes before a COMMIT; whether :meth:`conclude` is to follow."""
-    if not end.begin():
-        return False
-    _drive(end.flushes())
-    return True
-
-
-def conclude(end: End) -> None:
-    """Take the last steps.
-
-    Raises:
-        Exception: what the end raises, also what was found wrong before.
-    """
-    try:
-        _drive(end.conclusions())
-    finally:
-        if end.has_hooks:
-            _drive(end.afterwards())
+        try:
+            _drive(end.conclusions())
+        finally:
+            if end.has_hooks:
+                _drive(end.afterwards())
 
 
 def _drive(steps: Steps) -> None:

@@ -113,15 +113,12 @@ class _Body:
         self._status = status
 
     def __iter__(self) -> Iterator[Any]:
-        exchange = self._exchange
-        exchange.suspend(self._status)
+        self._exchange.suspend(self._status)
         try:
             parts = iter(self._parts)
             first = next(filter(None, parts), b"")
-        except Exception as error:
-            if getattr(error, "status_code", 500) >= 400:
-                exchange.abandon(error)
-            raise
+        finally:
+            self._exchange.resume()
         return chain([first], parts)
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ def _settling(view: Any) -> Any:
     def settling(request: Any, *args: Any, **keywords: Any) -> Any:
         response = view(request, *args, **keywords)
         exchange = Exchange.of(request.environ)
-        if exchange is not None and response is not None and response.status_code < 400:
+        if exchange is not None and getattr(response, "status_code", 500) < 400:
             exchange.settle()
         return response
 

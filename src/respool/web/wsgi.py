@@ -20,7 +20,7 @@ from typing import Any
 from respool.session.base import DatabaseBase
 from respool.session.kept import keep
 from respool.session.losses import logger
-from respool.session.transaction import End, conclude, drive, prepare
+from respool.session.transaction import drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, request_label
 
@@ -66,8 +66,7 @@ class RequestScopeMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         around = Exchange.of(environ)
         if around is not None:
-            around.join(self.databases)
-            return self.app(environ, start_response)
+            return around.within(self, environ, start_response)
         return Exchange(self.databases, environ, start_response, self.answer_failure).run(self.app)
 
 
@@ -82,7 +81,7 @@ class Exchange:
 
     __slots__ = (
         *("answer_failure", "answered", "code", "environ", "error", "failure", "head", "returned", "scopes"),
-        *("_pending", "_place", "_start_on", "_thread", "_write_on"),
+        *("_place", "_start_on", "_thread", "_write_on"),
     )
 
     def __init__(
@@ -102,17 +101,18 @@ class Exchange:
         self.answered = False  #: the answer has begun to leave
         self.error: BaseException | None = None  #: what the application's own answer is about
         self.failure: BaseException | None = None  #: why no success must leave any more
-        self._pending: End | None = None
         self._place = [environ.get(name, "") for name in _PLACE]
         self._start_on = start_response
-        self._thread = 0
+        self._thread = 0  #: the one that makes a part of the body
         self._write_on: Callable[[bytes], object] | None = None
 
     @staticmethod
     def of(environ: Environ) -> Exchange | None:
         """The exchange that an application's code is within, until its body is handed over."""
         exchange: Exchange | None = environ.get(_KEY)
-        return None if exchange is None or exchange.answered or exchange.returned else exchange
+        if exchange is None or exchange.answered or exchange.returned or exchange._thread:
+            return None
+        return exchange
 
     def join(self, databases: Sequence[DatabaseBase[Any]]) -> None:
         """Have sessions of more databases, which end with the others, and are committed before them.
@@ -123,6 +123,20 @@ class Exchange:
         more = self._new_scopes(databases)
         more.enter()
         self.scopes.scopes[:0] = more.scopes
+
+    def within(
+        self, inner: RequestScopeMiddleware, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have an application answer that is within this one, and whose body somebody in between may read."""
+        codes = [200]
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+            codes[0] = int(status.split(None, 1)[0])
+            return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
+
+        self.join(inner.databases)
+        body = inner.app(environ, start)
+        return body if isinstance(body, list | tuple) else _Part(self, body, codes)
 
     def run(self, app: WSGIApp) -> Iterable[bytes]:
         """Have the application answer, up to the first part of its body."""
@@ -176,7 +190,9 @@ class Exchange:
             raise
 
     def suspend(self, code: int) -> None:
-        """What is still to come is a body: the request's session is refused to it, and the COMMIT waits for a part.
+        """What runs from here on makes a part of the body: the request's session is refused to it.
+
+        If it opens a scope of its own, the request is ended before.
 
         Args:
             code: the answer's status.
@@ -184,20 +200,19 @@ class Exchange:
         Raises:
             Exception: as :meth:`settle`.
         """
-        if self._pending is not None or self.failure is not None or self.scopes.end_unused():
+        if self.failure is not None or self._thread or self.scopes.end_unused():
             return
-        end = self.scopes.end(code, self.error)
-        try:
-            if prepare(end) and not end.commits:
-                conclude(end)
-        except Exception as failure:
-            self._fail(failure)
-            raise
-        else:
-            if end.commits:
-                self._pending, self._thread = end, get_ident()
-                for scope in end.scopes:
-                    scope.pending, scope.face = self._give_way, None
+        if code < 400 and self.error is None:
+            self.settle()
+        self.code, self._thread = code, get_ident()
+        for scope in self.scopes.scopes:
+            scope.waits, scope.face = self._give_way, None
+
+    def resume(self) -> None:
+        """The part is there."""
+        self._thread = 0
+        for scope in self.scopes.scopes:
+            scope.waits, scope.face = None, scope.session
 
     def conclude(self) -> None:
         """Commit or roll back, and let the answer leave.
@@ -267,16 +282,9 @@ class Exchange:
             code: the answer's status.
             error: what it is about, or why there is none.
         """
-        pending, self._pending = self._pending, None
-        if pending is None:
-            if not self.scopes.end_unused():
-                drive(self.scopes.end(code, error))
-            return
-        for scope in pending.scopes:
-            scope.pending = None
-        if error is not None or (code is not None and code >= 400):
-            pending.give_up(error)
-        conclude(pending)
+        self.resume()
+        if not self.scopes.end_unused():
+            drive(self.scopes.end(code, error))
 
     def _begin(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """A body is handed over: look at its first part."""
@@ -316,6 +324,39 @@ class Exchange:
 
     def _new_scopes(self, databases: Sequence[DatabaseBase[Any]]) -> RequestScopes:
         return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))
+
+
+class _Part:
+    """The body of an application within another one: it is refused the session of the request."""
+
+    __slots__ = ("_body", "_codes", "_exchange", "_parts")
+
+    def __init__(self, exchange: Exchange, body: Iterable[bytes], codes: list[int]) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._codes = codes
+        self._parts: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        if exchange.returned:  # whoever reads it now is the outermost
+            return self._next()
+        exchange.suspend(self._codes[0])
+        try:
+            return self._next()
+        finally:
+            exchange.resume()
+
+    def close(self) -> None:
+        _close(self._body)
+
+    def _next(self) -> bytes:
+        if self._parts is None:
+            self._parts = iter(self._body)
+        return next(self._parts)
 
 
 class _Body:
