@@ -6,16 +6,15 @@ One that fails is answered by the application's own page for 500.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial, wraps
-from itertools import chain
 from typing import Any
 
 import bottle
 
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import check_databases, check_new
-from respool.web.wsgi import Exchange, RequestScopeMiddleware
+from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
 
 __all__ = ["RespoolPlugin", "install"]
 
@@ -85,7 +84,7 @@ def _settled(exchange: Exchange, out: Any) -> Any:
     body = out if answer is None else answer.body
     if isinstance(body, _READY) or hasattr(body, "read") or not hasattr(body, "__iter__"):
         return out
-    body = _Body(exchange, body, status)  # Bottle looks at its first part by itself
+    body = Within(exchange.environ, body, [status])  # Bottle looks at its first part by itself
     if answer is None:
         return body
     answer.body = body
@@ -102,29 +101,6 @@ def _taking_back(cast: Any) -> Any:
         return cast(out, *args)
 
     return cast_
-
-
-class _Body:
-    """A body that is an iterable."""
-
-    def __init__(self, exchange: Exchange, parts: Any, status: int) -> None:
-        self._exchange = exchange
-        self._parts = parts
-        self._status = status
-
-    def __iter__(self) -> Iterator[Any]:
-        self._exchange.suspend(self._status)
-        try:
-            parts = iter(self._parts)
-            first = next(filter(None, parts), b"")
-        finally:
-            self._exchange.resume()
-        return chain([first], parts)
-
-    def close(self) -> None:
-        close = getattr(self._parts, "close", None)
-        if close is not None:
-            close()
 
 
 def _overloaded(error: BaseException) -> bottle.HTTPError:

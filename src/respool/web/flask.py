@@ -26,7 +26,7 @@ from respool.session.scope import CommitPolicy
 from respool.session.transaction import End, drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import called_by, check_databases, check_new
-from respool.web.wsgi import Exchange, RequestScopeMiddleware
+from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
 
 __all__ = ["Respool", "install"]
 
@@ -54,6 +54,7 @@ def install(app: Flask, *databases: Any) -> None:
     app.wsgi_app = around(app.wsgi_app, *databases)  # type: ignore[method-assign]
     if not installed:
         app.process_response = _settling(app.process_response)  # type: ignore[method-assign]
+        app.finalize_request = _keeping_apart(app.finalize_request)  # type: ignore[method-assign]
         app.handle_user_exception = _taking_back(app.handle_user_exception)  # type: ignore[method-assign]
         app.handle_exception = _taking_back(app.handle_exception)  # type: ignore[method-assign]
         for kind in OVERLOAD:
@@ -203,6 +204,18 @@ def _settling(process: Any) -> Any:
         return process(response)  # type: ignore[no-any-return]
 
     return process_response
+
+
+def _keeping_apart(finalize: Any) -> Any:
+    """What is called with the handler's value, and returns a response; others may read its stream before it leaves."""
+
+    def finalize_request(*args: Any, **keywords: Any) -> Response:
+        response: Response = finalize(*args, **keywords)
+        if response.is_streamed and not response.direct_passthrough and Exchange.of(request.environ) is not None:
+            response.response = Within(request.environ, response.response, [response.status_code])  # type: ignore[arg-type]
+        return response
+
+    return finalize_request
 
 
 def _taking_back(handle: Any) -> Any:

@@ -24,7 +24,7 @@ from respool.session.transaction import drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, request_label
 
-__all__ = ["Exchange", "FailureApp", "RequestScopeMiddleware"]
+__all__ = ["Exchange", "FailureApp", "RequestScopeMiddleware", "Within"]
 
 Environ = MutableMapping[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -108,11 +108,9 @@ class Exchange:
 
     @staticmethod
     def of(environ: Environ) -> Exchange | None:
-        """The exchange that an application's code is within, until its body is handed over."""
+        """The exchange that an application's code is within; none for what makes a part of the body, and comes later."""
         exchange: Exchange | None = environ.get(_KEY)
-        if exchange is None or exchange.answered or exchange.returned or exchange._thread:
-            return None
-        return exchange
+        return None if exchange is None or exchange.answered or exchange._thread else exchange
 
     def join(self, databases: Sequence[DatabaseBase[Any]]) -> None:
         """Have sessions of more databases, which end with the others, and are committed before them.
@@ -128,15 +126,15 @@ class Exchange:
         self, inner: RequestScopeMiddleware, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Have an application answer that is within this one, and whose body somebody in between may read."""
-        codes = [200]
+        codes: list[int] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-            codes[0] = int(status.split(None, 1)[0])
+            codes.append(int(status.split(None, 1)[0]))
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         self.join(inner.databases)
         body = inner.app(environ, start)
-        return body if isinstance(body, list | tuple) else _Part(self, body, codes)
+        return body if isinstance(body, list | tuple) else Within(environ, body, codes)
 
     def run(self, app: WSGIApp) -> Iterable[bytes]:
         """Have the application answer, up to the first part of its body."""
@@ -326,13 +324,19 @@ class Exchange:
         return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))
 
 
-class _Part:
-    """The body of an application within another one: it is refused the session of the request."""
+class Within:
+    """A body that is read by something within the exchange: while it makes a part, it is refused the request's session.
 
-    __slots__ = ("_body", "_codes", "_exchange", "_parts")
+    Args:
+        environ: where the exchange is found.
+        body: the body.
+        codes: the status is the last of them, once the answer is started.
+    """
 
-    def __init__(self, exchange: Exchange, body: Iterable[bytes], codes: list[int]) -> None:
-        self._exchange = exchange
+    __slots__ = ("_body", "_codes", "_environ", "_parts")
+
+    def __init__(self, environ: Environ, body: Iterable[bytes], codes: Sequence[int]) -> None:
+        self._environ = environ
         self._body = body
         self._codes = codes
         self._parts: Iterator[bytes] | None = None
@@ -341,10 +345,10 @@ class _Part:
         return self
 
     def __next__(self) -> bytes:
-        exchange = self._exchange
-        if exchange.returned:  # whoever reads it now is the outermost
+        exchange = Exchange.of(self._environ)
+        if exchange is None or not self._codes:
             return self._next()
-        exchange.suspend(self._codes[0])
+        exchange.suspend(self._codes[-1])
         try:
             return self._next()
         finally:
