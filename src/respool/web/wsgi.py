@@ -122,9 +122,7 @@ class Exchange:
         more.enter()
         self.scopes.scopes[:0] = more.scopes
 
-    def within(
-        self, inner: RequestScopeMiddleware, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def within(self, inner: RequestScopeMiddleware, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Have an application answer that is within this one, and whose body somebody in between may read."""
         codes: list[int] = []
 

@@ -9,24 +9,37 @@ from sqlalchemy.exc import IntegrityError
 from respool.errors import PoolQueueFull
 from respool.web import asgi, wsgi
 from respool.web.falcon import install
-from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, WSGIStand
+from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, Late, WSGIStand
+from tests.web.stands.wsgis import Body, HoldsBack
 
 
 class FalconStand(WSGIStand):
     name = "Falcon"
+    late: ClassVar = (
+        Late("process_response from before install", status=True, cleans=True),
+        Late("process_response from after install", status=True, cleans=True),
+        Late("after a responder", status=True),
+    )
+    after: ClassVar = ("the close of a body",)
+    unsendable: ClassVar = {"media": 500, "handler": 415, "number": 500, "parts": 500}
 
     def build(self) -> Any:
         app = falcon.App(middleware=[Ending(self.work)])
+        if self.guest_at == "process_response from before install":
+            app.add_middleware(Changing(self.work))
         install(app, *self.databases)
+        if self.guest_at == "process_response from after install":
+            app.add_middleware(Changing(self.work))
         self.routes(app)
         nested = falcon.App()
         install(nested, *self.databases)
         self.routes(nested)
-        if self.handlers:
-            app.add_error_handler(IntegrityError, self.conflict)
-            app.add_error_handler(PoolQueueFull, self.busy)
+        self.add_pages(app)
 
         inner: Any = wsgi.RequestScopeMiddleware(nested, *self.databases)
+
+        if self.guest_at == "gzip":
+            app = HoldsBack(app)  # type: ignore[assignment]
 
         def dispatch(environ: Any, start_response: Any) -> Any:
             path: str = environ["PATH_INFO"]
@@ -36,8 +49,32 @@ class FalconStand(WSGIStand):
 
         return dispatch
 
+    def add_pages(self, app: Any) -> None:
+        if self.guest_at == "pages":
+            for kind, status in ((falcon.HTTPForbidden, 403), (falcon.HTTPNotFound, 404), (Exception, 500)):
+                app.add_error_handler(kind, self.page(status))
+            if self.handlers:
+                app.add_error_handler(IntegrityError, self.page(409))
+        elif self.handlers:
+            app.add_error_handler(IntegrityError, self.conflict)
+            app.add_error_handler(PoolQueueFull, self.busy)
+        if self.guest_at == "handled":
+            app.add_error_handler(LookupError, self.handled)
+
+    def page(self, status: int) -> Any:
+        def answer(req: Any, resp: Any, error: Any, params: Any) -> None:
+            resp.status, resp.text = status, self.work.page()
+
+        return answer
+
+    def handled(self, req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.status, resp.text = 200, "handled"
+
     def routes(self, app: Any) -> None:
         app.add_route("/do/{what}/{number:int}", Resource(self.do))
+        app.add_route("/failing", Resource(self.failing))
+        app.add_route("/streamed", Resource(self.streamed))
+        app.add_route("/unsendable/{what}", Resource(self.cannot_send))
         app.add_route("/refuse/{what}", Resource(self.refuse))
         app.add_route("/answer/{what}/{status:int}", Resource(self.answer))
         app.add_route("/stream", Resource(self.stream))
@@ -51,6 +88,27 @@ class FalconStand(WSGIStand):
 
     def do(self, resp: Any, what: str, number: int) -> None:
         resp.text = self.work.do(what, number)
+        if self.guest_at == "the close of a body":
+            resp.stream, resp.text = Body(resp.text, self.work.guest), None
+        if self.guest_at == "after a responder":
+            change(self.work.guest(), resp)
+
+    def failing(self, resp: Any) -> None:
+        resp.stream = self.work.failing()
+
+    def streamed(self, resp: Any) -> None:
+        resp.stream = self.work.streamed()
+
+    def cannot_send(self, resp: Any, what: str) -> None:
+        self.work.do("flushed", 1)
+        if what == "handler":
+            resp.content_type, resp.media = "text/unknown", {}
+        elif what == "media":
+            resp.content_type, resp.media = falcon.MEDIA_JSON, {"x": self}
+        elif what == "number":
+            resp.text = 5
+        else:
+            resp.stream = [5]
 
     def refuse(self, resp: Any, what: str) -> None:
         self.work.do(what, 1)
@@ -166,6 +224,18 @@ class Ending:
 
     def process_response(self, req: Any, resp: Any, resource: Any, req_succeeded: bool) -> None:
         self.work.teardown()
+
+
+def change(status: Any, resp: Any) -> None:
+    if status:
+        resp.status = status
+
+
+class Changing(Ending):
+    """Another one, with a guest."""
+
+    def process_response(self, req: Any, resp: Any, resource: Any, req_succeeded: bool) -> None:
+        change(self.work.guest(), resp)
 
 
 class AsyncEnding(Ending):
