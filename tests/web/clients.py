@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
 
 
@@ -33,6 +35,7 @@ async def call_asgi(
     on_message: Callable[[Any], Awaitable[None]] | None = None,
     scope: dict[str, Any] | None = None,
     gone: asyncio.Event | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Answer:
     """One request, by ASGI. An application that fails before it answers gets the server's own 500.
 
@@ -79,6 +82,7 @@ async def call_asgi(
         "scheme": "http",
         **(scope or {}),
     }
+    request["headers"] = [*request["headers"], *((name.encode(), value.encode()) for name, value in headers.items())]
     try:
         await app(request, receive, send)
     except Exception as error:
@@ -151,12 +155,21 @@ def _connection(path: str) -> dict[str, Any]:
     }
 
 
-async def call_http(port: int, path: str, method: str = "GET", *, gone: asyncio.Event | None = None) -> Answer:
+async def call_http(
+    port: int,
+    path: str,
+    method: str = "GET",
+    *,
+    gone: asyncio.Event | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
     """One request to a server on loopback; ``gone``: set when the client hangs up before it has an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        length = "Content-Length: 0\r\n" if method == "POST" else ""
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{length}\r\n".encode())
+        more = {**({"Content-Length": "0"} if method == "POST" else {}), **headers}
+        lines = [f"{method} {quote(path)} HTTP/1.1", "Host: test", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in more.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
         if gone is not None:
             await gone.wait()
             return Answer()
@@ -183,12 +196,20 @@ def _chunks(body: bytes) -> Iterator[bytes]:
         body = body[length + 2 :]
 
 
-def call_wsgi(app: Any, path: str = "/", method: str = "GET", *, probe: Callable[[], Any] = lambda: None) -> Answer:
+def call_wsgi(
+    app: Any,
+    path: str = "/",
+    method: str = "GET",
+    *,
+    probe: Callable[[], Any] = lambda: None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
     """One request, by WSGI. An application that fails before the first part of its body gets the server's own 500."""
     answer = Answer()
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
     environ.update(REQUEST_METHOD=method, PATH_INFO=path)
+    environ.update({f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()})
     environ.update({"QUERY_STRING": "", "wsgi.input": io.BytesIO()})
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:

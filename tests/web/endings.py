@@ -113,13 +113,21 @@ async def after_the_answer(place: Any) -> None:
 # -- what becomes of an answer after the handler has returned it -------------------------------------------------------
 
 
+#: What is asked for with an answer that is not to be had, by the stands' names for it.
+ASKING = {
+    "a range that is not there": {"range": "bytes=1000000000-"},
+    "a precondition that fails": {"if-match": '"never"'},
+    "what the client has already": {"if-none-match": "*", "if-modified-since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+}
+
+
 @case
 async def unsendable(place: Any) -> None:
     """An answer that the framework cannot make into bytes, or finds wanting while it sends it."""
     for what, status in some(place.kind.unsendable.items()):
         before = place.saved()
         async with place.open() as stand:
-            answer = await stand.call(f"/unsendable/{what}")
+            answer = await stand.call(f"/unsendable/{what}", "GET", headers=ASKING.get(what, {}))
         assert (answer.status, place.saved() - before) == (status, int(status < 400)), (what, answer)
 
 

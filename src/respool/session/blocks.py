@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from respool.session.ending import end_async, in_greenlet
 from respool.session.scope import Scope
 from respool.session.transaction import End, drive, end_idle
+from respool.session.workers import perform
 
 if TYPE_CHECKING:
     from respool.session.base import DatabaseBase
@@ -28,6 +29,9 @@ class ScopeBlock(AbstractContextManager[S]):
         self._scope = scope
 
     def __enter__(self) -> S:
+        if (due := _due(self._scope)) is not None:
+            due.scopes = [scope for scope in due.scopes if scope.life is None or not scope.life.asynchronous]
+            drive(due)
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
@@ -55,6 +59,8 @@ class AsyncScopeBlock(AbstractAsyncContextManager[S]):
         self._scope = scope
 
     async def __aenter__(self) -> S:
+        if (due := _due(self._scope)) is not None:
+            await end_async(due, perform)
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
@@ -70,3 +76,9 @@ class AsyncScopeBlock(AbstractAsyncContextManager[S]):
                 await end_async(End([self._scope], error=error), in_greenlet)
         finally:
             self._scope.leave()
+
+
+def _due(scope: Scope) -> End | None:
+    """What has to be ended before a scope is opened: the request whose answer it helps to make."""
+    due = scope.parent.due if scope.parent is not None else None
+    return due() if due is not None else None

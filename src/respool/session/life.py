@@ -340,8 +340,13 @@ class Life:
         else:
             session.commit()
 
-    def settle(self, session: Session) -> None:
-        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
+    def settle(self, session: Session, *, stays: bool = False) -> None:
+        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first.
+
+        Args:
+            session: the session.
+            stays: it is to be used again.
+        """
         if self.hooks.present:
             try:
                 _Theirs.rollback(session)
@@ -349,16 +354,40 @@ class Life:
                 logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
                 _discard(self.connections)
             self.hooks.ended(Outcome.ROLLED_BACK)
-        if not self.hooks.due:
+        if self.hooks.due:
+            return
+        if stays:
+            self.start_over(session)
+        else:
             self.end(session)
 
-    def run_last_hooks(self, session: Session) -> list[str]:
-        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
+    def start_over(self, session: Session) -> None:
+        """Roll back, and give the connection back; the session can be used again."""
+        self.kept = None
+        try:
+            if session._transaction is None:
+                return
+            if self.changes(session) and not self.asynchronous:
+                _Theirs.rollback(session)  # what was loaded is loaded once more where somebody asks for it
+            else:  # where nobody could await that, objects keep what they have loaded
+                self.close(session, lambda: _Theirs.close(session), lessons.END)
+        except Exception:
+            logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
+            _discard(self.connections)
+
+    def run_last_hooks(self, session: Session, *, stays: bool) -> list[str]:
+        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines.
+
+        Args:
+            session: the session.
+            stays: it is to be used again.
+        """
         self.hooks.run()
         lost = self.losses(session)
-        self.settle(session)
+        self.settle(session, stays=stays)
         self.hooks.run()
-        self.end(session)
+        if not stays:
+            self.end(session)
         return lost
 
     def end(self, session: Session) -> None:

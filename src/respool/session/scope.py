@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from respool.session.life import Life
     from respool.session.session import Session
     from respool.session.tracking import ObjectState
+    from respool.session.transaction import End
 
 __all__ = [
     "ENDED",
@@ -36,8 +38,9 @@ __all__ = [
     "ScopeState",
 ]
 
-#: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``.
-CommitPolicy = Literal["manual", "on_success"] | Callable[[int | None, BaseException | None], bool]
+#: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``, or of
+#: ``(status, exception, method)``.
+CommitPolicy = Literal["manual", "on_success"] | Callable[..., bool]
 
 
 class ScopeState(Enum):
@@ -75,6 +78,9 @@ class Scope:
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
+    due: Callable[[], End] | None = None  #: what has to be ended before a scope is opened within this one
+    failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
+    method: str | None = None  #: of a request
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
@@ -215,6 +221,21 @@ class Scope:
         self.session = None
         self.face = None
         self.life = None
+
+    def go_on(self, failure: BaseException | None, *, anew: bool) -> None:
+        """After what might have been the end, the scope can be used again.
+
+        Args:
+            failure: why nothing that is done in it is committed any more, if so.
+            anew: with another session, since the one that it had is lost.
+        """
+        self.failure = self.failure or failure
+        if anew and self.life is not None:
+            self.life.scope = copy(self)
+            self.life.scope.end()
+            self._live.discard(self)
+            self.session = self.face = self.life = None
+        self.state = OPEN if self.session is not None else NEW
 
     def forget(self) -> None:
         """This is a forked child: the scope, its session and the connection belong to the parent, and stay as they are."""

@@ -7,26 +7,32 @@ never leaves: the exception comes out of ``send()``, so that the framework answe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from respool.errors import ConfigError
+from respool.session.base import DatabaseBase
 from respool.session.ending import end_async
 from respool.session.losses import logger
 from respool.session.shield import DEADLINE
+from respool.session.transaction import Stays
 from respool.session.workers import perform
 from respool.web.departures import Inbox, Message, Receive
 from respool.web.frameworks import failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, RequestScopes, check_databases, without_scopes
+from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, roll_back, without_scopes
 
-__all__ = ["RequestScopeMiddleware"]
+__all__ = ["Beginning", "EndOfRequest", "RequestScopeMiddleware"]
 
 ASGIScope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+#: Where the scopes of a request are found in the ASGI scope, for what is within; and how long their end may take.
+_SCOPES = f"{KEY}.request"
 
 
 class RequestScopeMiddleware:
@@ -44,13 +50,19 @@ class RequestScopeMiddleware:
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         finish_timeout: seconds that the COMMIT or ROLLBACK at the end of a request may take before its connection is
             discarded.
-        lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        lifespan: warm the databases up when the application starts, and close them when it has stopped; or which.
 
     Raises:
         ConfigError: no database was given, or one twice, or something else; ``finish_timeout`` is not accepted.
     """
 
-    def __init__(self, app: ASGIApp, *databases: Any, finish_timeout: float = DEADLINE, lifespan: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *databases: Any,
+        finish_timeout: float = DEADLINE,
+        lifespan: bool | Sequence[DatabaseBase[Any]] = True,
+    ) -> None:
         if not finish_timeout > 0:
             raise ConfigError(
                 f"finish_timeout={finish_timeout!r} is not accepted",
@@ -60,53 +72,138 @@ class RequestScopeMiddleware:
         self.app = app
         self.finish_timeout = finish_timeout
         self.databases = check_databases(databases, asynchronous=True)
-        self._lifespan = lifespan
+        self._living = tuple(lifespan) if isinstance(lifespan, Sequence) else self.databases if lifespan else ()
         self._readiness = Readiness(self.databases)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self._readiness.require()
-            exchange = _Exchange(self, scope, receive, send)
-            exchange.scopes.enter()
+            inbox = Inbox(receive)
+            label = f"{scope['method']} {scope['path']}"
+            scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox)
+            scope[_SCOPES] = scopes, self.finish_timeout
+            scopes.enter()
             try:
-                await exchange.run()
+                await _Exchange(scopes, scope, inbox.receive, send, self.finish_timeout).run(self.app)
             finally:
-                exchange.scopes.leave()
-                exchange.close()
+                scopes.leave()
+                inbox.close()
             return
         with without_scopes(self.databases):
-            if scope["type"] == "lifespan" and self._lifespan:
-                await Lifespan(self.databases, self.app, receive, send).run(scope)
+            if scope["type"] == "lifespan" and self._living:
+                await Lifespan(self._living, self.app, receive, send).run(scope)
             else:
                 self._readiness.require()
                 await self.app(scope, receive, send)
 
 
-class _Exchange(Inbox):
-    """One request, and what came of its end."""
+class EndOfRequest:
+    """Ends what a :class:`RequestScopeMiddleware` further out has begun, where a framework answers a failed end best.
 
-    __slots__ = ("answered", "failure", "middleware", "outermost", "scope", "scopes", "send_on", "started")
+    Args:
+        app: what is within.
+    """
 
-    def __init__(self, middleware: RequestScopeMiddleware, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        super().__init__(receive)
-        self.middleware = middleware
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scopes, deadline = scope[_SCOPES]
+            await _Exchange(scopes, scope, receive, send, deadline, inner=True).run(self.app)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Beginning:
+    """Where the application begins its answer; what is further out may hold that back, and wait for the body.
+
+    And where its exceptions come out; what is further out may make an answer of them.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scopes, _ = scope[_SCOPES]
+
+        async def begin(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                scopes.hold_back(message["status"])
+
+        try:
+            await self.app(scope, receive, begin)
+        except Exception as error:  # whatever somebody further out makes of it
+            await roll_back(scope.get(KEY, {}), error)
+            raise
+
+
+class _Exchange:
+    """One request, and what came of its end.
+
+    Args:
+        scopes: those of the request.
+        scope, receive, send: as ASGI gives them.
+        deadline: seconds that the end may take.
+        inner: somebody further out will end what is open still.
+    """
+
+    __slots__ = (
+        *("answered", "deadline", "failure", "inner", "interrupted"),
+        *("outermost", "receive", "scope", "scopes", "send_on", "waiting"),
+    )
+
+    def __init__(
+        self,
+        scopes: RequestScopes,
+        scope: ASGIScope,
+        receive: Receive,
+        send: Send,
+        deadline: float,
+        *,
+        inner: bool = False,
+    ) -> None:
+        self.scopes = scopes
         self.scope = scope
+        self.receive = receive
         self.send_on = send
-        found = scope.setdefault(KEY, {})
-        self.scopes = RequestScopes(middleware.databases, found, f"{scope['method']} {scope['path']}", self)
+        self.deadline = deadline
+        self.inner = inner
         self.outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
-        self.started = False  #: the application has begun an answer
+        self.waiting = False  #: an answer waits for the end
+        self.interrupted = False  #: it did not wait until the end had come
         self.answered = False  #: an answer has begun to leave
         self.failure: BaseException | None = None  #: why the application's own answer did not
 
-    async def run(self) -> None:
+    async def run(self, app: ASGIApp) -> None:
+        """Have an application answer the request, and end it."""
         try:
-            await self.middleware.app(self.scope, self.receive, self.send)
+            await self._run(app)
         except BaseException as error:
-            await self._end(None, error)
-            if self.answered or not isinstance(error, Exception):
+            if not self.inner:
+                await self._end(None, error)
+                if not self.answered and self.scopes.saved:
+                    self.scopes.tell_saved(type(error).__name__)
+            raise
+
+    async def _run(self, app: ASGIApp) -> None:
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception as error:
+            await self._end(None, error, Stays.ALWAYS)  # a page of the error may ask for the session
+            if self.answered:
                 raise
             await self._answer_failure(error)
+        except BaseException as error:
+            await self._end(None, error)
+            raise
         else:
             if self.answered:
                 return
@@ -115,32 +212,46 @@ class _Exchange(Inbox):
                 await self._answer_failure(self.failure)
 
     async def send(self, message: Message) -> None:
+        """What the application gets as ``send``."""
         if not self.answered:
             starts = message["type"] == "http.response.start"
             if self.failure is not None:
                 # What is left of the answer that its failed end has made untrue is dropped; an error page may leave.
                 if not starts or message["status"] < 400:
                     return
+                await self._end(message["status"], self.failure)
                 self.answered = True
             elif starts:
-                await self._start(message["status"])
+                message = await self._start(message)
+                self.answered = True
+            elif self.interrupted:  # the rest of an answer that nobody waits for
+                return
         await self.send_on(message)
 
-    async def _start(self, status: int) -> None:
-        if self.started:
+    async def _start(self, message: Message) -> Message:
+        if self.waiting:
             raise RuntimeError("a second http.response.start, while the first one waits for its COMMIT")
-        self.started = True
+        self.waiting = True
         try:
-            await self._end(status, None)
+            await self._end(message["status"], None, Stays.ON_FAILURE)
         except BaseException as failure:
-            self.failure = failure
+            if isinstance(failure, asyncio.CancelledError) and self.scopes.ends[-1].failure is None:
+                self.interrupted = True
+            else:
+                self.failure = failure
             raise
-        self.answered = True
+        finally:
+            self.waiting = False
+        if message["status"] >= 400 and self.scopes.saved:
+            self.scopes.tell_saved(message["status"])
+            return {**message, "headers": [*message.get("headers", ()), (SAVED.encode(), b"yes")]}
+        return message
 
-    async def _end(self, status: int | None, error: BaseException | None) -> None:
-        if not self.scopes.end_unused():
-            end = self.scopes.end(status, error)
-            await end_async(end, perform, deadline=self.middleware.finish_timeout)
+    async def _end(self, status: int | None, error: BaseException | None, stays: Stays = Stays.NEVER) -> None:
+        if self.scopes.end_unused():
+            return
+        end = self.scopes.end(status, error or self.scopes.failure, stays)
+        await end_async(end, perform, deadline=self.deadline)
 
     async def _answer_failure(self, error: BaseException) -> None:
         """The application has no answer that is true: let its framework answer the error, or leave it to the outside."""

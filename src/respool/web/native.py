@@ -8,6 +8,7 @@ from typing import Any
 from respool.session.base import DatabaseBase
 from respool.session.ending import end_async
 from respool.session.scope import Scope
+from respool.session.transaction import Stays
 from respool.session.workers import perform
 from respool.web.departures import Watch
 from respool.web.requests import RequestScopes
@@ -38,15 +39,16 @@ class NativeRequest:
         self.enter = self.scopes.enter
         self.leave = self.scopes.leave
 
-    async def end(self, status: int | None, error: BaseException | None = None) -> None:
+    async def end(self, status: int | None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> None:
         """Commit or roll back, and give every connection back; a second call does nothing.
 
         Args:
             status: the answer's, which has not begun to leave.
             error: what escaped from the application.
+            stays: whether the session can be used afterwards, by an error page.
 
         Raises:
             Exception: what the end itself raises. The answer must not be sent then.
         """
         if not self.scopes.end_unused():
-            await end_async(self.scopes.end(status, error), perform)
+            await end_async(self.scopes.end(status, error or self.scopes.failure, stays), perform)

@@ -12,14 +12,16 @@ from respool.pool.holders import Client
 from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
 from respool.session.ending import end_async
+from respool.session.losses import logger
 from respool.session.scope import Scope
 from respool.session.shield import DEADLINE
-from respool.session.transaction import End
+from respool.session.transaction import End, Stays
 from respool.session.workers import perform
 
 __all__ = [
     "ENVIRON_KEY",
     "KEY",
+    "SAVED",
     "RequestScopes",
     "called_by",
     "check_databases",
@@ -27,6 +29,7 @@ __all__ = [
     "end_request",
     "request_end",
     "request_label",
+    "roll_back",
     "without_scopes",
 ]
 
@@ -34,6 +37,9 @@ __all__ = [
 KEY = "respool"
 #: The same for WSGI, whose names that are no plain strings have a dot (PEP 3333).
 ENVIRON_KEY = "respool.scopes"
+
+#: The header of an error that is answered after a COMMIT: what the request has changed is saved nevertheless.
+SAVED = "respool-saved"
 
 
 def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[DatabaseBase[Any], ...]:
@@ -103,7 +109,7 @@ class RequestScopes:
         client: for whom it is answered, where the server tells of its departure.
     """
 
-    __slots__ = ("label", "scopes")
+    __slots__ = ("ends", "label", "scopes", "status")
 
     def __init__(
         self,
@@ -112,13 +118,17 @@ class RequestScopes:
         label: str,
         client: Client | None = None,
     ) -> None:
+        method, _, _ = label.partition(" ")
         self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
+        self.ends: list[End] = []  #: so far
+        self.status: int | None = None  #: of an answer that somebody holds back
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
             if outer is None or not outer.live:
                 scope = found[database.name] = database.new_scope(label)
                 scope.client = client
+                scope.method = method
                 self.scopes.append(scope)
 
     def enter(self) -> None:
@@ -136,19 +146,51 @@ class RequestScopes:
         for scope in self.scopes:
             scope.variable.set(None)
 
-    def end_unused(self) -> bool:
-        """End the scopes that have no session; whether that leaves none to be ended."""
-        done = True
-        for scope in self.scopes:
-            if scope.session is None:
-                scope.end()
-            elif scope.live:
-                done = False
-        return done
+    @property
+    def failure(self) -> BaseException | None:
+        """What has failed, so that nothing is committed any more."""
+        return next((scope.failure for scope in self.scopes if scope.failure is not None), None)
 
-    def end(self, status: int | None = None, error: BaseException | None = None) -> End:
+    @property
+    def saved(self) -> bool:
+        """Whether an end has committed something."""
+        return any(end.saved for end in self.ends)
+
+    def tell_saved(self, answer: object) -> None:
+        """The answer is an error, or there is none, though a COMMIT has succeeded."""
+        logger.error(
+            "request %s: ended with %s after its COMMIT had succeeded: what it has changed is saved", self.label, answer
+        )
+
+    def end_unused(self) -> bool:
+        """End the scopes if none has a session; whether there is nothing to be ended any more."""
+        if any(scope.session is not None and scope.live for scope in self.scopes):
+            return False
+        for scope in self.scopes:
+            scope.end()
+        return True
+
+    def end(self, status: int | None = None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> End:
         """The end of all scopes, to be driven."""
-        return End([scope for scope in self.scopes if scope.live], status, error)
+        end = End([scope for scope in self.scopes if scope.live], status, error, stays)
+        self.ends.append(end)
+        return end
+
+    def hold_back(self, status: int) -> None:
+        """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
+
+        Before that what the request has done is committed.
+        """
+        self.status = status
+        for scope in self.scopes:
+            if scope.live:
+                scope.due = self.end_early
+
+    def end_early(self) -> End:
+        """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
+        for scope in self.scopes:
+            scope.due = None
+        return self.end(self.status, stays=Stays.ALWAYS)
 
 
 @contextmanager
@@ -184,6 +226,24 @@ def request_label(environ: Mapping[str, Any]) -> str:
     """What people call the request of a WSGI environ."""
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
+
+
+async def roll_back(found: Mapping[str, Scope], error: BaseException, deadline: float = DEADLINE) -> None:
+    """An error is about to be answered by the application: roll back, so that its page finds nothing in its way.
+
+    The session can be used until the answer leaves; nothing of it is committed any more. An exception with a status below
+    400 is an answer like any other.
+
+    Args:
+        found: the scopes by name.
+        error: the error.
+        deadline: as for :func:`end_request`.
+    """
+    status = getattr(error, "status_code", 500)
+    if isinstance(status, int) and status < 400:
+        return
+    end = End([scope for scope in found.values() if scope.live], None, error, Stays.ALWAYS)
+    await end_async(end, perform, deadline=deadline)
 
 
 def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tests.web.clients import Answer, call_asgi, call_http, call_wsgi, living, talk_asgi
@@ -14,6 +15,8 @@ from tests.web.endings import ENDINGS
 from tests.web.stands.work import AsyncWork, SyncWork
 
 __all__ = ["ASGIStand", "Late", "Page", "ServerStand", "Stand", "WSGIStand"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 NO_CLIENT = "WSGI has no message for a client's departure"
 NO_SOCKET = "WSGI has no websockets"
@@ -140,6 +143,7 @@ class Stand(ABC):
         *,
         probe: Callable[[], Any] = lambda: None,
         gone: asyncio.Event | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
         """Ask it."""
 
@@ -160,8 +164,9 @@ class ASGIStand(Stand):
         *,
         probe: Callable[[], Any] = lambda: None,
         gone: asyncio.Event | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
-        return await call_asgi(self.app, path, method, probe=probe, gone=gone)
+        return await call_asgi(self.app, path, method, probe=probe, gone=gone, headers=headers)
 
     async def talk(self, path: str, texts: list[str]) -> list[str]:
         return await talk_asgi(self.app, path, texts)
@@ -189,8 +194,9 @@ class WSGIStand(Stand):
         *,
         probe: Callable[[], Any] = lambda: None,
         gone: asyncio.Event | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
-        return await asyncio.to_thread(call_wsgi, self.app, path, method, probe=probe)
+        return await asyncio.to_thread(call_wsgi, self.app, path, method, probe=probe, headers=headers)
 
 
 class ServerStand(Stand):
@@ -223,8 +229,9 @@ class ServerStand(Stand):
         *,
         probe: Callable[[], Any] = lambda: None,
         gone: asyncio.Event | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
-        return await call_http(self.port, path, method, gone=gone)
+        return await call_http(self.port, path, method, gone=gone, headers=headers)
 
     async def talk(self, path: str, texts: list[str]) -> list[str]:
         import aiohttp

@@ -105,7 +105,7 @@ class BottleStand(WSGIStand):
         def streamed() -> Any:
             return self.work.streamed()
 
-        @app.post("/unsendable/<what>")
+        @app.get("/unsendable/<what>")
         def unsendable(what: str) -> Any:
             self.work.do("flushed", 1)
             return {"number": 5, "json": {"x": self}, "first": map(int, ["?"]), "parts": [5]}[what]

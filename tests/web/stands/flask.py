@@ -110,7 +110,7 @@ class FlaskStand(WSGIStand):
         def streamed() -> Any:
             return Response(self.work.streamed())
 
-        @app.post("/unsendable/<what>")
+        @app.get("/unsendable/<what>")
         def unsendable(what: str) -> Any:
             self.work.do("flushed", 1)
             return 5 if what == "number" else Response([5])  # type: ignore[list-item]
