@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from pyramid.config import Configurator
@@ -127,7 +128,7 @@ class PyramidStand(WSGIStand):
             return 5
         if request.matchdict["what"] == "parts":
             return Response(app_iter=[5])
-        return Response("short", conditional_response=True, etag="short")
+        return Response("short", conditional_response=True, last_modified=datetime(2020, 1, 1, tzinfo=UTC))
 
     def background(self, request: Any) -> Any:
         return Response(self.work.do("spawn", 1))
