@@ -90,6 +90,7 @@ class Life:
     kept: Kept | None = None  #: its work, once the answer has decided that it is to be saved
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
+    over = False  #: its last word is said: who is told of that is refused
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
@@ -396,6 +397,7 @@ class Life:
             return
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
+            self.over = True
             if session._transaction is not None:
                 self.close(session, lambda: _Theirs.close(session), lessons.END)
                 return
@@ -434,7 +436,7 @@ class Life:
         if self.phase is not REMOVED and not self.ending:
             _discard(self.connections)
             self.connections = ()
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             self.tell("removed", session)
 
     def drop(self, session: Session) -> None:
