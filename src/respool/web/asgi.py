@@ -25,14 +25,14 @@ from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, roll_back, without_scopes
 
-__all__ = ["Beginning", "EndOfRequest", "RequestScopeMiddleware"]
+__all__ = ["SCOPES", "Beginning", "EndOfRequest", "RequestScopeMiddleware"]
 
 ASGIScope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
 #: Where the scopes of a request are found in the ASGI scope, for what is within; and how long their end may take.
-_SCOPES = f"{KEY}.request"
+SCOPES = f"{KEY}.request"
 
 
 class RequestScopeMiddleware:
@@ -81,7 +81,7 @@ class RequestScopeMiddleware:
             inbox = Inbox(receive)
             label = f"{scope['method']} {scope['path']}"
             scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox)
-            scope[_SCOPES] = scopes, self.finish_timeout
+            scope[SCOPES] = scopes, self.finish_timeout
             scopes.enter()
             try:
                 await _Exchange(scopes, scope, inbox.receive, send, self.finish_timeout).run(self.app)
@@ -109,7 +109,7 @@ class EndOfRequest:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scopes, deadline = scope[_SCOPES]
+            scopes, deadline = scope[SCOPES]
             await _Exchange(scopes, scope, receive, send, deadline, inner=True).run(self.app)
         else:
             await self.app(scope, receive, send)
@@ -131,7 +131,7 @@ class Beginning:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scopes, _ = scope[_SCOPES]
+        scopes, _ = scope[SCOPES]
 
         async def begin(message: Message) -> None:
             await send(message)
@@ -233,9 +233,11 @@ class _Exchange:
             raise RuntimeError("a second http.response.start, while the first one waits for its COMMIT")
         self.waiting = True
         try:
+            if message["status"] < 400 and self.scopes.broken is not None:
+                raise self.scopes.broken
             await self._end(message["status"], None, Stays.ON_FAILURE)
         except BaseException as failure:
-            if isinstance(failure, asyncio.CancelledError) and self.scopes.ends[-1].failure is None:
+            if isinstance(failure, asyncio.CancelledError) and self.scopes.broken is None:
                 self.interrupted = True
             else:
                 self.failure = failure

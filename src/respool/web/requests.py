@@ -156,6 +156,11 @@ class RequestScopes:
         """Whether an end has committed something."""
         return any(end.saved for end in self.ends)
 
+    @property
+    def broken(self) -> BaseException | None:
+        """Why a commit has failed, which no success can be answered to any more."""
+        return next((end.failure for end in self.ends if end.committing and end.failure is not None), None)
+
     def tell_saved(self, answer: object) -> None:
         """The answer is an error, or there is none, though a COMMIT has succeeded."""
         logger.error(
