@@ -18,7 +18,6 @@ from sanic.signals import Event
 from respool.session.transaction import Stays
 from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.lifespan import start, stop
-from respool.web.limits import Readiness
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back
@@ -46,14 +45,15 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
         ConfigError: no database was given, or one is installed already.
     """
     check_databases(databases, asynchronous=True)
-    installed: list[Any] | None = getattr(app.ctx, KEY, None)
-    check_new(databases, installed or ())
-    if installed is None:
-        installed = app.ctx.respool = []
-        _add(app, installed)
-    installed.extend(databases)
-    call = partial(type(app).__call__, app)
-    called_by(app, RequestScopeMiddleware(call, *databases, lifespan=False))  # where it is served by ASGI
+    around: RequestScopeMiddleware | None = getattr(app.ctx, KEY, None)
+    if around is None:
+        call = partial(type(app).__call__, app)
+        around = app.ctx.respool = RequestScopeMiddleware(call, *databases, lifespan=False)
+        called_by(app, around)  # where it is served by ASGI
+        _add(app, around)
+    else:
+        check_new(databases, around.databases)
+        around.add(databases, lifespan=False)
     if lifespan:
 
         async def warm_up(app: Sanic[Any, Any]) -> None:
@@ -66,9 +66,7 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
         app.after_server_stop(drain, priority=_FIRST)
 
 
-def _add(app: Sanic[Any, Any], databases: list[Any]) -> None:
-    readiness = Readiness(databases)
-
+def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
     async def begin(request: Request[Any, Any]) -> None:
         state = request.ctx.respool = _State()
         if app.asgi:
@@ -76,9 +74,9 @@ def _add(app: Sanic[Any, Any], databases: list[Any]) -> None:
             if scope["type"] == "http":
                 state.ours, state.found = NativeRequest.of(scope[SCOPES][0]), scope[KEY]
             return
-        readiness.require()
+        around.require_readiness()
         label = f"{request.method} {request.path}"
-        ours = NativeRequest(databases, state.found, label, lambda: _gone(request))
+        ours = NativeRequest(around.databases, state.found, label, lambda: _gone(request))
         if (before := _latest.get()) is not None:
             before.leave()  # else each would keep the one before it
         _latest.set(ours)
