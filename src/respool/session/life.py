@@ -261,9 +261,18 @@ class Life:
         if not self.ending:
             self.hooks.run()
 
+    def is_sealed(self, session: orm.Session) -> bool:
+        """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
+        sealed = self.scope.sealed if self.scope is not None else None
+        return sealed is not None and not self.ending and sealed == self.changes(session).lines()
+
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
         outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
+        if self.scope is not None and self.scope.sealed is not None and not self.ending:
+            if outcome is Outcome.ROLLED_BACK:
+                self.scope.taken = lessons.taken_away(self.scope)
+            self.scope.sealed = None
         self.hooks.ended(outcome)
         return outcome
 

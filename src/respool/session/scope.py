@@ -16,7 +16,7 @@ from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from respool.errors import ScopeEnded, WrongScope
+from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.pool.holders import Client, client, label
 from respool.session.places import Place, caller, running
 
@@ -81,6 +81,8 @@ class Scope:
     due: Callable[[], End] | None = None  #: what has to be ended before a scope is opened within this one
     failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
     method: str | None = None  #: of a request
+    sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made
+    taken: RespoolError | None = None  #: somebody has rolled it back nevertheless
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
@@ -221,6 +223,16 @@ class Scope:
         self.session = None
         self.face = None
         self.life = None
+
+    def seal(self, status: int) -> None:
+        """The answer is made: no clean-up takes away what is to be committed, or it is no success any more.
+
+        Args:
+            status: the answer's.
+        """
+        saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
+        if saves and self.session is not None and self.life is not None:
+            self.sealed = self.life.changes(self.session).lines() or None
 
     def go_on(self, failure: BaseException | None, *, anew: bool) -> None:
         """After what might have been the end, the scope can be used again.

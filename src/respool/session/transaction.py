@@ -142,6 +142,8 @@ class End:
         if self._verdicts:
             with self._first:
                 for scope in self._verdicts:
+                    if scope.taken is not None and self.error is None:
+                        raise scope.taken
                     error = self.error or scope.failure
                     verdict = decide(scope.policy, self.status, error, scope.doomed, scope.method)
                     if verdict is Verdict.COMMIT and scope not in self.scopes:

@@ -22,17 +22,17 @@ from respool.web.departures import Inbox, Message, Receive
 from respool.web.frameworks import failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
-from respool.web.overload import OVERLOAD, refusal
+from respool.web.overload import OVERLOAD, Refusal, refusal
 from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, roll_back, without_scopes
 
-__all__ = ["Beginning", "EndOfRequest", "RequestScopeMiddleware"]
+__all__ = ["SCOPES", "Beginning", "EndOfRequest", "RequestScopeMiddleware"]
 
 ASGIScope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
 #: Where the scopes of a request are found in the ASGI scope, for what is within; and how long their end may take.
-_SCOPES = f"{KEY}.request"
+SCOPES = f"{KEY}.request"
 
 
 class RequestScopeMiddleware:
@@ -71,9 +71,24 @@ class RequestScopeMiddleware:
             )
         self.app = app
         self.finish_timeout = finish_timeout
-        self.databases = check_databases(databases, asynchronous=True)
-        self._living = tuple(lifespan) if isinstance(lifespan, Sequence) else self.databases if lifespan else ()
+        self.databases: tuple[DatabaseBase[Any], ...] = ()
+        self.living: tuple[DatabaseBase[Any], ...] = ()  #: those that start and stop with the application
+        self.answer_failure: Any = None  #: how the application answers a failed end, where its ASGI scope does not tell
+        self.add(databases, lifespan=lifespan)
+
+    def add(self, databases: Sequence[Any], *, lifespan: bool | Sequence[Any]) -> None:
+        """Serve more databases, too; they are committed after the others.
+
+        Raises:
+            ConfigError: as for the first.
+        """
+        self.databases = check_databases((*self.databases, *databases), asynchronous=True)
+        self.living += tuple(lifespan) if isinstance(lifespan, Sequence) else tuple(databases) if lifespan else ()
         self._readiness = Readiness(self.databases)
+
+    def require_readiness(self) -> None:
+        """Have the threads of the running loop prepared for sync sessions."""
+        self._readiness.require()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -81,17 +96,19 @@ class RequestScopeMiddleware:
             inbox = Inbox(receive)
             label = f"{scope['method']} {scope['path']}"
             scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox)
-            scope[_SCOPES] = scopes, self.finish_timeout
+            scope[SCOPES] = scopes, self.finish_timeout
             scopes.enter()
             try:
-                await _Exchange(scopes, scope, inbox.receive, send, self.finish_timeout).run(self.app)
+                exchange = _Exchange(scopes, scope, inbox.receive, send, self.finish_timeout)
+                exchange.answer_by = self.answer_failure
+                await exchange.run(self.app)
             finally:
                 scopes.leave()
                 inbox.close()
             return
         with without_scopes(self.databases):
-            if scope["type"] == "lifespan" and self._living:
-                await Lifespan(self._living, self.app, receive, send).run(scope)
+            if scope["type"] == "lifespan" and self.living:
+                await Lifespan(self.living, self.app, receive, send).run(scope)
             else:
                 self._readiness.require()
                 await self.app(scope, receive, send)
@@ -109,7 +126,7 @@ class EndOfRequest:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scopes, deadline = scope[_SCOPES]
+            scopes, deadline = scope[SCOPES]
             await _Exchange(scopes, scope, receive, send, deadline, inner=True).run(self.app)
         else:
             await self.app(scope, receive, send)
@@ -131,7 +148,7 @@ class Beginning:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scopes, _ = scope[_SCOPES]
+        scopes, _ = scope[SCOPES]
 
         async def begin(message: Message) -> None:
             await send(message)
@@ -156,7 +173,7 @@ class _Exchange:
     """
 
     __slots__ = (
-        *("answered", "deadline", "failure", "inner", "interrupted"),
+        *("answer_by", "answered", "deadline", "failure", "inner", "interrupted"),
         *("outermost", "receive", "scope", "scopes", "send_on", "waiting"),
     )
 
@@ -176,6 +193,7 @@ class _Exchange:
         self.send_on = send
         self.deadline = deadline
         self.inner = inner
+        self.answer_by: Any = None
         self.outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
         self.waiting = False  #: an answer waits for the end
         self.interrupted = False  #: it did not wait until the end had come
@@ -210,6 +228,8 @@ class _Exchange:
             await self._end(None, _NoAnswer())
             if self.failure is not None:  # somebody swallowed it
                 await self._answer_failure(self.failure)
+            elif self.interrupted and not self.inner:
+                await self._answer(Refusal(504, {}, "Gateway Timeout"))
 
     async def send(self, message: Message) -> None:
         """What the application gets as ``send``."""
@@ -233,9 +253,11 @@ class _Exchange:
             raise RuntimeError("a second http.response.start, while the first one waits for its COMMIT")
         self.waiting = True
         try:
+            if message["status"] < 400 and self.scopes.broken is not None:
+                raise self.scopes.broken
             await self._end(message["status"], None, Stays.ON_FAILURE)
         except BaseException as failure:
-            if isinstance(failure, asyncio.CancelledError) and self.scopes.ends[-1].failure is None:
+            if isinstance(failure, asyncio.CancelledError) and self.scopes.broken is None:
                 self.interrupted = True
             else:
                 self.failure = failure
@@ -256,7 +278,7 @@ class _Exchange:
     async def _answer_failure(self, error: BaseException) -> None:
         """The application has no answer that is true: let its framework answer the error, or leave it to the outside."""
         if self.failure is not None:
-            answer = failure_answer(self.scope)
+            answer = self.answer_by or failure_answer(self.scope)
             if answer is not None and isinstance(error, Exception):
                 handled = await answer(self.scope, self.receive, self.send, error, self.outermost)
                 if handled and self.answered:
@@ -264,12 +286,11 @@ class _Exchange:
                     return
         reason = self.failure or error
         if isinstance(reason, OVERLOAD) and not self.answered:
-            await self._refuse(reason)
+            await self._answer(refusal(reason))
         else:
             raise error
 
-    async def _refuse(self, reason: BaseException) -> None:
-        answer = refusal(reason)
+    async def _answer(self, answer: Refusal) -> None:
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(answer.text))]
         headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})

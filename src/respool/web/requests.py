@@ -30,6 +30,7 @@ __all__ = [
     "request_end",
     "request_label",
     "roll_back",
+    "seal",
     "without_scopes",
 ]
 
@@ -156,6 +157,11 @@ class RequestScopes:
         """Whether an end has committed something."""
         return any(end.saved for end in self.ends)
 
+    @property
+    def broken(self) -> BaseException | None:
+        """Why a commit has failed, which no success can be answered to any more."""
+        return next((end.failure for end in self.ends if end.error is None and end.failure is not None), None)
+
     def tell_saved(self, answer: object) -> None:
         """The answer is an error, or there is none, though a COMMIT has succeeded."""
         logger.error(
@@ -228,7 +234,9 @@ def request_label(environ: Mapping[str, Any]) -> str:
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
 
 
-async def roll_back(found: Mapping[str, Scope], error: BaseException, deadline: float = DEADLINE) -> None:
+async def roll_back(
+    found: Mapping[str, Scope], error: BaseException, status: int | None = None, deadline: float = DEADLINE
+) -> None:
     """An error is about to be answered by the application: roll back, so that its page finds nothing in its way.
 
     The session can be used until the answer leaves; nothing of it is committed any more. An exception with a status below
@@ -237,13 +245,25 @@ async def roll_back(found: Mapping[str, Scope], error: BaseException, deadline: 
     Args:
         found: the scopes by name.
         error: the error.
+        status: its own, where it is an answer; by default what it says.
         deadline: as for :func:`end_request`.
     """
-    status = getattr(error, "status_code", 500)
+    status = getattr(error, "status_code", 500) if status is None else status
     if isinstance(status, int) and status < 400:
         return
     end = End([scope for scope in found.values() if scope.live], None, error, Stays.ALWAYS)
     await end_async(end, perform, deadline=deadline)
+
+
+def seal(found: Mapping[str, Scope], status: int) -> None:
+    """The answer is made: what cleans up from here on, by ``rollback()`` or ``close()``, takes nothing of it away.
+
+    Args:
+        found: the scopes by name.
+        status: the answer's.
+    """
+    for scope in found.values():
+        scope.seal(status)
 
 
 def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:

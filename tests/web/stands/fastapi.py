@@ -8,7 +8,8 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Str
 
 from respool.web.fastapi import install, session_of
 from tests.web.stands.base import NO_CLEANUP, ASGIStand, Late
-from tests.web.stands.starlettes import AFTER, LATE, add_around, add_pages, run
+from tests.web.stands.middleware import run
+from tests.web.stands.starlettes import AFTER, LATE, add_around, add_pages
 
 METHODS = ["GET", "HEAD", "POST", "OPTIONS"]
 

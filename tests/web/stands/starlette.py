@@ -12,7 +12,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from respool.web.starlette import install
 from tests.web.stands.base import NO_CLEANUP, ASGIStand, Late
-from tests.web.stands.starlettes import AFTER, LATE, add_around, add_pages, run
+from tests.web.stands.middleware import run
+from tests.web.stands.starlettes import AFTER, LATE, add_around, add_pages
 
 
 class StarletteStand(ASGIStand):
