@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["driver_of", "has_heard_the_end", "has_something_to_say", "is_closed", "socket_of", "transaction_note", "unprepared"]
+__all__ = [
+    "driver_of",
+    "has_heard_the_end",
+    "has_something_to_say",
+    "is_closed",
+    "socket_of",
+    "transaction_note",
+    "unprepared",
+]
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}

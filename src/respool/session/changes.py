@@ -148,11 +148,6 @@ class ChangeLog:
         self._marks: dict[SessionTransaction, tuple[_Filed, int, int]] = {}
 
     @property
-    def size(self) -> tuple[int, int]:
-        """How many objects were flushed, and statements executed beside them."""
-        return len(self._flushed), len(self._statements)
-
-    @property
     def title(self) -> str:
         """Whose changes these are, in words."""
         return self._scope.title if self._scope is not None else UNSCOPED

@@ -32,7 +32,6 @@ from respool.session.watching import Watch
 
 if TYPE_CHECKING:
     from respool.session.fetching import Rest
-    from respool.session.kept import Kept
     from respool.session.reader import Reader
     from respool.session.scope import Scope
     from respool.session.session import Session
@@ -87,7 +86,6 @@ class Life:
     connections: tuple[Connection, ...] = ()  #: those of its transaction
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
-    kept: Kept | None = None  #: its work, once the answer has decided that it is to be saved
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
     over = False  #: its last word is said: who is told of that is refused
@@ -264,7 +262,9 @@ class Life:
     def is_sealed(self, session: orm.Session) -> bool:
         """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
         sealed = self.scope.sealed if self.scope is not None else None
-        return sealed is not None and not self.ending and sealed == self.changes(session).lines()
+        if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
+            return False
+        return sealed == self.changes(session).lines()
 
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
@@ -308,8 +308,6 @@ class Life:
             return
         if self.units:
             self.units.refuse(how)
-        if self.kept is not None and self.kept.stays(self, session, how):
-            return
         lost = self.losses(session)
         self.close(session, close, how)
         self.give_up_hooks()
@@ -373,7 +371,6 @@ class Life:
 
     def start_over(self, session: Session) -> None:
         """Roll back, and give the connection back; the session can be used again."""
-        self.kept = None
         try:
             if session._transaction is None:
                 return

@@ -30,7 +30,6 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
         method: the method.
         ignore_ended: do nothing after the scope's end instead: there is nothing left to close or to roll back.
     """
-
     closes = method.__name__ == "expunge_all"  # which SQLAlchemy's close() calls
 
     @functools.wraps(method)

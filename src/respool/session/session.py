@@ -284,8 +284,6 @@ class Session(HasReads, orm.Session):
             return
         if life.units:
             life.units.refuse("rollback()")
-        if life.kept is not None and life.kept.stays(life, self, "rollback()"):
-            return
         if life.read_from and self._transaction is None:
             self._autobegin_t()  # there would have been one, and what was read in it would expire with it
         super().rollback()
@@ -324,8 +322,6 @@ class Session(HasReads, orm.Session):
     def invalidate(self) -> None:
         """Close, and discard the connection instead of giving it back."""
         life = self._respool_life
-        if life.kept is not None and life.losses(self):
-            life.kept.taken_back = f"session.invalidate() at {caller()}"
         life.close(self, super().invalidate, "invalidate()")
         life.give_up_hooks()
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
-from respool.session.kept import require_kept
 from respool.session.life import Life, life_of
 from respool.session.losses import logger, report
 from respool.session.policies import ask
@@ -149,8 +148,6 @@ class End:
                     if verdict is Verdict.COMMIT and scope not in self.scopes:
                         verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
                     self._verdicts[scope] = verdict
-                    if verdict is Verdict.COMMIT:
-                        require_kept(scope)
         return bool(self._verdicts) or self._first.failure is not None
 
     def flushes(self) -> Steps:

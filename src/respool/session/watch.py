@@ -196,7 +196,7 @@ def _failed(context: ExceptionContext) -> BaseException | None:
 
 
 def _refused(context: ExceptionContext) -> DBAPIError | None:
-    """asyncpg does not say that the connection is lost, once it has read so: only that its own state is not as it should be."""
+    """A lost connection in asyncpg's words, once it has read that: only its own state is not as it should be."""
     said, connection = str(context.original_exception), context.connection
     if "cannot switch to state" not in said or connection is None or connection.invalidated:
         return None

@@ -80,7 +80,7 @@ def _settled(exchange: Exchange, out: Any) -> Any:
     status: int = (bottle.response if answer is None else answer).status_code
     if status >= 400:
         return out
-    exchange.settle()
+    exchange.settle(status)
     body = out if answer is None else answer.body
     if isinstance(body, _READY) or hasattr(body, "read") or not hasattr(body, "__iter__"):
         return out

@@ -95,8 +95,8 @@ def _settling(view: Any) -> Any:
     def settling(request: Any, *args: Any, **keywords: Any) -> Any:
         response = view(request, *args, **keywords)
         exchange = Exchange.of(request.environ)
-        if exchange is not None and getattr(response, "status_code", 500) < 400:
-            exchange.settle()
+        if exchange is not None:
+            exchange.settle(getattr(response, "status_code", 500))
         return response
 
     return settling

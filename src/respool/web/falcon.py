@@ -82,8 +82,7 @@ class _Watched:
 
         def respond(req: Any, resp: Any, **params: Any) -> None:
             responder(req, resp, **params)
-            if resp.status_code < 400:
-                exchange.settle()
+            exchange.settle(resp.status_code)
 
         return (respond, *rest)
 

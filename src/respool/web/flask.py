@@ -198,9 +198,8 @@ def _settling(process: Any) -> Any:
         exchange = Exchange.of(request.environ)
         if exchange is not None:
             request.environ[_CONTEXT] = (request_ctx._get_current_object(), g._get_current_object())  # type: ignore[attr-defined]
-            if response.status_code < 400:
-                with suppress(Exception):  # it will be answered when all that follows a response has run
-                    exchange.settle()
+            with suppress(Exception):  # it will be answered when all that follows a response has run
+                exchange.settle(response.status_code)
         return process(response)  # type: ignore[no-any-return]
 
     return process_response

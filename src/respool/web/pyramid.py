@@ -70,11 +70,11 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
         environ, exchange = request.environ, Exchange.of(request.environ)
         if exchange is None or environ.get(_INSIDE):  # a request within the request
             return handler(request)
-        environ[_INSIDE], environ[_REQUEST], exchange.error = True, request, None
+        exchange.forget()
+        environ[_INSIDE], environ[_REQUEST] = True, request
         try:
             response = handler(request)
-            if response.status_code < 400:
-                exchange.settle()
+            exchange.settle(response.status_code)
         except Exception as error:
             if getattr(error, "status_code", 500) >= 400:
                 exchange.take_back(error)

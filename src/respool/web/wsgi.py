@@ -18,9 +18,8 @@ from threading import get_ident
 from typing import Any
 
 from respool.session.base import DatabaseBase
-from respool.session.kept import keep
 from respool.session.losses import logger
-from respool.session.transaction import drive
+from respool.session.transaction import Stays, drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, request_label
 
@@ -113,11 +112,8 @@ class Exchange:
         return None if exchange is None or exchange.answered or exchange._thread else exchange
 
     def join(self, databases: Sequence[DatabaseBase[Any]]) -> None:
-        """Have sessions of more databases, which end with the others, and are committed before them.
-
-        Whoever runs an application within this one once more starts afresh.
-        """
-        self.error = self.failure
+        """Have sessions of more databases, which end with the others, and are committed before them."""
+        self.forget()
         more = self._new_scopes(databases)
         more.enter()
         self.scopes.scopes[:0] = more.scopes
@@ -157,10 +153,9 @@ class Exchange:
         if code < 400 and self.failure is not None:
             raise self.failure  # the answer that it has made untrue, once more
         self.error = self.error or (exc_info[1] if exc_info else None)
-        if code < 400 and self.error is None:
-            self.settle()
-            if self.returned:
-                self.suspend(code)
+        self.settle(code)
+        if code < 400 and self.error is None and self.returned:
+            self.suspend(code)
         self.head, self.code = given, code
         return self._write
 
@@ -170,17 +165,31 @@ class Exchange:
         self.suspend(self.code)
         return _Body(self, body)
 
+    def forget(self) -> None:
+        """An application is asked from its start, maybe once more: what has failed before is made good by that."""
+        self.error = self.failure
+        for scope in self.scopes.scopes:
+            scope.failure = scope.taken = scope.sealed = None
+
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """The handler has returned a success: its work is to be saved, whoever cleans up after it.
+    def settle(self, code: int) -> None:
+        """The handler has returned an answer. If it is a success, its work is to be saved, whoever cleans up after it.
+
+        Args:
+            code: the answer's status.
 
         Raises:
             Exception: it could not be flushed, and was rolled back. No success leaves any more.
         """
+        if code >= 400 or self.error is not None:
+            return
         try:
             for scope in self.scopes.scopes:
-                keep(scope)
+                if scope.session is not None and scope.live and scope.policy != "manual":
+                    if not scope.session._is_clean():
+                        scope.session.flush()
+                    scope.seal(code)
         except Exception as failure:
             self._fail(failure)
             raise
@@ -198,8 +207,7 @@ class Exchange:
         """
         if self.failure is not None or self._thread or self.scopes.end_unused():
             return
-        if code < 400 and self.error is None:
-            self.settle()
+        self.settle(code)
         self.code, self._thread = code, get_ident()
         for scope in self.scopes.scopes:
             scope.waits, scope.face = self._give_way, None
@@ -234,9 +242,8 @@ class Exchange:
         """
         self.error = self.error or error
         for scope in self.scopes.scopes:
-            if scope.live and scope.session is not None and scope.session.in_transaction():
-                with suppress(Exception):  # the end will do it again
-                    scope.session.rollback()
+            scope.sealed = None
+        drive(self.scopes.end(None, error, Stays.ALWAYS))
 
     def abandon(self, error: BaseException) -> None:
         """What was to be the answer has failed: roll back, and have fresh sessions for what answers instead.
