@@ -17,7 +17,7 @@ from copy import copy
 from functools import partial, wraps
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
@@ -30,7 +30,16 @@ from respool.session.ending import end_async
 from respool.session.workers import perform
 from respool.web import asgi, wsgi
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, RequestScopes, called_by, check_databases, check_new, end_request
+from respool.web.requests import (
+    KEY,
+    RequestScopes,
+    called_by,
+    check_databases,
+    check_new,
+    end_request,
+    roll_back,
+    seal,
+)
 from respool.web.wsgi import Exchange
 
 __all__ = ["RequestScopeMiddleware", "install"]
@@ -54,58 +63,81 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     check_databases(databases, asynchronous=asynchronous)
     installed: list[Any] = vars(application).setdefault("respool_databases", [])
     check_new(databases, installed)
-    call = partial(type(application).__call__, application)
+    if installed:
+        application.respool_around.add(databases, **({"lifespan": lifespan} if asynchronous else {}))
+        installed.extend(databases)
+        return
+    handler: Any = type(application)
+    call = partial(handler.__call__, application)
+    around: Any
     if asynchronous:
-        called_by(application, asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan))
-        within = RequestScopeMiddleware(application.get_response_async, *databases)
-        application.get_response_async = convert_exception_to_response(within)
-        application._exception_middleware.append(_refuse)  # after those of the settings
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around.answer_failure = partial(_answer_async, application)
     else:
-        if not installed:
-            _watch(application)
-        answer = application.respool_answer
-        called_by(application, wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer))
+        answer = partial(_answer, handler.__call__, application)
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer)
+    application.respool_around = around
+    called_by(application, around)
+    _watch(application)
     installed.extend(databases)
 
 
-# -- within a WSGI application -------------------------------------------------------------------------------------------
+# -- within an application -----------------------------------------------------------------------------------------------
 
 
 def _watch(application: Any) -> None:
     """Have an application tell what has become of a view, before middlewares and error handlers run."""
-    handler: Any = type(application)
-    application.respool_answer = partial(_answer, handler.__call__, application)
-    respond, atomic = application.get_response, application.make_view_atomic
+    respond, respond_async = application.get_response, application.get_response_async
+    atomic = application.make_view_atomic
 
     def get_response(request: Any) -> Any:
         request.environ[_REQUEST] = request
         return respond(request)
 
-    application.get_response = get_response
+    async def get_response_async(request: Any) -> Any:
+        request.scope[_REQUEST] = request
+        return await respond_async(request)
+
+    application.get_response, application.get_response_async = get_response, get_response_async
     application.make_view_atomic = lambda view: _settling(atomic(view))
     application._exception_middleware.insert(0, _take_back)
     application._exception_middleware.append(_refuse)  # after those of the settings
 
 
 def _settling(view: Any) -> Any:
-    if iscoroutinefunction(view):
-        return view
-
     @wraps(view)
     def settling(request: Any, *args: Any, **keywords: Any) -> Any:
         response = view(request, *args, **keywords)
-        exchange = Exchange.of(request.environ)
-        if exchange is not None:
-            exchange.settle(getattr(response, "status_code", 500))
+        _settle(request, response)
         return response
 
-    return settling
+    @wraps(view)
+    async def settling_async(request: Any, *args: Any, **keywords: Any) -> Any:
+        response = await view(request, *args, **keywords)
+        _settle(request, response)
+        return response
+
+    return settling_async if iscoroutinefunction(view) else settling
+
+
+def _settle(request: Any, response: Any) -> None:
+    status = getattr(response, "status_code", 500)
+    exchange = Exchange.of(request.META)
+    if exchange is not None:
+        exchange.settle(status)
+    elif hasattr(request, "scope"):
+        seal(request.scope.get(KEY, {}), status)
 
 
 def _take_back(request: Any, error: BaseException | None) -> None:
-    exchange = Exchange.of(request.META) if request is not None else None
-    if exchange is not None and error is not None:
+    """An error is about to be answered. Django does so in threads, also under ASGI."""
+    if request is None or error is None:
+        return
+    exchange = Exchange.of(request.META)
+    if exchange is not None:
         exchange.take_back(error)
+    elif scopes := getattr(request, "scope", {}).get(KEY):
+        async_to_sync(roll_back)(scopes, error, 500)
 
 
 def _unexpected(sender: Any, request: Any = None, **keywords: Any) -> None:
@@ -125,6 +157,19 @@ def _answer(call: Any, application: Any, environ: Any, start_response: Any, erro
     failing.request_class = lambda environ: request
     failing.get_response = partial(_page, error=error)
     return call(failing, environ, start_response)  # type: ignore[no-any-return]
+
+
+async def _answer_async(
+    application: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool
+) -> bool:
+    request = scope.get(_REQUEST)
+    if request is None:
+        return False
+    response = await sync_to_async(_page)(request, error)
+    response._resource_closers.append(request.close)
+    await application.send_response(response, send)
+    await sync_to_async(response.close)()
+    return True
 
 
 def _page(request: Any, error: Exception) -> Any:

@@ -15,7 +15,7 @@ import falcon.asgi
 
 from respool.web import asgi, wsgi
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import called_by, check_databases, check_new
+from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal
 from respool.web.wsgi import Exchange
 
 __all__ = ["install"]
@@ -40,15 +40,20 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
     present: list[Any] = app._unprepared_middleware
     installed = [each for each in present if isinstance(each, _Requests)]
     check_new(databases, [db for each in installed for db in each.databases])
-    if not installed:
-        _watch(app)
-    call = partial(type(app).__call__, app)
-    answer = installed[0].answer if installed else partial(_answer, type(app).__call__, app)
+    if installed:
+        installed[0].add(databases, lifespan=lifespan)
+        return
+    kind = type(app)
+    app.__class__ = _watched(kind, _WatchedASGI if asynchronous else _Watched)
+    call = partial(kind.__call__, app)
+    around: Any
     if asynchronous:
-        called_by(app, asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan))
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around.answer_failure = partial(_answer_async, kind.__call__, app)
     else:
-        called_by(app, wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer))
-    present.insert(0, _Requests(databases, answer))  # add_middleware() takes note of it
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=partial(_answer, kind.__call__, app))
+    called_by(app, around)
+    present.insert(0, _Requests(around))  # add_middleware() takes note of it
     app.add_middleware([])
     for kind in OVERLOAD:
         if kind not in app._error_handlers:
@@ -58,9 +63,18 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
 class _Requests:
     """Takes note of the request, before anybody else's middleware."""
 
-    def __init__(self, databases: tuple[Any, ...], answer: Any) -> None:
-        self.databases = databases
-        self.answer = answer
+    def __init__(self, around: Any) -> None:
+        self.around = around
+
+    @property
+    def databases(self) -> tuple[Any, ...]:
+        return self.around.databases  # type: ignore[no-any-return]
+
+    def add(self, databases: tuple[Any, ...], *, lifespan: bool) -> None:
+        if isinstance(self.around, asgi.RequestScopeMiddleware):
+            self.around.add(databases, lifespan=lifespan)
+        else:
+            self.around.add(databases)
 
     def process_request(self, req: Any, resp: Any) -> None:
         req.env[_REQUEST] = req
@@ -88,24 +102,41 @@ class _Watched:
 
     def _handle_exception(self, req: Any, resp: Any, ex: Exception, params: Any) -> Any:
         exchange = Exchange.of(req.env)
-        if exchange is not None and _is_error(ex):
+        if exchange is not None and _status_of(ex) >= 400:
             exchange.take_back(ex)
         return super()._handle_exception(req, resp, ex, params)  # type: ignore[misc]
 
 
 class _WatchedASGI:
+    """The same under ASGI."""
+
     __slots__ = ()
 
+    def _get_responder(self, req: Any) -> Any:
+        responder, *rest = super()._get_responder(req)  # type: ignore[misc]
+        found = req.scope.get(KEY)
+        if found is None:
+            return (responder, *rest)
 
-def _watch(app: Any) -> None:
-    kind, watched = type(app), _WatchedASGI if isinstance(app, falcon.asgi.App) else _Watched
-    made: Any = type(kind)
-    app.__class__ = made(kind.__name__, (watched, kind), {"__slots__": (), "__module__": kind.__module__})
+        async def respond(req: Any, resp: Any, **params: Any) -> None:
+            await responder(req, resp, **params)
+            seal(found, resp.status_code)
+
+        return (respond, *rest)
+
+    async def _handle_exception(self, req: Any, resp: Any, ex: Exception, params: Any, ws: Any = None) -> Any:
+        if (found := req.scope.get(KEY)) is not None:
+            await roll_back(found, ex, _status_of(ex))
+        return await super()._handle_exception(req, resp, ex, params, ws)  # type: ignore[misc]
 
 
-def _is_error(ex: Exception) -> bool:
+def _watched(kind: Any, watched: Any) -> Any:
+    return type(kind)(kind.__name__, (watched, kind), {"__slots__": (), "__module__": kind.__module__})
+
+
+def _status_of(ex: Exception) -> int:
     """A redirection is raised, too."""
-    return not isinstance(ex, falcon.HTTPStatus | falcon.HTTPError) or ex.status_code >= 400
+    return ex.status_code if isinstance(ex, falcon.HTTPStatus | falcon.HTTPError) else 500
 
 
 def _answer(call: Any, app: Any, environ: Any, start_response: Any, error: Exception) -> Iterable[bytes]:
@@ -115,6 +146,19 @@ def _answer(call: Any, app: Any, environ: Any, start_response: Any, error: Excep
         raise error
 
     return call(_failing(app, environ, fail), environ, start_response)  # type: ignore[no-any-return]
+
+
+async def _answer_async(
+    call: Any, app: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool
+) -> bool:
+    async def fail(req: Any, resp: Any) -> None:
+        raise error
+
+    async def receive_again() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await call(_failing(app, scope, fail), scope, receive_again, send)
+    return True
 
 
 def _failing(app: Any, environ: Any, fail: Any) -> Any:

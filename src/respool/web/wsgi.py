@@ -59,8 +59,17 @@ class RequestScopeMiddleware:
 
     def __init__(self, app: WSGIApp, *databases: Any, answer_failure: FailureApp | None = None) -> None:
         self.app = app
-        self.databases = check_databases(databases, asynchronous=False)
+        self.databases: tuple[DatabaseBase[Any], ...] = ()
         self.answer_failure = answer_failure
+        self.add(databases)
+
+    def add(self, databases: Sequence[Any]) -> None:
+        """Serve more databases, too; they are committed after the others.
+
+        Raises:
+            ConfigError: as for the first.
+        """
+        self.databases = check_databases((*self.databases, *databases), asynchronous=False)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         around = Exchange.of(environ)

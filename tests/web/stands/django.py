@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.signals import request_finished
@@ -14,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web.django import install
-from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, Late, Stand, WSGIStand
+from tests.web.stands.base import STARLETTES, ASGIStand, Late, Stand, WSGIStand
+from tests.web.stands.middleware import HoldsBack as HoldsBackASGI
 from tests.web.stands.wsgis import HoldsBack
 
 if not settings.configured:
@@ -55,9 +57,10 @@ class Ending:
 
     async def answer(self, request: Any) -> Any:
         response = await self.get_response(request)
-        if (stand := stand_of(request)) is not None:
-            stand.work.teardown()
-        return response
+        if (stand := stand_of(request)) is None:
+            return response
+        stand.work.teardown()
+        return await stand.change_async(response) if stand.guest_at == "middleware" else response
 
     def process_exception(self, request: Any, error: Exception) -> Any:
         stand = stand_of(request)
@@ -208,20 +211,40 @@ class DjangoStand(WSGIStand):
 
 class DjangoASGI(ASGIStand):
     name = "Django (ASGI)"
-    missing: ClassVar = {"base_http_middleware": STARLETTES, "websocket": "Django has none", **PENDING}
+    missing: ClassVar = {
+        "base_http_middleware": STARLETTES,
+        "websocket": "Django has none",
+        "error_pages": "Django calls its error handlers as sync functions",
+        "error_page_of_a_failed_commit": "Django calls its error handlers as sync functions",
+        "stopping": "Django has no start and stop",
+    }
+    late: ClassVar = (Late("middleware", status=True, cleans=True),)
+    after: ClassVar = ("request_finished",)
+    unsendable: ClassVar = DjangoStand.unsendable
+
+    async def change_async(self, response: Any) -> Any:
+        status = await self.work.guest()
+        return HttpResponse("changed", status=status) if status else response
+
+    async def finished(self, **keywords: Any) -> None:
+        request_finished.disconnect(self.finished)
+        await self.work.guest()
 
     def build(self) -> Any:
         from django.core.asgi import get_asgi_application
 
         settings.ROOT_URLCONF = urls(self)
-        app = get_asgi_application()
+        app: Any = get_asgi_application()
         install(app, *self.databases)
-        return app
+        return HoldsBackASGI(app) if self.guest_at == "gzip" else app
 
     async def do(self, request: Any, what: str, number: int) -> Any:
         if request.method == "OPTIONS":
             return HttpResponse(status=204)
-        return HttpResponse(await self.work.do(what, number))
+        response = HttpResponse(await self.work.do(what, number))
+        if self.guest_at == "request_finished":
+            request_finished.connect(self.finished)
+        return response
 
     async def refuse(self, request: Any, what: str) -> Any:
         await self.work.do(what, 1)
@@ -251,20 +274,37 @@ class DjangoASGI(ASGIStand):
 
 class DjangoASGISync(DjangoASGI):
     kind = "sync"
+    missing: ClassVar = {
+        "base_http_middleware": STARLETTES,
+        "websocket": "Django has none",
+        "stopping": "Django has no start and stop",
+    }
+    late: ClassVar = DjangoStand.late
+    after: ClassVar = DjangoStand.after
+    change = DjangoStand.change
+    page = DjangoStand.page
+    finished = DjangoStand.finished  # type: ignore[assignment]
+
+    async def change_async(self, response: Any) -> Any:
+        return await sync_to_async(self.change)(response)
+
     do = DjangoStand.do  # type: ignore[assignment]
     refuse = DjangoStand.refuse  # type: ignore[assignment]
     answer = DjangoStand.answer  # type: ignore[assignment]
     background = DjangoStand.background  # type: ignore[assignment]
-    failing = DjangoStand.failing  # type: ignore[assignment]
-    streamed = DjangoStand.streamed  # type: ignore[assignment]
     cannot_send = DjangoStand.cannot_send  # type: ignore[assignment]
 
     def stream(self, request: Any) -> Any:  # type: ignore[override]
-        body = self.work.stream()
+        return self.streaming(self.work.stream())
 
+    def failing(self, request: Any) -> Any:  # type: ignore[override]
+        return self.streaming(self.work.failing())
+
+    def streamed(self, request: Any) -> Any:  # type: ignore[override]
+        return self.streaming(self.work.streamed())
+
+    def streaming(self, body: Any) -> Any:
         async def parts() -> AsyncIterator[bytes]:
-            from asgiref.sync import sync_to_async
-
             while (part := await sync_to_async(next)(body, None)) is not None:
                 yield part
 
