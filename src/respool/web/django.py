@@ -77,7 +77,7 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
         answer = partial(_answer, handler.__call__, application)
         around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer)
     application.respool_around = around
-    called_by(application, around)
+    called_by(application, _closing(around) if asynchronous else around)
     _watch(application)
     installed.extend(databases)
 
@@ -159,6 +159,20 @@ def _answer(call: Any, application: Any, environ: Any, start_response: Any, erro
     return call(failing, environ, start_response)  # type: ignore[no-any-return]
 
 
+def _closing(around: Any) -> Any:
+    """Django itself leaves the body of a request open when an exception comes out of sending the answer."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await around(scope, receive, send)
+        finally:
+            body = getattr(scope.get(_REQUEST), "_stream", None)
+            if body is not None and not body.closed:
+                body.close()
+
+    return serve
+
+
 async def _answer_async(
     application: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool
 ) -> bool:
@@ -166,7 +180,6 @@ async def _answer_async(
     if request is None:
         return False
     response = await sync_to_async(_page)(request, error)
-    response._resource_closers.append(request.close)
     await application.send_response(response, send)
     await sync_to_async(response.close)()
     return True
