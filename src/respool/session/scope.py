@@ -78,7 +78,7 @@ class Scope:
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
-    due: Callable[[], End] | None = None  #: what has to be ended before a scope is opened within this one
+    due: Callable[[], End | None] | None = None  #: what has to be ended before a scope is opened within this one
     failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
     method: str | None = None  #: of a request
     sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made

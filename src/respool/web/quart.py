@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from respool.web.asgi import Beginning, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_new, roll_back, seal
+from respool.web.requests import KEY, called_by, check_new, roll_back, seal, what_is_called
 
 __all__ = ["Respool", "install"]
 
@@ -35,14 +35,14 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
-    around: RequestScopeMiddleware | None = app.extensions.get(_EXTENSION)
+    around: RequestScopeMiddleware | None = what_is_called(app)
     if around is not None:
         check_new(databases, around.databases)
         around.add(databases, lifespan=lifespan)
         return
     around = RequestScopeMiddleware(partial(type(app).__call__, app), *databases, lifespan=lifespan)
     around.answer_failure = partial(_answer_failure, app)
-    app.extensions[_EXTENSION] = around
+    app.extensions[_EXTENSION] = around  # as extensions do; nothing of ours looks there
     called_by(app, around)
     _wrap(app)
     for kind in OVERLOAD:
@@ -86,7 +86,7 @@ def _wrap(app: Any) -> None:
 
         return handle_after_rollback
 
-    class Connection(connection):  # type: ignore[misc,valid-type]
+    class Connection(connection):  # type: ignore[misc]
         async def __call__(self, receive: Any, send: Any) -> None:
             def answer(scope: Any, receive: Any, send: Any) -> Any:
                 return connection.__call__(self, receive, send)

@@ -31,6 +31,7 @@ __all__ = [
     "request_label",
     "roll_back",
     "seal",
+    "what_is_called",
     "without_scopes",
 ]
 
@@ -38,6 +39,9 @@ __all__ = [
 KEY = "respool"
 #: The same for WSGI, whose names that are no plain strings have a dot (PEP 3333).
 ENVIRON_KEY = "respool.scopes"
+
+#: Where the class of an application has the middleware that is called in its place.
+_CALLED = "_respool_called"
 
 #: The header of an error that is answered after a COMMIT: what the request has changed is saved nevertheless.
 SAVED = "respool-saved"
@@ -182,20 +186,28 @@ class RequestScopes:
         self.ends.append(end)
         return end
 
-    def hold_back(self, status: int) -> None:
+    def hold_back(self, status: int | None, held_back: Callable[[], bool] = lambda: True) -> None:
         """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
 
         Before that what the request has done is committed.
+
+        Args:
+            status: the answer's, if it is known.
+            held_back: whether it is so, asked when a scope is opened.
         """
         self.status = status
         for scope in self.scopes:
             if scope.live:
-                scope.due = self.end_early
+                scope.due = lambda: self.end_early() if held_back() else None
+
+    def let_through(self) -> None:
+        """The answer is on its way."""
+        for scope in self.scopes:
+            scope.due = None
 
     def end_early(self) -> End:
         """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
-        for scope in self.scopes:
-            scope.due = None
+        self.let_through()
         return self.end(self.status, stays=Stays.ALWAYS)
 
 
@@ -225,7 +237,13 @@ def called_by(app: Any, middleware: Callable[..., Any]) -> None:
     kind: Any = type(app)
     asynchronous = iscoroutinefunction(kind.__call__)
     body = {"__slots__": (), "__module__": kind.__module__, "__call__": call_async if asynchronous else call}
+    body[_CALLED] = middleware
     app.__class__ = type(kind)(kind.__name__, (kind,), body)
+
+
+def what_is_called(app: Any) -> Any:
+    """The middleware that is called in an application's place, if there is one."""
+    return vars(type(app)).get(_CALLED)
 
 
 def request_label(environ: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.lifespan import start, stop
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back
+from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["install"]
 
@@ -45,10 +45,10 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
         ConfigError: no database was given, or one is installed already.
     """
     check_databases(databases, asynchronous=True)
-    around: RequestScopeMiddleware | None = getattr(app.ctx, KEY, None)
+    around: RequestScopeMiddleware | None = what_is_called(app)
     if around is None:
         call = partial(type(app).__call__, app)
-        around = app.ctx.respool = RequestScopeMiddleware(call, *databases, lifespan=False)
+        around = RequestScopeMiddleware(call, *databases, lifespan=False)
         called_by(app, around)  # where it is served by ASGI
         _add(app, around)
     else:
