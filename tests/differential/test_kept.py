@@ -10,6 +10,7 @@ from tests.differential.arena import Arena
 from tests.differential.model import (
     Act,
     Block,
+    Close,
     Commit,
     Connect,
     Delete,
@@ -53,6 +54,21 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("session", "after_transaction_end", Act("select")),),
             steps=(Nested((Query("Widget"), Nested((Reset(),)))),),
+        ),
+    ),
+    "a close() that the error of a listener stops": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_transaction_end", Act("select")),),
+            steps=(Execute("text: one"), Nested((Close(),)), Rollback()),
+        ),
+    ),
+    "a session that is used as it lets go of what it has read": (
+        "asyncpg",
+        Program(
+            Setup(face="scope"),
+            listeners=(Listener("session", "persistent_to_detached", Act("autocommit")),),
+            steps=(Get("Part", 1),),
         ),
     ),
 }

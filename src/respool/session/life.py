@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
@@ -22,6 +21,7 @@ from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
+from respool.session.held import discard
 from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
@@ -303,27 +303,37 @@ class Life:
             report(self.scope, lost, how=how)
 
     def close(self, session: Session, close: Callable[[], None], how: str) -> None:
-        """Close, whatever it takes: afterwards the session has no connection."""
+        """Close, whatever it takes: afterwards the session has no connection.
+
+        One that a listener's error keeps from closing goes on with what it has, as SQLAlchemy's; not at a scope's end.
+        """
         self.leaving = how
         connections = self.connections
         lost = self.news.lost(self, session) if self.observers.all else None
         self._close_results(at_end=how is lessons.END)
+        goes_on = False
         try:
             close()
         except BaseException:
-            _discard(connections)
+            goes_on = session._transaction is not None and how is not lessons.END
+            if not goes_on:
+                discard(connections)
             raise
         finally:
             self.leaving = None
-            self.read_from = ()
-            self.connections = ()
-            if self._log is not None:
-                self._log.clear()
-            self.phase = CLOSED
-            if self.observers.all:
-                if lost:
-                    self.tell("rolled_back", session, lost)
-                self.tell("closed", session)
+            if not goes_on:
+                self._closed(session, lost)
+
+    def _closed(self, session: Session, lost: Any) -> None:
+        self.read_from = ()
+        self.connections = ()
+        if self._log is not None:
+            self._log.clear()
+        self.phase = CLOSED
+        if self.observers.all:
+            if lost:
+                self.tell("rolled_back", session, lost)
+            self.tell("closed", session)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -343,7 +353,7 @@ class Life:
                 _Theirs.rollback(session)
             except Exception:
                 logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-                _discard(self.connections)
+                discard(self.connections)
             self.hooks.ended(Outcome.ROLLED_BACK)
         if not self.hooks.due:
             self.end(session)
@@ -399,7 +409,7 @@ class Life:
     def abandon(self, session: Session) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
         if self.phase is not REMOVED and not self.ending:
-            _discard(self.connections)
+            discard(self.connections)
             self.connections = ()
             self.phase = REMOVED
             self.tell("removed", session)
@@ -423,12 +433,3 @@ class Life:
                 self.end(session)
             finally:
                 self.guard.release()
-
-
-def _discard(connections: Iterable[Connection]) -> None:
-    """Whatever ails a connection, it does not stay with a session."""
-    for connection in connections:
-        with suppress(Exception):
-            connection.invalidate()
-        with suppress(Exception):
-            connection.close()

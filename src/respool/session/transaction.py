@@ -16,7 +16,7 @@ from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
 from respool.session.life import life_of
 from respool.session.losses import logger, report
-from respool.session.rule import hears_of_commits
+from respool.session.rule import hears_of_commits, hears_of_partings
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
@@ -227,7 +227,7 @@ def end_idle(scope: Scope) -> bool:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
-    if scope.policy != "manual" and hears_of_commits(session):
+    if (scope.policy != "manual" and hears_of_commits(session)) or hears_of_partings(session):
         return False
     if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
