@@ -10,7 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.differential.compare import Difference
-from tests.differential.model import Begin, Block, Close, Commit, Execute, Invalidate, Listen, Nested, Other, Rollback
+from tests.differential.model import (
+    Begin,
+    Block,
+    Close,
+    Commit,
+    Execute,
+    Invalidate,
+    Listen,
+    Listener,
+    Nested,
+    Other,
+    Program,
+    Rollback,
+    flat,
+)
 from tests.differential.statements import CATALOGUE
 
 __all__ = ["RULES", "Rule", "not_allowed"]
@@ -63,7 +77,20 @@ def _begun_otherwise(difference: Difference) -> bool:
         refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
         return refused and before is not None and not before.in_transaction
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    return any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end))
+    if any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end)):
+        return True
+    return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
+
+
+def _sets_the_mode(difference: Difference) -> bool:
+    """Whether a listener tells the driver to commit by itself, which it refuses within a transaction."""
+    return difference.what in ("outcome", "end") and any(
+        each.act.what == "autocommit" for each in _listeners(difference.program)
+    )
+
+
+def _listeners(program: Program) -> list[Listener]:
+    return [*program.listeners, *(step.listener for step in flat(program.steps) if isinstance(step, Listen))]
 
 
 def _leased(difference: Difference, index: int) -> bool:
@@ -125,6 +152,14 @@ def _lost(difference: Difference) -> bool:
     return False
 
 
+def _place_kept(difference: Difference) -> bool:
+    """Stock's pool has one connection less for good, which nobody has."""
+    listeners = _listeners(difference.program)
+    if not any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in listeners):
+        return False
+    return difference.what in ("out", "next", "leftovers") and difference.traces[0].out > difference.traces[1].out
+
+
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
 
@@ -134,6 +169,15 @@ def _deleted(difference: Difference) -> bool:
     if difference.what != "objects" or difference.program.setup.expire_on_commit:
         return False
     return bool(eval(repr(difference.stock).replace("['deleted']", "['detached']")) == difference.ours)
+
+
+def _deleted_by_then(difference: Difference) -> bool:
+    """What a program does with such an object."""
+    stock, ours = (difference.before(side) for side in (0, 1))
+    slot = getattr(difference.step, "slot", None)
+    if stock is None or ours is None or slot not in stock.objects or slot not in ours.objects:
+        return False
+    return (stock.objects[slot][0], ours.objects[slot][0]) == (["deleted"], ["detached"])
 
 
 def _savepoint(difference: Difference) -> bool:
@@ -156,7 +200,7 @@ RULES = (
     Rule(
         "when it begins",
         "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
-        " to listen then hears the transaction begin.",
+        " to listen then hears the transaction begin; the driver's mode can be set.",
         here=_begun,
         onwards=_begun_otherwise,
     ),
@@ -174,7 +218,9 @@ RULES = (
     Rule(
         "lost connection",
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
-        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown.",
+        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. An error of"
+        " who listens to checkin costs the connection, and not its place in the pool.",
+        here=_place_kept,
         onwards=_lost,
     ),
     Rule(
@@ -183,7 +229,12 @@ RULES = (
         " create_engine(isolation_level=…), or the server's own.",
         onwards=_asked_for,
     ),
-    Rule("deleted", "commit() detaches deleted objects also with expire_on_commit=False.", here=_deleted),
+    Rule(
+        "deleted",
+        "commit() detaches deleted objects also with expire_on_commit=False.",
+        here=_deleted,
+        onwards=_deleted_by_then,
+    ),
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself.",

@@ -18,6 +18,7 @@ from tests.differential.model import (
     Get,
     Listener,
     Merge,
+    Modify,
     Nested,
     Program,
     Query,
@@ -54,6 +55,21 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("session", "after_transaction_end", Act("select")),),
             steps=(Nested((Query("Widget"), Nested((Reset(),)))),),
+        ),
+    ),
+    "who hears of a statement hears of it before a transaction begins": (
+        "sqlite",
+        Program(
+            Setup(autobegin=False),
+            listeners=(Listener("session", "do_orm_execute"),),
+            steps=(Execute("text: one"),),
+        ),
+    ),
+    "who refuses a statement keeps a transaction from beginning": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "do_orm_execute", Act("raise")),),
+            steps=(Execute("text: one"), Block((Modify(),))),
         ),
     ),
     "a close() that the error of a listener stops": (

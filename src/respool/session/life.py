@@ -84,6 +84,7 @@ class Life:
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
     at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     connections: tuple[Connection, ...] = ()  #: those of its transaction
+    holds = False  #: what begins now is held: a write may read first, and ``connection()`` is the user's
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
