@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
@@ -47,10 +48,9 @@ _Theirs = orm.Session
 _parents: list[Any] = []
 
 
-def life_of(session: Any) -> Life:
-    """What the house knows of a session; of the sync one, where there is an async one around it."""
-    life: Life = session._respool_life
-    return life
+#: What the house knows of a session; of the sync one, where there is an async one around it. Asked for everywhere, so no
+#: function of Python's.
+life_of: Callable[[Any], Life] = attrgetter("_respool_life")
 
 
 def begin_life(
@@ -377,7 +377,8 @@ class Life:
             if session._transaction is not None:
                 self.close(session, lambda: _Theirs.close(session), lessons.END)
                 return
-            self._close_results(at_end=True)
+            if self._log is not None or self.rest is not None:
+                self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
                 _Theirs.expunge_all(session)

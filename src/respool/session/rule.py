@@ -66,7 +66,7 @@ def rule_of(engine: Engine) -> LeaseRule:
 _TRANSACTIONS = ("after_begin", "after_transaction_create", "after_transaction_end")
 _COMMITS = ("before_commit", "after_commit", "after_transaction_create", "after_transaction_end")
 #: The events by which somebody hears that a session lets go of an object, and may use the session once more.
-_PARTINGS = ("persistent_to_detached", "deleted_to_detached", "pending_to_transient")
+_PARTINGS = ("persistent_to_detached", "deleted_to_detached")
 
 
 def hears_of_transactions(session: Any) -> bool:

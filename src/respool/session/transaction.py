@@ -14,6 +14,7 @@ from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.session.guards import ENDING
+from respool.session.hooks import NO_HOOKS
 from respool.session.life import life_of
 from respool.session.losses import logger, report
 from respool.session.rule import hears_of_commits, hears_of_partings
@@ -223,7 +224,9 @@ class End:
 def end_idle(scope: Scope) -> bool:
     """End a scope at once where there is nothing to decide, and no connection to wait for; ``False`` elsewhere."""
     session, life = scope.session, scope.life
-    if session is None or life is None or session._transaction is not None or life.hooks.present or scope.children:
+    if session is None or life is None or session._transaction is not None or scope.children:
+        return False
+    if life.hooks is not NO_HOOKS and life.hooks.present:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
@@ -231,7 +234,8 @@ def end_idle(scope: Scope) -> bool:
         return False
     if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
-    life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
+    if life.observers.all:
+        life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
     scope.end()
     life.end(session)
     life.guard.release()
