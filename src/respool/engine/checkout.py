@@ -79,6 +79,8 @@ class Checkout(base._ConnectionFairy):
     alone = False
     #: Whether a COMMIT was the last that was done with it, after which there is nothing to roll back.
     committed = False
+    #: Whether whoever sent that COMMIT does nothing after it.
+    over = False
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
@@ -135,11 +137,13 @@ class Checkout(base._ConnectionFairy):
     def commit(self) -> None:
         """As the driver's."""
         self.dbapi_connection.commit()
-        self.committed = True
+        self.committed, self.over = True, False
 
     def _is_committed(self) -> bool:
         """Whether nothing is open, since there was a COMMIT and nothing after it, also by the driver's own account."""
-        return self.committed and not self._pool.as_queue_pool and not transaction_note(self.dbapi_connection)
+        if not self.committed or self._pool.as_queue_pool or transaction_note(self.dbapi_connection):
+            return False
+        return self.over or self._connection_record.respool_tells is True
 
     def rollback(self) -> None:
         """Roll back. On a connection that is lost the server has done it already: no reason to bother the caller."""

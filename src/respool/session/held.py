@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from respool.engine.checkout import Checkout
+
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
 
@@ -45,6 +47,8 @@ def _held(kind: Any) -> Any:
         def _commit_impl(self) -> None:
             self._respool_log.committing = True
             super()._commit_impl()
+            if isinstance(checkout := self._dbapi_connection, Checkout):
+                checkout.over = True
 
         def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
             self._respool_log.committing = True
