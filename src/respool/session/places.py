@@ -10,20 +10,16 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-import sqlalchemy
-
-from respool.pool.holders import frames_here
+from respool.pool.holders import frames_here, is_library
 
 __all__ = ["Place", "Runner", "at", "caller", "calling", "place_of", "running", "shorten"]
 
-#: Where libraries are installed. Their frames are machinery between a user's line and us.
-_LIBRARIES = tuple(
-    {os.path.dirname(os.__file__) + os.sep, os.path.dirname(os.path.dirname(sqlalchemy.__file__)) + os.sep}
-)
-#: Our own floors below the user's code; what is above them (the command line's demo) counts as a user's.
-_FLOORS = ("respool.session", "respool.web", "respool.engine", "respool.pool")
-#: Our own files too, wherever they are.
-_MACHINERY = (*_LIBRARIES, os.path.dirname(os.path.dirname(__file__)) + os.sep)
+#: What stands between the user's line and where it is asked for.
+_MACHINERY = ("respool.", "sqlalchemy")
+#: An application like a user's.
+_DEMO = "respool.cli.demo"
+#: Our own files, wherever they are.
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class Runner(NamedTuple):
@@ -81,7 +77,8 @@ class Place:
 def calling() -> Place | str:
     """The line that has called the caller of this, if it is the user's; else what :func:`caller` finds."""
     frame = sys._getframe(2)
-    return caller() if frame.f_code.co_filename.startswith(_MACHINERY) else Place(frame)
+    file = frame.f_code.co_filename
+    return caller() if file.startswith(_OURS) or is_library(file) else Place(frame)
 
 
 def at(who: str, place: str | None) -> str:
@@ -99,16 +96,12 @@ def _place(frame: FrameType) -> str:
 
 
 def _users(frames: Iterable[FrameType]) -> FrameType | None:
-    """The first frame of the user's; the first that is at least not ours, where all are of libraries."""
-    others = None
+    """The first frame of the user's; none, where all are of libraries: no line of these is anybody's to mend."""
     for frame in frames:
         module: str = frame.f_globals.get("__name__", "")
-        if not module.startswith((*_FLOORS, "sqlalchemy")):
-            if module.startswith("respool.") or not frame.f_code.co_filename.startswith(_LIBRARIES):
-                return frame
-            if module.partition(".")[0] not in sys.stdlib_module_names:
-                others = others or frame
-    return others
+        if module.startswith(_DEMO) or not (module.startswith(_MACHINERY) or is_library(frame.f_code.co_filename)):
+            return frame
+    return None
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from aiohttp import web
+from respool.config import needs
 
+with needs("aiohttp"):
+    from aiohttp import web
+
+from respool.session.applications import check_application
 from respool.web.lifespan import start, stop
 from respool.web.limits import Readiness
 from respool.web.native import NativeRequest
@@ -37,6 +41,7 @@ def install(app: web.Application, *databases: Any, lifespan: bool = True) -> Non
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, web.Application, module=__name__)
     check_databases(databases, asynchronous=True)
     installed = app.get(DATABASES, [])
     check_new(databases, installed)

@@ -14,14 +14,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpResponse
-from django.utils.module_loading import import_string
+from respool.config import needs
+
+with needs("django", "django", "asgiref"):
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from django.conf import settings
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.exception import convert_exception_to_response
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.utils.module_loading import import_string
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.session.ending import end_async
 from respool.session.transaction import drive
 from respool.session.workers import perform
@@ -52,6 +57,7 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(application, WSGIHandler, ASGIHandler, module=__name__)
     asynchronous = isinstance(application, ASGIHandler)
     check_databases(databases, asynchronous=asynchronous)
     installed: list[Any] = vars(application).setdefault("respool_databases", [])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from respool.config import needs
 
+with needs("fastapi"):
+    from fastapi import FastAPI
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.requests import check_databases, check_new
@@ -27,6 +31,7 @@ def install(app: FastAPI, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, FastAPI, module=__name__)
     check_databases(databases, asynchronous=True)
     ours: Any = RequestScopeMiddleware
     check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])

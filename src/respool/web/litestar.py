@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from inspect import isawaitable
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.config.app import AppConfig
-from litestar.di import Provide
-from litestar.exceptions.responses import create_exception_response
-from litestar.plugins import InitPluginProtocol
+from respool.config import needs
 
+with needs("litestar"):
+    from litestar import Litestar, Request, Response
+    from litestar.config.app import AppConfig
+    from litestar.di import Provide
+    from litestar.exceptions.responses import create_exception_response
+    from litestar.plugins import InitPluginProtocol
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.lifespan import start, stop
@@ -32,6 +36,7 @@ def install(app: Litestar, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Litestar, module=__name__)
     check_databases(databases, asynchronous=True)
     outer: Any = app.asgi_handler
     installed: list[Any] = []

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from quart import Quart, Response, request
+from respool.config import needs
 
+with needs("quart"):
+    from quart import Quart, Response, request
+
+from respool.session.applications import check_application
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, check_databases, check_new, end_request
@@ -29,6 +33,7 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Quart, module=__name__)
     check_databases(databases, asynchronous=True)
     installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
     check_new(databases, installed)

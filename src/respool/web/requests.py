@@ -48,33 +48,45 @@ def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[Da
             advice=["name those that requests use: RequestScopeMiddleware(app, db)"],
             setting="databases",
         )
-    seen: dict[str, object] = {}
+    seen: dict[str, Any] = {}
     for database in databases:
         _check_kind(database, asynchronous)
-        if database.name in seen:
-            twice = "the same database twice" if seen[database.name] is database else "two databases of one name"
+        if database in seen.values():
             raise ConfigError(
-                f"RequestScopeMiddleware got {twice}: {database.name!r}",
-                advice=['name each once, and give each a name of its own: Database(url, name="reports")'],
+                f"RequestScopeMiddleware got the same database twice: {database.name!r}",
+                advice=["name each once"],
                 setting="databases",
             )
+        if database.name in seen:
+            raise _two_of_one_name("RequestScopeMiddleware got both", database.name)
         seen[database.name] = database
     return tuple(databases)
 
 
 def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object]) -> None:
-    """Refuse to install a database in an application twice.
+    """Refuse to install a database in an application twice, or two of one name.
 
     Raises:
-        ConfigError: one is installed already.
+        ConfigError: one is installed already, or another one has its name.
     """
+    names = {getattr(each, "name", None): each for each in installed}
     for database in databases:
+        if database.name in names and names[database.name] is not database:
+            raise _two_of_one_name(f"install() got {database!r} beside {names[database.name]!r}", database.name)
         if database in installed:
             raise ConfigError(
                 f"database {database.name!r} is installed in this application already",
                 advice=["install each database once"],
                 setting="databases",
             )
+
+
+def _two_of_one_name(told: str, name: str) -> ConfigError:
+    return ConfigError(
+        f"two databases of one name in an application, {name!r}: {told}",
+        advice=['give each a name of its own: Database(url, name="reports")'],
+        setting="databases",
+    )
 
 
 def _check_kind(database: Any, asynchronous: bool) -> None:
@@ -116,6 +128,10 @@ class RequestScopes:
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
+            if outer is not None and outer.live and outer.owner is not database:
+                raise _two_of_one_name(
+                    f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
+                )
             if outer is None or not outer.live:
                 scope = found[database.name] = database.new_scope(label)
                 scope.client = client

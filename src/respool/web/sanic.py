@@ -11,9 +11,13 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from sanic import HTTPResponse, Request, Sanic
-from sanic.signals import Event
+from respool.config import needs
 
+with needs("sanic"):
+    from sanic import HTTPResponse, Request, Sanic
+    from sanic.signals import Event
+
+from respool.session.applications import check_application
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.lifespan import start, stop
 from respool.web.limits import Readiness
@@ -40,6 +44,7 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Sanic, module=__name__)
     check_databases(databases, asynchronous=True)
     installed: list[Any] | None = getattr(app.ctx, KEY, None)
     check_new(databases, installed or ())

@@ -5,11 +5,15 @@ from __future__ import annotations
 from inspect import iscoroutinefunction
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from respool.config import needs
 
+with needs("starlette"):
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+from respool.session.applications import check_application
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.requests import check_databases, check_new
 
@@ -27,6 +31,7 @@ def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Starlette, module=__name__)
     check_databases(databases, asynchronous=True)
     ours: Any = RequestScopeMiddleware
     check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
