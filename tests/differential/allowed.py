@@ -107,16 +107,19 @@ def _leased(difference: Difference, index: int) -> bool:
 
 def _failed_read(difference: Difference) -> bool:
     """Stock's transaction is doomed by an error that a leased read had as well."""
-    if difference.index is None:
-        return False
     stock, ours = (trace.steps[: difference.index] for trace in difference.traces)
-    doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
-    if _hears_of_errors(difference):  # what follows may be the listener's
-        failed = difference.traces[1].steps[difference.index]
-        return failed.sqlstate is not None and not failed.in_transaction
+    if difference.index is None:
+        doomed = difference.what == "end"
+    else:
+        doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
+        if _hears_of_errors(difference):  # what follows may be the listener's
+            failed = difference.traces[1].steps[difference.index]
+            return failed.sqlstate is not None and not failed.in_transaction
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
         if one.sqlstate is not None and one.sqlstate != "25P02":
             return doomed and one.outcome == other.outcome and not other.in_transaction
+        if not one.in_transaction:
+            return False
     return False
 
 
@@ -167,7 +170,8 @@ def _place_kept(difference: Difference) -> bool:
     listeners = _listeners(difference.program)
     if not any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in listeners):
         return False
-    return difference.what in ("out", "next", "leftovers") and difference.traces[0].out > difference.traces[1].out
+    stock, ours = difference.traces
+    return (stock.out > ours.out and difference.what in _LEFT_BEHIND) or difference.stock == ("error", "TimeoutError")
 
 
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
@@ -230,8 +234,7 @@ RULES = (
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
         " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. An error of"
         " who listens to checkin costs the connection, and not its place in the pool.",
-        here=_place_kept,
-        onwards=_lost,
+        onwards=lambda difference: _lost(difference) or _place_kept(difference),
     ),
     Rule(
         "asked for",
