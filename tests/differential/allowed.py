@@ -167,8 +167,9 @@ def _lost(difference: Difference) -> bool:
 
 def _place_kept(difference: Difference) -> bool:
     """Stock's pool has one connection less for good, which nobody has."""
-    listeners = _listeners(difference.program)
-    if not any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in listeners):
+    program = difference.program
+    refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
+    if not refused and Other("kill") not in flat(program.steps):
         return False
     stock, ours = difference.traces
     return (stock.out > ours.out and difference.what in _LEFT_BEHIND) or difference.stock == ("error", "TimeoutError")
@@ -232,8 +233,8 @@ RULES = (
     Rule(
         "lost connection",
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
-        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. An error of"
-        " who listens to checkin costs the connection, and not its place in the pool.",
+        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
+        " that nor an error of who listens to checkin costs the connection's place in the pool.",
         onwards=lambda difference: _lost(difference) or _place_kept(difference),
     ),
     Rule(
