@@ -38,8 +38,8 @@ class ScopeBlock(SyncOnly, AbstractContextManager[S]):
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
-        except BaseException:
-            self._scope.leave()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
 
     def __exit__(
@@ -71,8 +71,8 @@ class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
-        except BaseException:
-            self._scope.leave()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
             raise
 
     async def __aexit__(
