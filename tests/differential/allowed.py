@@ -158,9 +158,11 @@ def _lost(difference: Difference) -> bool:
             continue
         if stock[index - 1].holding and not ours[index - 1].holding:
             return True
-        if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            return False
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Block)
+        if isinstance(step, Invalidate) or not stock[index - 1].holding:
+            if difference.what == "end":  # it may be the end of an earlier session
+                continue
+            return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
     return False
 
