@@ -202,7 +202,9 @@ def _try_sqlite(dialect: Dialect, url: URL) -> None:
 
 
 def _why_no_database(url: str, error: BaseException) -> str:
-    if isinstance(error, MissingExtra) and error.extra == "aiosqlite":  # as by default: the demo has an extra of its own
+    if (
+        isinstance(error, MissingExtra) and error.extra == "aiosqlite"
+    ):  # as by default: the demo has an extra of its own
         return f'{error.headline}; pip install "respool[demo]"'
     if isinstance(error, ConfigError):
         return "; ".join([error.headline, *error.advice[:1]])
