@@ -14,7 +14,6 @@ from respool.config import needs
 
 with needs("flask"):
     from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
-    from werkzeug.exceptions import ServiceUnavailable
 
 from sqlalchemy import URL, make_url
 
@@ -230,8 +229,9 @@ def _finisher(app: Flask, databases: list[Any]) -> Any:
 
 def _overloaded(error: Exception) -> Any:
     answer = refusal(error, request.headers.get("Accept"))
-    if answer.status == ServiceUnavailable.code:
-        unavailable = ServiceUnavailable(retry_after=int(answer.headers["Retry-After"]))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
         own: Any = current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
         if own is not unavailable and (own := current_app.make_response(own)).status_code == answer.status:
             own.headers.setdefault("Retry-After", answer.headers["Retry-After"])

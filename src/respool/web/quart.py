@@ -11,7 +11,6 @@ from respool.config import needs
 
 with needs("quart"):
     from quart import Quart, Response, current_app, request
-    from werkzeug.exceptions import ServiceUnavailable
 
 from respool.session.applications import check_application
 from respool.web.asgi import RequestScopeMiddleware
@@ -85,8 +84,9 @@ def _finisher(app: Quart, databases: list[Any]) -> Any:
 
 async def _overloaded(error: Exception) -> Any:
     answer = refusal(error, request.headers.get("Accept"))
-    if answer.status == ServiceUnavailable.code:
-        unavailable = ServiceUnavailable(retry_after=int(answer.headers["Retry-After"]))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
         own: Any = await current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
         if own is not unavailable and (own := await current_app.make_response(own)).status_code == answer.status:
             own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
