@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from respool.config import PoolConfig
 from respool.engine import AsyncFairPool, FairPool, mask
-from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
+from respool.errors import ConfigError, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
 from respool.session.checks import (
     check_begin,
@@ -32,7 +32,8 @@ from respool.session.events import Observers, SessionObserver
 from respool.session.jobs import HasJobs
 from respool.session.life import life_of
 from respool.session.nesting import Nesting
-from respool.session.places import Place, caller, running
+from respool.session.nowhere import no_scope
+from respool.session.places import Place, caller, near_line, running
 from respool.session.rule import Begin, BeginRule
 from respool.session.scope import OPEN, RELEASED, CommitPolicy, CurrentScope, LiveScopes, Scope
 from respool.session.session import Session
@@ -101,6 +102,7 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         self._observers = Observers()
         self._making = threading.Lock()
         self.nesting = Nesting()
+        self.installed = False  #: whether an application's requests have scopes of it
         self._closed: str | None = None  # by whom
         watch.engine(self._sync_engine)
         _open[id(self)] = self
@@ -172,7 +174,7 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         """
         scope = self._current.get()
         if scope is None:
-            self._refuse_no_scope()
+            raise no_scope(self)
         face: S | None = scope.face
         return face if face is not None else self.open_session(scope)
 
@@ -294,6 +296,8 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         """
         if self._closed is not None:
             self._refuse_closed(self._closed)
+        if scope.place is None:
+            scope.asked = near_line()
         # with no lock held: a class of the user's has a constructor of his
         session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
         life = life_of(session)
@@ -324,19 +328,6 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
             closed_by=by,
         )
 
-    def _refuse_no_scope(self) -> NoReturn:
-        block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'
-        raise NoScope(
-            f"no request and no scope of database {self.name!r} is open here",
-            now=[f"a session was asked for at {caller()} in {running()}"],
-            advice=[
-                "in a web application add the middleware: respool.web.asgi (or wsgi) RequestScopeMiddleware(app, db)",
-                f"anywhere else (a script, a job, a thread, a shell) open a scope: {block}",
-                "in a websocket open one for each message: there is no request that would end",
-            ],
-            database=self.name,
-        )
-
     def scope_here(self) -> Scope | None:
         """The scope in force here, if there is one and it is not over."""
         scope = self._current.get()
@@ -351,7 +342,7 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         """
         scope = self._current.get()
         if scope is None:
-            self._refuse_no_scope()
+            raise no_scope(self)
         if not scope.live:
             scope.refuse_ended()
         return scope

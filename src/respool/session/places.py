@@ -12,12 +12,25 @@ from typing import Any, NamedTuple
 
 from respool.pool.holders import frames_here, is_library
 
-__all__ = ["Place", "Runner", "at", "caller", "calling", "place_of", "running", "shorten"]
+__all__ = [
+    "Place",
+    "Runner",
+    "at",
+    "caller",
+    "calling",
+    "in_module_body",
+    "near_line",
+    "place_of",
+    "running",
+    "shorten",
+]
 
 #: What stands between the user's line and where it is asked for.
 _MACHINERY = ("respool.", "sqlalchemy")
 #: An application like a user's.
 _DEMO = "respool.cli.demo"
+#: How many frames away a line is still near.
+_NEAR = 8
 #: Our own files, wherever they are.
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -48,6 +61,12 @@ def caller() -> str:
     return _place(frame) if frame is not None else place_of(running()) or "unknown place"
 
 
+def in_module_body() -> bool:
+    """Whether the user's line that led here stands in no function: a module is being imported, or a script runs."""
+    frame = _users(frames_here())
+    return frame is not None and frame.f_code.co_name == "<module>"
+
+
 def place_of(runner: Runner) -> str | None:
     """``file:line`` of the user's line where a thread or task is now, if there is one."""
     frames = list(_inwards(runner.task)) if runner.task is not None else []
@@ -68,10 +87,28 @@ class Place:
         return f"{shorten(self._code.co_filename)}:{self.line}"
 
     @property
+    def function(self) -> str:
+        """The name of the function that it stands in."""
+        return self._code.co_qualname
+
+    @property
     def line(self) -> int:
         """The line's number."""
         lines = (line for start, end, line in self._code.co_lines() if start <= self._at < end)
         return next(lines, None) or self._code.co_firstlineno
+
+
+def near_line() -> Place | None:
+    """The user's line that led here, if it is near: nobody may ever ask, so it must cost next to nothing."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_NEAR):
+        if frame is None:
+            return None
+        file = frame.f_code.co_filename
+        if not file.startswith(_OURS) and not is_library(file):
+            return Place(frame)
+        frame = frame.f_back
+    return None
 
 
 def calling() -> Place | str:

@@ -265,14 +265,16 @@ class Session(HasReads, orm.Session):
                 unit=None,
                 error=None,
             )
-        if not self.twophase or scope is None:
-            super().commit()
-            return
-        self.twophase = False  # a scope's end has prepared, if there are several databases
+        twophase = self.twophase
+        self.twophase = twophase and scope is None  # a scope's end has prepared, if there are several databases
         try:
             super().commit()
+        except Exception as error:
+            if scope is not None:
+                error.add_note(scope.describe("respool: this was the commit"))
+            raise
         finally:
-            self.twophase = True
+            self.twophase = twophase
 
     def rollback(self) -> None:
         """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run.

@@ -104,8 +104,9 @@ async def _refuse(request: web.Request, handler: Any) -> web.StreamResponse:
     except OVERLOAD as error:
         if request.writer.output_size:
             raise
-        answer = refusal(error)
-        return web.Response(status=answer.status, reason=answer.text, headers=answer.headers, text=answer.text)
+        answer = refusal(error, request.headers.get("Accept"))
+        headers = {"Content-Type": answer.content_type, **answer.headers}
+        return web.Response(status=answer.status, reason=answer.text, headers=headers, text=answer.body)
     return response
 
 

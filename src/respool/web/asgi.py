@@ -16,11 +16,11 @@ from respool.session.losses import logger
 from respool.session.shield import DEADLINE
 from respool.session.workers import perform
 from respool.web.departures import Inbox, Message, Receive
-from respool.web.frameworks import failure_answer
+from respool.web.frameworks import answers_json, failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, RequestScopes, check_databases, without_scopes
+from respool.web.requests import KEY, RequestScopes, check_databases, handler_of, without_scopes
 
 __all__ = ["RequestScopeMiddleware"]
 
@@ -99,6 +99,10 @@ class _Exchange(Inbox):
         self.answered = False  #: an answer has begun to leave
         self.failure: BaseException | None = None  #: why the application's own answer did not
 
+    def handler(self) -> str | None:
+        """The function that answers the request, where the framework tells."""
+        return handler_of(self.scope)
+
     async def run(self) -> None:
         try:
             await self.middleware.app(self.scope, self.receive, self.send)
@@ -158,11 +162,12 @@ class _Exchange(Inbox):
             raise error
 
     async def _refuse(self, reason: BaseException) -> None:
-        answer = refusal(reason)
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(answer.text))]
+        accept = b",".join(value for name, value in self.scope["headers"] if name == b"accept").decode("latin-1")
+        answer = refusal(reason, accept, json=answers_json(self.scope))
+        headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
         headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": answer.text.encode()})
+        await self.send({"type": "http.response.body", "body": answer.body.encode()})
 
 
 class _NoAnswer(Exception):

@@ -67,7 +67,10 @@ class RespoolPlugin:
                 self._finish(answer.status_code)
                 raise
             except OVERLOAD as error:
-                told = refusal(error)
+                told = refusal(error, bottle.request.get_header("Accept"))
+                if told.json:
+                    headers = {"Content-Type": told.content_type, **told.headers}
+                    raise bottle.HTTPResponse(told.body, told.status, headers) from error
                 raise bottle.HTTPError(told.status, told.text, error, headers=told.headers) from error
             return out
 

@@ -112,7 +112,7 @@ class RequestScopeMiddleware:
         except BaseException as error:
             drive(scopes.end(None, error))
             scopes.leave()
-            return self._refuse_or_raise(error)
+            return self._refuse_or_raise(request, error)
         response._resource_closers.append(scopes.leave)  # streams are read with the ended scopes in force
         return response
 
@@ -120,8 +120,9 @@ class RequestScopeMiddleware:
         """Called by Django for an exception of a view's, after those of the middlewares within this one."""
         if not isinstance(error, OVERLOAD):
             return None
-        answer = refusal(error)
-        return HttpResponse(answer.text, status=answer.status, headers=answer.headers, content_type="text/plain")
+        answer = refusal(error, request.headers.get("Accept"))
+        kind = answer.content_type
+        return HttpResponse(answer.body, status=answer.status, headers=answer.headers, content_type=kind)
 
     async def _answer_async(self, request: Any) -> Any:
         found = request.scope.setdefault(KEY, {})
@@ -132,12 +133,12 @@ class RequestScopeMiddleware:
             await end_request(found, self.databases, response.status_code)
         except BaseException as error:
             await end_async(scopes.end(None, error), perform)
-            return self._refuse_or_raise(error)
+            return self._refuse_or_raise(request, error)
         return response
 
-    def _refuse_or_raise(self, error: BaseException) -> Any:
+    def _refuse_or_raise(self, request: Any, error: BaseException) -> Any:
         if isinstance(error, OVERLOAD):
-            return self.process_exception(None, error)
+            return self.process_exception(request, error)
         raise error
 
 

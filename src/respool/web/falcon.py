@@ -64,9 +64,9 @@ class _Finisher:
 
 
 def _overloaded(req: Any, resp: Any, error: Any, params: Any) -> None:
-    answer = refusal(error)
-    resp.status, resp.text = f"{answer.status} {answer.text}", answer.text
-    resp.content_type = falcon.MEDIA_TEXT
+    answer = refusal(error, req.get_header("Accept"), json=True)
+    resp.status, resp.text = f"{answer.status} {answer.text}", answer.body
+    resp.content_type = answer.content_type
     resp.set_headers(answer.headers)
 
 

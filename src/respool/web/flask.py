@@ -227,6 +227,13 @@ def _finisher(app: Flask, databases: list[Any]) -> Any:
     return finish
 
 
-def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

@@ -117,9 +117,10 @@ def _add_handlers(handlers: Any) -> None:
         handlers.setdefault(kind, _overloaded)
 
 
-def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    answer = refusal(error)
-    return Response(answer.text, status_code=answer.status, headers=answer.headers, media_type="text/plain")
+def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    answer = refusal(error, request.headers.get("accept"), json=True)
+    media_type = "application/json" if answer.json else "text/plain"
+    return Response(answer.body.encode(), status_code=answer.status, headers=answer.headers, media_type=media_type)
 
 
 def _add_hooks(app: Any, databases: Any) -> None:

@@ -115,6 +115,6 @@ def _finish(scopes: RequestScopes, request: Any, response: Any) -> Any:
 
 
 def _overloaded(error: Any, request: Any) -> Response:
-    answer = refusal(error)
-    headers = [("Content-Type", "text/plain; charset=UTF-8"), *answer.headers.items()]
-    return Response(answer.text, status=f"{answer.status} {answer.text}", headerlist=headers)
+    answer = refusal(error, request.headers.get("Accept"))
+    headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+    return Response(answer.body.encode(), status=f"{answer.status} {answer.text}", headerlist=headers)

@@ -10,7 +10,7 @@ from typing import Any
 from respool.config import needs
 
 with needs("quart"):
-    from quart import Quart, Response, request
+    from quart import Quart, Response, current_app, request
 
 from respool.session.applications import check_application
 from respool.web.asgi import RequestScopeMiddleware
@@ -82,6 +82,13 @@ def _finisher(app: Quart, databases: list[Any]) -> Any:
     return finish
 
 
-async def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+async def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = await current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := await current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

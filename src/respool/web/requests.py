@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, unwrap
 from typing import Any
 
 from respool.errors import ConfigError
@@ -12,6 +12,7 @@ from respool.pool.holders import Client
 from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
 from respool.session.ending import end_async
+from respool.session.places import shorten
 from respool.session.scope import Scope
 from respool.session.shield import DEADLINE
 from respool.session.transaction import End
@@ -25,6 +26,7 @@ __all__ = [
     "check_databases",
     "check_new",
     "end_request",
+    "handler_of",
     "request_end",
     "request_label",
     "without_scopes",
@@ -60,6 +62,8 @@ def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[Da
         if database.name in seen:
             raise _two_of_one_name("RequestScopeMiddleware got both", database.name)
         seen[database.name] = database
+    for database in databases:
+        database.installed = True
     return tuple(databases)
 
 
@@ -200,6 +204,16 @@ def request_label(environ: Mapping[str, Any]) -> str:
     """What people call the request of a WSGI environ."""
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
+
+
+def handler_of(scope: Mapping[str, Any]) -> str | None:
+    """``sell() at shop.py:14``: what answers the request of an ASGI scope, where its framework has noted it there."""
+    handler = scope.get("endpoint") or scope.get("route_handler")  # Starlette and FastAPI; Litestar
+    function = unwrap(getattr(handler, "fn", handler)) if handler is not None else None
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
 
 
 def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:

@@ -108,8 +108,8 @@ def _overload_first(default: Any) -> Any:
     def answer(request: Request[Any, Any], error: Exception) -> Any:
         if not isinstance(error, OVERLOAD):
             return default(request, error)
-        told = refusal(error)
-        return HTTPResponse(told.text, status=told.status, headers=told.headers, content_type="text/plain")
+        told = refusal(error, request.headers.get("accept"), json=request.app.config.FALLBACK_ERROR_FORMAT == "json")
+        return HTTPResponse(told.body, status=told.status, headers=told.headers, content_type=told.content_type)
 
     return answer
 
