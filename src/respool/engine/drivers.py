@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["driver_of", "has_something_to_say", "is_closed", "socket_of", "transaction_note", "unprepared"]
+__all__ = [
+    "driver_of", "has_something_to_say", "is_closed", "knows_its_transaction", "socket_of", "transaction_note", "unprepared",
+]  # fmt: skip
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
@@ -37,6 +39,16 @@ def transaction_note(dbapi_connection: Any) -> str | None:
         return "in transaction" if asks() else None
     flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
     return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
+
+
+def knows_its_transaction(dbapi_connection: Any) -> bool:
+    """Whether :func:`transaction_note` holds at any time. MySQL's drivers do not read on what the server says after rows."""
+    driver = driver_of(dbapi_connection)
+    return (
+        isinstance(getattr(driver, "in_transaction", None), bool)
+        or hasattr(getattr(driver, "pgconn", None) or getattr(driver, "info", None), "transaction_status")
+        or callable(getattr(driver, "is_in_transaction", None))
+    )
 
 
 @contextmanager

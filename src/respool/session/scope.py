@@ -87,6 +87,7 @@ class Scope:
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     maker: int | None = None  #: the thread in which its session is being made
+    asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
 
@@ -124,6 +125,16 @@ class Scope:
     def title(self) -> str:
         """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
         return f"request {self.label}" if self._place is None else f"scope {self.label!r} ({self.place})"
+
+    def describe(self, what: str) -> str:
+        """``what`` happened, with all that is known of the request and its handler."""
+        handler = getattr(self.client, "handler", lambda: None)()
+        asked = self.asked
+        return (
+            f"{what} of {self.title}"
+            + (f", handler {handler}" if handler else "")
+            + (f", whose session was first asked for at {asked} in {asked.function}()" if asked else "")
+        )
 
     @property
     def age(self) -> float:

@@ -9,8 +9,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import bottle
+from respool.config import needs
 
+with needs("bottle"):
+    import bottle
+
+from respool.session.applications import check_application
 from respool.session.transaction import drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
@@ -29,6 +33,7 @@ def install(app: bottle.Bottle, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, bottle.Bottle, module=__name__)
     check_databases(databases, asynchronous=False)
     check_new(databases, [db for plugin in app.plugins if isinstance(plugin, RespoolPlugin) for db in plugin.databases])
     vars(app)["wsgi"] = RequestScopeMiddleware(app.wsgi, *databases)  # Bottle itself would let it be set once only
@@ -62,7 +67,10 @@ class RespoolPlugin:
                 self._finish(answer.status_code)
                 raise
             except OVERLOAD as error:
-                told = refusal(error)
+                told = refusal(error, bottle.request.get_header("Accept"))
+                if told.json:
+                    headers = {"Content-Type": told.content_type, **told.headers}
+                    raise bottle.HTTPResponse(told.body, told.status, headers) from error
                 raise bottle.HTTPError(told.status, told.text, error, headers=told.headers) from error
             return out
 

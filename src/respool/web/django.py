@@ -14,14 +14,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpResponse
-from django.utils.module_loading import import_string
+from respool.config import needs
+
+with needs("django", "django", "asgiref"):
+    from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+    from django.conf import settings
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.exception import convert_exception_to_response
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.utils.module_loading import import_string
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.session.ending import end_async
 from respool.session.transaction import drive
 from respool.session.workers import perform
@@ -52,6 +57,7 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(application, WSGIHandler, ASGIHandler, module=__name__)
     asynchronous = isinstance(application, ASGIHandler)
     check_databases(databases, asynchronous=asynchronous)
     installed: list[Any] = vars(application).setdefault("respool_databases", [])
@@ -106,7 +112,7 @@ class RequestScopeMiddleware:
         except BaseException as error:
             drive(scopes.end(None, error))
             scopes.leave()
-            return self._refuse_or_raise(error)
+            return self._refuse_or_raise(request, error)
         response._resource_closers.append(scopes.leave)  # streams are read with the ended scopes in force
         return response
 
@@ -114,8 +120,9 @@ class RequestScopeMiddleware:
         """Called by Django for an exception of a view's, after those of the middlewares within this one."""
         if not isinstance(error, OVERLOAD):
             return None
-        answer = refusal(error)
-        return HttpResponse(answer.text, status=answer.status, headers=answer.headers, content_type="text/plain")
+        answer = refusal(error, request.headers.get("Accept"))
+        kind = answer.content_type
+        return HttpResponse(answer.body, status=answer.status, headers=answer.headers, content_type=kind)
 
     async def _answer_async(self, request: Any) -> Any:
         found = request.scope.setdefault(KEY, {})
@@ -126,12 +133,12 @@ class RequestScopeMiddleware:
             await end_request(found, self.databases, response.status_code)
         except BaseException as error:
             await end_async(scopes.end(None, error), perform)
-            return self._refuse_or_raise(error)
+            return self._refuse_or_raise(request, error)
         return response
 
-    def _refuse_or_raise(self, error: BaseException) -> Any:
+    def _refuse_or_raise(self, request: Any, error: BaseException) -> Any:
         if isinstance(error, OVERLOAD):
-            return self.process_exception(None, error)
+            return self.process_exception(request, error)
         raise error
 
 

@@ -10,13 +10,17 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.config.app import AppConfig
-from litestar.di import Provide
-from litestar.exceptions.responses import create_exception_response
-from litestar.plugins import InitPluginProtocol
-from litestar.utils.scope.state import ScopeState
+from respool.config import needs
 
+with needs("litestar"):
+    from litestar import Litestar, Request, Response
+    from litestar.config.app import AppConfig
+    from litestar.di import Provide
+    from litestar.exceptions.responses import create_exception_response
+    from litestar.plugins import InitPluginProtocol
+    from litestar.utils.scope.state import ScopeState
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
 from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
@@ -36,6 +40,7 @@ def install(app: Litestar, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Litestar, module=__name__)
     _install(app, app, databases, lifespan)
 
 
@@ -138,6 +143,7 @@ async def _sends(message: Any, scope: Any) -> None:
         scope[SCOPES][0].let_through()
 
 
-def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    answer = refusal(error)
-    return Response(answer.text, status_code=answer.status, headers=answer.headers, media_type="text/plain")
+def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    answer = refusal(error, request.headers.get("accept"), json=True)
+    media_type = "application/json" if answer.json else "text/plain"
+    return Response(answer.body.encode(), status_code=answer.status, headers=answer.headers, media_type=media_type)

@@ -9,13 +9,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPNotFound
-from pyramid.path import DottedNameResolver
-from pyramid.response import Response
-from pyramid.tweens import EXCVIEW
+from respool.config import needs
+
+with needs("pyramid"):
+    from pyramid.config import Configurator
+    from pyramid.httpexceptions import HTTPNotFound
+    from pyramid.path import DottedNameResolver
+    from pyramid.response import Response
+    from pyramid.tweens import EXCVIEW
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.session.transaction import drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, check_new, request_label
@@ -55,6 +59,7 @@ def install(config: Configurator, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(config, Configurator, module=__name__, what="the configurator")
     _set_up(config, databases)
 
 
@@ -110,6 +115,6 @@ def _finish(scopes: RequestScopes, request: Any, response: Any) -> Any:
 
 
 def _overloaded(error: Any, request: Any) -> Response:
-    answer = refusal(error)
-    headers = [("Content-Type", "text/plain; charset=UTF-8"), *answer.headers.items()]
-    return Response(answer.text, status=f"{answer.status} {answer.text}", headerlist=headers)
+    answer = refusal(error, request.headers.get("Accept"))
+    headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+    return Response(answer.body.encode(), status=f"{answer.status} {answer.text}", headerlist=headers)

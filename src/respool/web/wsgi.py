@@ -41,7 +41,9 @@ class RequestScopeMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         found = environ.setdefault(ENVIRON_KEY, {})
-        exchange = _Exchange(RequestScopes(self.databases, found, request_label(environ)), start_response)
+        exchange = _Exchange(
+            RequestScopes(self.databases, found, request_label(environ)), start_response, environ.get("HTTP_ACCEPT")
+        )
         try:
             with exchange:
                 body = self.app(environ, exchange.start)
@@ -56,9 +58,10 @@ class RequestScopeMiddleware:
 class _Exchange:
     """One request, and what came of its end. As a block: the scopes are in force, and an exception ends them."""
 
-    __slots__ = ("answered", "failure", "scopes", "start_on")
+    __slots__ = ("accept", "answered", "failure", "scopes", "start_on")
 
-    def __init__(self, scopes: RequestScopes, start_response: StartResponse) -> None:
+    def __init__(self, scopes: RequestScopes, start_response: StartResponse, accept: str | None) -> None:
+        self.accept = accept
         self.scopes = scopes
         self.start_on = start_response
         self.answered = False  #: an answer has begun to leave
@@ -94,10 +97,10 @@ class _Exchange:
         if self.answered:
             raise error
         self.answered = True
-        answer = refusal(error)
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(answer.text)))]
+        answer = refusal(error, self.accept)
+        headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
         self.start_on(f"{answer.status} {answer.text}", [*headers, *answer.headers.items()])
-        return [answer.text.encode()]
+        return [answer.body.encode()]
 
     def require_answer(self) -> None:
         """Refuse to go on with a body whose answer never left, though the application swallowed why."""
