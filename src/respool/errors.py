@@ -19,6 +19,7 @@ __all__ = [
     "ConnectFailed",
     "DetachedRead",
     "HookFailed",
+    "MissingExtra",
     "NoScope",
     "PartialCommit",
     "PoolClosed",
@@ -84,6 +85,17 @@ class ConfigError(RespoolError, ValueError):
     _advice_label = "do"
 
 
+class MissingExtra(ConfigError, ModuleNotFoundError):
+    """A package that this part of respool works with is not installed.
+
+    Also a ``ModuleNotFoundError``.
+    """
+
+    code = "C002"
+    name: str  #: the module that was not found
+    extra: str | None  #: the extra of respool that brings it, if one does
+
+
 class PoolError(RespoolError):
     """Base of what a pool raises."""
 
@@ -99,12 +111,14 @@ class PoolTimeout(PoolError):
 
     code = "P001"
     timeout: float  #: seconds that the caller was ready to wait
+    connect_error: str | None  #: the driver's words for why it could not connect, without passwords
 
 
 class PoolClosed(PoolError):
     """The pool is closed, or was closed while the caller waited."""
 
     code = "P002"
+    closed_by: str  #: who closed it
 
 
 class PoolQueueFull(PoolError):
@@ -118,6 +132,7 @@ class ConnectFailed(PoolError):
     """A connection could not be opened, and trying again would not help. ``__cause__`` is the driver's error."""
 
     code = "P004"
+    connect_error: str  #: the driver's words, without passwords
 
 
 class CallerGone(PoolError):

@@ -10,6 +10,7 @@ from tests.differential.arena import Arena
 from tests.differential.model import (
     Act,
     Block,
+    Close,
     Commit,
     Connect,
     Delete,
@@ -17,6 +18,7 @@ from tests.differential.model import (
     Get,
     Listener,
     Merge,
+    Modify,
     Nested,
     Program,
     Query,
@@ -53,6 +55,36 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("session", "after_transaction_end", Act("select")),),
             steps=(Nested((Query("Widget"), Nested((Reset(),)))),),
+        ),
+    ),
+    "who hears of a statement hears of it before a transaction begins": (
+        "sqlite",
+        Program(
+            Setup(autobegin=False),
+            listeners=(Listener("session", "do_orm_execute"),),
+            steps=(Execute("text: one"),),
+        ),
+    ),
+    "who refuses a statement keeps a transaction from beginning": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "do_orm_execute", Act("raise")),),
+            steps=(Execute("text: one"), Block((Modify(),))),
+        ),
+    ),
+    "a close() that the error of a listener stops": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_transaction_end", Act("select")),),
+            steps=(Execute("text: one"), Nested((Close(),)), Rollback()),
+        ),
+    ),
+    "a session that is used as it lets go of what it has read": (
+        "asyncpg",
+        Program(
+            Setup(face="scope"),
+            listeners=(Listener("session", "persistent_to_detached", Act("autocommit")),),
+            steps=(Get("Part", 1),),
         ),
     ),
 }

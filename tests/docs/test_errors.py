@@ -53,6 +53,10 @@ def misspelt(db: Database) -> None:
     PoolConfig.of({"max_sise": 3})
 
 
+def without_a_driver(db: Database) -> None:
+    Database("mssql+pymssql://h/d")
+
+
 def exhausted(db: Database) -> None:
     with db.engine.connect():
         db.engine.connect()
@@ -286,6 +290,7 @@ def unawaited_session(db: Database) -> None:
 
 WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("C001", misspelt),
+    ("C002", without_a_driver),
     ("O001", detached),
     ("O002", unawaited),
     ("O002", unawaited_session),

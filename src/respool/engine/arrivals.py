@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Dialect
 from sqlalchemy.pool import Pool
 
-from respool.engine.drivers import driver_of, transaction_note
+from respool.engine.drivers import driver_of, knows_its_transaction, transaction_note
 from respool.engine.listeners import unknown
 
 __all__ = ["Arrival", "arrival_of", "autocommits"]
@@ -72,7 +72,7 @@ def autocommits(dialect: Any, dbapi_connection: Any) -> bool:
 
 
 def _lends(pool: Pool, dialect: Any, dbapi_connection: Any, alone: bool) -> bool:
-    if transaction_note(dbapi_connection):
+    if _is_in_transaction(pool, dialect, dbapi_connection):
         return False
     if dialect.name == "sqlite":  # autocommit=False, since Python 3.12: a read, too, is inside of a transaction
         return getattr(driver_of(dbapi_connection), "autocommit", True) is not False
@@ -87,6 +87,15 @@ def _lends(pool: Pool, dialect: Any, dbapi_connection: Any, alone: bool) -> bool
     except NotImplementedError:  # the database has none
         return True
     return bool(level == (expected or getattr(dialect, "default_isolation_level", None)))
+
+
+def _is_in_transaction(pool: Pool, dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether somebody has left one open; where nobody can tell, it may be so."""
+    if not knows_its_transaction(dbapi_connection) and _somebody_sets_it_up(pool, dialect):
+        dialect.do_ping(dbapi_connection)  # to which MySQL's server answers with its state, where the driver reads it
+        if not hasattr(driver_of(dbapi_connection), "server_status"):
+            return True
+    return transaction_note(dbapi_connection) is not None
 
 
 def _somebody_sets_it_up(pool: Pool, dialect: Any) -> bool:

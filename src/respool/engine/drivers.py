@@ -15,6 +15,7 @@ __all__ = [
     "has_heard_the_end",
     "has_something_to_say",
     "is_closed",
+    "knows_its_transaction",
     "socket_of",
     "transaction_note",
     "unprepared",
@@ -45,6 +46,16 @@ def transaction_note(dbapi_connection: Any) -> str | None:
         return "in transaction" if asks() else None
     flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
     return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
+
+
+def knows_its_transaction(dbapi_connection: Any) -> bool:
+    """Whether :func:`transaction_note` holds at any time. MySQL's drivers do not read on what the server says after rows."""
+    driver = driver_of(dbapi_connection)
+    return (
+        isinstance(getattr(driver, "in_transaction", None), bool)
+        or hasattr(getattr(driver, "pgconn", None) or getattr(driver, "info", None), "transaction_status")
+        or callable(getattr(driver, "is_in_transaction", None))
+    )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
 from respool.pool.connector import AsyncConnector, AsyncFunctions
 from respool.pool.entries import CloseReason, PoolEntry
-from respool.pool.holders import Who, get_label, stack
+from respool.pool.holders import Who, get_label, line_here, stack
 from respool.pool.loops import LoopMonitors
 from respool.pool.monitor import Monitor, logger
 from respool.pool.observer import PoolObserver
@@ -109,7 +109,7 @@ class LoopMonitor(Monitor):
     async def close(self, timeout: float) -> None:
         """See ``ConnectionPool.close``."""
         deadline = self.clock() + timeout
-        self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout)))
+        self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout, line_here())))
         await self.wait_closings(max(0.0, deadline - self.clock()))
 
     async def dismiss(self) -> None:

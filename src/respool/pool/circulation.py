@@ -67,6 +67,7 @@ class Circulation(Audience):
         "calm",
         "check_after",
         "closed",
+        "closed_by",
         "config",
         "generation",
         "idle",
@@ -104,6 +105,7 @@ class Circulation(Audience):
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
         self.last_error: BaseException | None = None
         self.closed = False
+        self.closed_by = ""  #: the line of code, for people
         self.suspended = False
         self.alarm_at = inf
         self._ceiling = 0  #: after a shrinking resize: what is still open above the new limit

@@ -28,6 +28,7 @@ from respool.pool.holders import Holder, Who, watched
 from respool.pool.observer import PoolObserver
 from respool.pool.state import PoolState
 from respool.pool.stats import PoolStats, stats_of
+from respool.pool.words import words_of
 
 __all__ = ["Monitor", "resized"]
 
@@ -272,7 +273,7 @@ class Monitor:
 
     def _tell(self, event: str, *facts: Any) -> None:
         if event == "connect_failed" and self.state.outage is not None and self.state.outage.attempts <= 1:
-            logger.warning("pool %r: connect failed, trying again: %s", self.name, type(facts[0]).__name__)
+            logger.warning("pool %r: connect failed, trying again: %s", self.name, words_of(facts[0]))
         elif event in _WORDS:
             if event in ("leaked", "leak_returned"):
                 facts = (Holder(*facts[0]), *facts[1:])

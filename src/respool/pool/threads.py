@@ -18,7 +18,7 @@ from respool.pool import algorithms
 from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
 from respool.pool.connector import Connector, Functions
 from respool.pool.entries import CloseReason, PoolEntry
-from respool.pool.holders import Who, get_label, stack
+from respool.pool.holders import Who, get_label, line_here, stack
 from respool.pool.keeper import keeper
 from respool.pool.monitor import Monitor, logger
 from respool.pool.observer import PoolObserver
@@ -103,7 +103,7 @@ class ThreadMonitor(Monitor):
 
     def close(self, timeout: float) -> None:
         """See :meth:`ConnectionPool.close`."""
-        self.name_stragglers(self.run(algorithms.close(self.state, self.name, timeout)))
+        self.name_stragglers(self.run(algorithms.close(self.state, self.name, timeout, line_here())))
 
     def tick(self, at: float | None = None) -> None:
         """Do what is due; ``at``: the time of the alarm that calls."""

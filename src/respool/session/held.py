@@ -7,17 +7,20 @@ pays for all of its events.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from respool.engine.checkout import Checkout
 from respool.engine.hangups import has_hung_up
 
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
 
-__all__ = ["hold", "let_go", "log_of"]
+__all__ = ["discard", "hold", "let_go", "log_of"]
 
 _LOG = "_respool_log"
 
@@ -46,6 +49,8 @@ def _held(kind: Any) -> Any:
             _look(self)
             self._respool_log.committing = True
             super()._commit_impl()
+            if isinstance(checkout := self._dbapi_connection, Checkout):
+                checkout.over = True
 
         def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
             self._respool_log.committing = True
@@ -119,3 +124,12 @@ def log_of(connection: Connection | None) -> ChangeLog | None:
     """The log of the session that has it, if one does."""
     log: ChangeLog | None = getattr(connection, _LOG, None)
     return log
+
+
+def discard(connections: Iterable[Connection]) -> None:
+    """Whatever ails a connection, it does not stay with a session."""
+    for connection in connections:
+        with suppress(Exception):
+            connection.invalidate()
+        with suppress(Exception):
+            connection.close()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
@@ -22,6 +22,7 @@ from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
+from respool.session.held import discard
 from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
@@ -47,10 +48,9 @@ _Theirs = orm.Session
 _parents: list[Any] = []
 
 
-def life_of(session: Any) -> Life:
-    """What the house knows of a session; of the sync one, where there is an async one around it."""
-    life: Life = session._respool_life
-    return life
+#: What the house knows of a session; of the sync one, where there is an async one around it. Asked for everywhere, so no
+#: function of Python's.
+life_of: Callable[[Any], Life] = attrgetter("_respool_life")
 
 
 def begin_life(
@@ -84,6 +84,7 @@ class Life:
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
     at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     connections: tuple[Connection, ...] = ()  #: those of its transaction
+    holds = False  #: what begins now is held: a write may read first, and ``connection()`` is the user's
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
@@ -315,87 +316,39 @@ class Life:
             report(self.scope, lost, how=how)
 
     def close(self, session: Session, close: Callable[[], None], how: str) -> None:
-        """Close, whatever it takes: afterwards the session has no connection."""
+        """Close, whatever it takes: afterwards the session has no connection.
+
+        One that a listener's error keeps from closing goes on with what it has, as SQLAlchemy's; not at a scope's end.
+        """
         self.leaving = how
         connections = self.connections
         lost = self.news.lost(self, session) if self.observers.all else None
         self._close_results(at_end=how is lessons.END)
+        goes_on = False
         try:
             close()
         except BaseException:
-            _discard(connections)
+            goes_on = session._transaction is not None and how is not lessons.END
+            if not goes_on:
+                discard(connections)
             raise
         finally:
             self.leaving = None
-            self.read_from = ()
-            self.connections = ()
-            if self._log is not None:
-                self._log.clear()
-            self.phase = CLOSED
-            if self.observers.all:
-                if lost:
-                    self.tell("rolled_back", session, lost)
-                self.tell("closed", session)
+            if not goes_on:
+                self._closed(session, lost)
+
+    def _closed(self, session: Session, lost: Any) -> None:
+        self.read_from = ()
+        self.connections = ()
+        if self._log is not None:
+            self._log.clear()
+        self.phase = CLOSED
+        if self.observers.all:
+            if lost:
+                self.tell("rolled_back", session, lost)
+            self.tell("closed", session)
 
     # -- the end --------------------------------------------------------------------------------------------------
-
-    def commit(self, session: Session) -> None:
-        """Commit at the scope's end, as the user's class does it."""
-        if session._transaction is None and not session.autobegin:
-            session.begin()  # else SQLAlchemy would refuse; there may be hooks that wait for it
-        if self.own is not None and self.own.commit is not None:
-            self.own.commit(session)
-        else:
-            session.commit()
-
-    def settle(self, session: Session, *, stays: bool = False) -> None:
-        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first.
-
-        Args:
-            session: the session.
-            stays: it is to be used again.
-        """
-        if self.hooks.present:
-            try:
-                _Theirs.rollback(session)
-            except Exception:
-                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-                _discard(self.connections)
-            self.hooks.ended(Outcome.ROLLED_BACK)
-        if self.hooks.due:
-            return
-        if stays:
-            self.start_over(session)
-        else:
-            self.end(session)
-
-    def start_over(self, session: Session) -> None:
-        """Roll back, and give the connection back; the session can be used again."""
-        try:
-            if session._transaction is None:
-                return
-            if self.changes(session) and not self.asynchronous:
-                _Theirs.rollback(session)  # what was loaded is loaded once more where somebody asks for it
-            else:  # where nobody could await that, objects keep what they have loaded
-                self.close(session, lambda: _Theirs.close(session), lessons.END)
-        except Exception:
-            logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-            _discard(self.connections)
-
-    def run_last_hooks(self, session: Session, *, stays: bool) -> list[str]:
-        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines.
-
-        Args:
-            session: the session.
-            stays: it is to be used again.
-        """
-        self.hooks.run()
-        lost = self.losses(session)
-        self.settle(session, stays=stays)
-        self.hooks.run()
-        if not stays:
-            self.end(session)
-        return lost
 
     def end(self, session: Session) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
@@ -403,26 +356,35 @@ class Life:
             return
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
-            self.over = True
             if session._transaction is not None:
-                self.close(session, lambda: _Theirs.close(session), lessons.END)
+                self._close_for_good(session)
                 return
-            self._close_results(at_end=True)
+            if self._log is not None or self.rest is not None:
+                self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
                 _Theirs.expunge_all(session)
                 self.let_go(states, lessons.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
-                    self.close(session, lambda: _Theirs.close(session), lessons.END)
+                    self._close_for_good(session)
                     return
+            self.over = True
             if self.observers.all and not closed:
                 self.tell("closed", session)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             if self.observers.all:
                 self.tell("removed", session)
+
+    def _close_for_good(self, session: Session) -> None:
+        def close() -> None:
+            session.expunge_all()  # who is told of that can still read
+            self.over = True
+            _Theirs.close(session)
+
+        self.close(session, close, lessons.END)
 
     def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
         """Whether it has a way of its own, which led to ours."""
@@ -440,7 +402,7 @@ class Life:
     def abandon(self, session: Session) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
         if self.phase is not REMOVED and not self.ending:
-            _discard(self.connections)
+            discard(self.connections)
             self.connections = ()
             self.over, self.phase = True, REMOVED
             self.tell("removed", session)
@@ -464,12 +426,3 @@ class Life:
                 self.end(session)
             finally:
                 self.guard.release()
-
-
-def _discard(connections: Iterable[Connection]) -> None:
-    """Whatever ails a connection, it does not stay with a session."""
-    for connection in connections:
-        with suppress(Exception):
-            connection.invalidate()
-        with suppress(Exception):
-            connection.close()

@@ -78,7 +78,7 @@ class Scope:
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
-    due: Callable[[], End] | None = None  #: what has to be ended before a scope is opened within this one
+    due: Callable[[], End | None] | None = None  #: what has to be ended before a scope is opened within this one
     failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
     method: str | None = None  #: of a request
     sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made
@@ -88,6 +88,7 @@ class Scope:
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
+    asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
 
@@ -125,6 +126,16 @@ class Scope:
     def title(self) -> str:
         """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
         return f"request {self.label}" if self._place is None else f"scope {self.label!r} ({self.place})"
+
+    def describe(self, what: str) -> str:
+        """``what`` happened, with all that is known of the request and its handler."""
+        handler = getattr(self.client, "handler", lambda: None)()
+        asked = self.asked
+        return (
+            f"{what} of {self.title}"
+            + (f", handler {handler}" if handler else "")
+            + (f", whose session was first asked for at {asked} in {asked.function}()" if asked else "")
+        )
 
     @property
     def age(self) -> float:

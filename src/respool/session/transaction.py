@@ -9,37 +9,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
+from respool.session.conclusion import Conclusion, Stays, Verdict, run_last_hooks
 from respool.session.guards import ENDING
+from respool.session.hooks import NO_HOOKS
 from respool.session.life import Life, life_of
 from respool.session.losses import logger, report
 from respool.session.policies import ask
-from respool.session.rule import hears_of_commits
+from respool.session.rule import hears_of_commits, hears_of_partings
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
 
 __all__ = ["End", "Stays", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
-
-
-class Verdict(Enum):
-    """What becomes of a scope's changes at its end."""
-
-    COMMIT = "commit"
-    ROLLBACK = "roll back"  #: on purpose: an error status, an exception, or the policy said so
-    LEAVE = "leave"  #: nobody decided: what is uncommitted is rolled back and reported
-
-
-class Stays(Enum):
-    """Whether the scopes can still be used afterwards."""
-
-    NEVER = "never"
-    ON_FAILURE = "on failure"  #: an error page may have to read
-    ALWAYS = "always"  #: it is not the end yet: what was done so far is committed, or rolled back
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +165,7 @@ class End:
             verdict = wanted if self._first.failure is None else Verdict.ROLLBACK
             commits = verdict is Verdict.COMMIT
             self.committing = self.committing or commits
-            conclusion = _Conclusion(verdict, self.stays, several=len(self._verdicts) > 1)
+            conclusion = Conclusion(verdict, self.stays, several=len(self._verdicts) > 1)
             with (here := FirstFailure()):
                 lost.append((scope, (yield Step(scope, conclusion))))
                 self.saved = self.saved or conclusion.saved
@@ -207,7 +192,7 @@ class End:
         """
         try:
             for scope in self._hooked:
-                lines = yield Step(scope, partial(_run_last_hooks, stays=self._goes_on(scope)))
+                lines = yield Step(scope, partial(run_last_hooks, stays=self._goes_on(scope)))
                 if lines:
                     with suppress(UncommittedChanges):  # an error by the filters; it comes too late to be one here
                         report(scope, lines, how="the end of its hooks")
@@ -318,7 +303,8 @@ def end_idle(scope: Scope) -> bool:
         return False
     if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
-    life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
+    if life.observers.all:
+        life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
     scope.end()
     life.end(session)
     life.guard.release()
@@ -334,12 +320,12 @@ def _is_idle(scope: Scope) -> bool:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
-    return scope.policy == "manual" or not hears_of_commits(session)
+    return (scope.policy == "manual" or not hears_of_commits(session)) and not hears_of_partings(session)
 
 
 def _has_begun(session: Session, life: Life) -> bool:
     """Whether there is anything that can be rolled back."""
-    return session._transaction is not None or life.hooks.present
+    return session._transaction is not None or (life.hooks is not NO_HOOKS and life.hooks.present)
 
 
 def _unflushed(scope: Scope) -> bool:
@@ -354,37 +340,6 @@ def _has_changes(scope: Scope) -> bool:
 
 def _flush(session: Session) -> None:
     session.flush()
-
-
-def _run_last_hooks(session: Session, *, stays: bool) -> list[str]:
-    return life_of(session).run_last_hooks(session, stays=stays)
-
-
-@dataclass(slots=True)
-class _Conclusion:
-    """The last step of a session: commit or not, then give the connection back. Returns what was lost, in lines."""
-
-    verdict: Verdict
-    stays: Stays
-    several: bool  #: another one may still fail
-    saved: bool = False  #: there was something to be committed, and it was
-
-    def __call__(self, session: Session) -> list[str]:
-        life = life_of(session)
-        stays = self.stays is Stays.ALWAYS or (self.several and self.stays is Stays.ON_FAILURE)
-        try:
-            if self.verdict is Verdict.COMMIT:
-                holds = life.holds_connection
-                life.commit(session)
-                self.saved = holds
-            lost = life.losses(session) if self.verdict is Verdict.LEAVE else []
-            stays = stays or (bool(lost) and self.stays is Stays.ON_FAILURE)  # where a warning is an error
-            return lost
-        except BaseException:
-            stays = self.stays is not Stays.NEVER
-            raise
-        finally:
-            life.settle(session, stays=stays)
 
 
 def drive(end: End) -> None:

@@ -10,8 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
-from aiohttp import web
+from respool.config import needs
 
+with needs("aiohttp"):
+    from aiohttp import web
+
+from respool.session.applications import check_application
 from respool.session.transaction import Stays
 from respool.web.lifespan import start, stop
 from respool.web.limits import Readiness
@@ -41,6 +45,7 @@ def install(app: web.Application, *databases: Any, lifespan: bool = True) -> Non
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, web.Application, module=__name__)
     check_databases(databases, asynchronous=True)
     installed = app.get(DATABASES, [])
     check_new(databases, installed)
@@ -208,8 +213,9 @@ class _Answer:
 
     async def _refuse(self, request: web.Request, error: BaseException) -> web.StreamResponse:
         """Answer a request that got no connection, unless a middleware of the application's has."""
-        answer = refusal(error)
-        return web.Response(status=answer.status, reason=answer.text, headers=answer.headers, text=answer.text)
+        answer = refusal(error, request.headers.get("Accept"))
+        headers = {"Content-Type": answer.content_type, **answer.headers}
+        return web.Response(status=answer.status, reason=answer.text, headers=headers, text=answer.body)
 
     def _once_more(self, ours: Any) -> Any:
         """The middlewares, those of applications within too, around a handler that raises why the end has failed."""

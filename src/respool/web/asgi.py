@@ -19,11 +19,11 @@ from respool.session.shield import DEADLINE
 from respool.session.transaction import Stays
 from respool.session.workers import perform
 from respool.web.departures import Inbox, Message, Receive
-from respool.web.frameworks import failure_answer
+from respool.web.frameworks import answers_json, failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, Refusal, refusal
-from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, roll_back, without_scopes
+from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, handler_of, roll_back, without_scopes
 
 __all__ = ["SCOPES", "Beginning", "EndOfRequest", "RequestScopeMiddleware"]
 
@@ -93,7 +93,7 @@ class RequestScopeMiddleware:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self._readiness.require()
-            inbox = Inbox(receive)
+            inbox = _Client(receive, scope)
             label = f"{scope['method']} {scope['path']}"
             scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox)
             scope[SCOPES] = scopes, self.finish_timeout
@@ -160,6 +160,20 @@ class Beginning:
         except Exception as error:  # whatever somebody further out makes of it
             await roll_back(scope.get(KEY, {}), error)
             raise
+
+
+class _Client(Inbox):
+    """For whom a request is answered."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, receive: Receive, scope: ASGIScope) -> None:
+        super().__init__(receive)
+        self._scope = scope
+
+    def handler(self) -> str | None:
+        """The function that answers the request, where the framework tells."""
+        return handler_of(self._scope)
 
 
 class _Exchange:
@@ -286,15 +300,16 @@ class _Exchange:
                     return
         reason = self.failure or error
         if isinstance(reason, OVERLOAD) and not self.answered:
-            await self._answer(refusal(reason))
+            accept = b",".join(value for name, value in self.scope["headers"] if name == b"accept").decode("latin-1")
+            await self._answer(refusal(reason, accept, json=answers_json(self.scope)))
         else:
             raise error
 
     async def _answer(self, answer: Refusal) -> None:
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(answer.text))]
+        headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
         headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": answer.text.encode()})
+        await self.send({"type": "http.response.body", "body": answer.body.encode()})
 
 
 class _NoAnswer(Exception):

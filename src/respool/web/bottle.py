@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import Any
 
-import bottle
+from respool.config import needs
 
+with needs("bottle"):
+    import bottle
+
+from respool.session.applications import check_application
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import check_databases, check_new
 from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
@@ -32,6 +36,7 @@ def install(app: bottle.Bottle, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, bottle.Bottle, module=__name__)
     check_databases(databases, asynchronous=False)
     check_new(databases, [db for plugin in app.plugins if isinstance(plugin, RespoolPlugin) for db in plugin.databases])
     around: Any = partial(RequestScopeMiddleware, answer_failure=partial(_answer, app))
@@ -103,8 +108,10 @@ def _taking_back(cast: Any) -> Any:
     return cast_
 
 
-def _overloaded(error: BaseException) -> bottle.HTTPError:
-    told = refusal(error)
+def _overloaded(error: BaseException) -> bottle.HTTPResponse:
+    told = refusal(error, bottle.request.get_header("Accept"))
+    if told.json:
+        return bottle.HTTPResponse(told.body, told.status, {"Content-Type": told.content_type, **told.headers})
     return bottle.HTTPError(told.status, told.text, error, headers=told.headers)
 
 

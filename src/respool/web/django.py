@@ -17,15 +17,20 @@ from copy import copy
 from functools import partial, wraps
 from typing import Any
 
-from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.exception import convert_exception_to_response
-from django.core.signals import got_request_exception
-from django.http import HttpResponse
-from django.utils.module_loading import import_string
+from respool.config import needs
+
+with needs("django", "django", "asgiref"):
+    from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
+    from django.conf import settings
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.exception import convert_exception_to_response
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.core.signals import got_request_exception
+    from django.http import HttpResponse
+    from django.utils.module_loading import import_string
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.session.ending import end_async
 from respool.session.workers import perform
 from respool.web import asgi, wsgi
@@ -59,6 +64,7 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(application, WSGIHandler, ASGIHandler, module=__name__)
     asynchronous = isinstance(application, ASGIHandler)
     check_databases(databases, asynchronous=asynchronous)
     installed: list[Any] = vars(application).setdefault("respool_databases", [])
@@ -196,8 +202,9 @@ def _refuse(request: Any, error: BaseException) -> Any:
     """Called by Django for an exception of a view's, after the middlewares of the settings."""
     if not isinstance(error, OVERLOAD):
         return None
-    answer = refusal(error)
-    return HttpResponse(answer.text, status=answer.status, headers=answer.headers, content_type="text/plain")
+    answer = refusal(error, request.headers.get("Accept"))
+    kind = answer.content_type
+    return HttpResponse(answer.body, status=answer.status, headers=answer.headers, content_type=kind)
 
 
 # -- by the settings -----------------------------------------------------------------------------------------------------

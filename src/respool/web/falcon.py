@@ -10,9 +10,13 @@ from copy import copy
 from functools import partial
 from typing import Any
 
-import falcon
-import falcon.asgi
+from respool.config import needs
 
+with needs("falcon"):
+    import falcon
+    import falcon.asgi
+
+from respool.session.applications import check_application
 from respool.web import asgi, wsgi
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal
@@ -35,6 +39,7 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, falcon.App, falcon.asgi.App, module=__name__)
     asynchronous = isinstance(app, falcon.asgi.App)
     check_databases(databases, asynchronous=asynchronous)
     present: list[Any] = app._unprepared_middleware
@@ -175,9 +180,9 @@ def _failing(app: Any, environ: Any, fail: Any) -> Any:
 
 
 def _overloaded(req: Any, resp: Any, error: Any, params: Any) -> None:
-    answer = refusal(error)
-    resp.status, resp.text = f"{answer.status} {answer.text}", answer.text
-    resp.content_type = falcon.MEDIA_TEXT
+    answer = refusal(error, req.get_header("Accept"), json=True)
+    resp.status, resp.text = f"{answer.status} {answer.text}", answer.body
+    resp.content_type = answer.content_type
     resp.set_headers(answer.headers)
 
 

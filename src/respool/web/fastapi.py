@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
-from fastapi.middleware import Middleware
+from respool.config import needs
 
+with needs("fastapi"):
+    from fastapi import FastAPI
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.middleware import Middleware
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
 from respool.web.stack import install_around
 
@@ -31,6 +35,7 @@ def install(app: FastAPI, *databases: Any, lifespan: bool = True) -> None:
         ConfigError: no database was given, or one is installed already.
         RuntimeError: the application has started.
     """
+    check_application(app, FastAPI, module=__name__)
     install_around(app, databases, lifespan, Middleware, run_in_threadpool)
 
 

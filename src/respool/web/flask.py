@@ -9,20 +9,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, overload
+from typing import Any, Generic, cast, overload
 from weakref import WeakKeyDictionary
 
-from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
-from flask.globals import request_ctx
+from respool.config import needs
+
+with needs("flask"):
+    from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
+    from flask.globals import request_ctx
+    from werkzeug.exceptions import HTTPException
+
 from sqlalchemy import URL, make_url
-from werkzeug.exceptions import HTTPException
 
 from respool.errors import ConfigError, NoScope
-from respool.session.base import open_databases
-from respool.session.classes import S
+from respool.session.applications import check_application
+from respool.session.classes import S, check_class
 from respool.session.database import Database
-from respool.session.places import calling
+from respool.session.in_force import SessionInForce
+from respool.session.places import caller, calling, running
 from respool.session.scope import CommitPolicy
+from respool.session.session import Session
 from respool.session.transaction import End, drive
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import called_by, check_databases, check_new
@@ -45,6 +51,7 @@ def install(app: Flask, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, Flask, module=__name__)
     check_databases(databases, asynchronous=False)
     installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
     check_new(databases, installed)
@@ -104,7 +111,12 @@ class Respool(Generic[S]):
                 advice=["tell the database: Database(url, session_class=…, session_options={…})"],
                 setting="session_class" if session_class is not None else "session_options",
             )
-        self._sessions = {"session_class": session_class, "session_options": session_options}
+        if session_class is not None:
+            check_class(session_class, Session, "session_class")
+        # a class of its own, whose events can be listened to before there is a database
+        own = type("Session", (session_class or Session,), {}) if not self.databases else None
+        self._in_force = SessionInForce(self._session, lambda: own or self.databases[0].session_type)
+        self._sessions = {"session_class": own, "session_options": session_options}
         self._first: WeakKeyDictionary[Flask, Database[S]] = WeakKeyDictionary()
         if isinstance(app, Flask):
             self.init_app(app)
@@ -130,14 +142,35 @@ class Respool(Generic[S]):
         if not has_app_context():
             raise NoScope(
                 "no application of Flask's is at work here",
+                now=[f"a session was asked for at {caller()} in {running()}"],
                 advice=["with app.app_context(): …", "or give Respool the database, and ask that: db.session"],
                 database=self.databases[0].name if self.databases else "default",
             )
-        return self._first[current_app._get_current_object()]  # type: ignore[attr-defined]
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        if (database := self._first.get(app)) is None:
+            raise ConfigError(
+                f"init_app() of this Respool was not called for the application {app.name!r}",
+                advice=[
+                    "call it where the application is made: db.init_app(app)",
+                    "with the very object that requests use: from shop.extensions import db, not another Respool()",
+                ],
+                setting="init_app",
+            )
+        return database
 
     @property
     def session(self) -> S:
-        """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block."""
+        """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block.
+
+        Outside of all of them, as when the application is made, it is an object that stands for whichever session is
+        in force when it is used. It can be handed to what asks for a session then: ``event.listen(db.session, …)``,
+        Flask-Admin, factory_boy, marshmallow. Used where none is in force it raises ``NoScope``.
+        """
+        if not has_app_context():
+            return cast("S", self._in_force)
+        return self._session()
+
+    def _session(self) -> S:
         database = self.database
         if not has_request_context() and database.scope_here() is None:
             g._respool_scope = scope = database.new_scope(f"{current_app.name} outside of requests", place=calling())
@@ -176,7 +209,7 @@ def _configured(app: Flask, **keywords: Any) -> Database[Any]:
         )
     options = dict(app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
     options.setdefault("echo", app.config.get("SQLALCHEMY_ECHO", False))
-    taken = {database.name for database in open_databases()}  # several applications in one process, as in tests
+    taken = {database.name for database in app.extensions.get(_EXTENSION, ())}
     names = ("default", *(f"default-{number}" for number in range(2, len(taken) + 3)))
     name = next(name for name in names if name not in taken)
     return Database(_in_instance(app, make_url(url)), name=name, engine_options=options, **keywords)
@@ -246,6 +279,13 @@ def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[byt
         return response(environ, start_response)
 
 
-def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from pyramid.config import Configurator
-from pyramid.events import ApplicationCreated, NewResponse
-from pyramid.httpexceptions import HTTPNotFound
-from pyramid.path import DottedNameResolver
-from pyramid.response import Response
-from pyramid.threadlocal import RequestContext
-from pyramid.tweens import EXCVIEW, MAIN
+from respool.config import needs
+
+with needs("pyramid"):
+    from pyramid.config import Configurator
+    from pyramid.events import ApplicationCreated, NewResponse
+    from pyramid.httpexceptions import HTTPNotFound
+    from pyramid.path import DottedNameResolver
+    from pyramid.response import Response
+    from pyramid.threadlocal import RequestContext
+    from pyramid.tweens import EXCVIEW, MAIN
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import called_by, check_databases, check_new
 from respool.web.wsgi import Exchange, RequestScopeMiddleware
@@ -60,6 +64,7 @@ def install(config: Configurator, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(config, Configurator, module=__name__, what="the configurator")
     _set_up(config, databases)
 
 
@@ -126,6 +131,6 @@ def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[byt
 
 
 def _overloaded(error: Any, request: Any) -> Response:
-    answer = refusal(error)
-    headers = [("Content-Type", "text/plain; charset=UTF-8"), *answer.headers.items()]
-    return Response(answer.text, status=f"{answer.status} {answer.text}", headerlist=headers)
+    answer = refusal(error, request.headers.get("Accept"))
+    headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+    return Response(answer.body.encode(), status=f"{answer.status} {answer.text}", headerlist=headers)

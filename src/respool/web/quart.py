@@ -10,12 +10,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from quart import Quart, has_request_context, request
-from werkzeug.exceptions import HTTPException
+from respool.config import needs
 
+with needs("quart"):
+    from quart import Quart, current_app, has_request_context, request
+    from werkzeug.exceptions import HTTPException
+
+from respool.session.applications import check_application
 from respool.web.asgi import Beginning, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_new, roll_back, seal
+from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
 
 __all__ = ["Respool", "install"]
 
@@ -35,16 +39,19 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
-    around: RequestScopeMiddleware | None = app.extensions.get(_EXTENSION)
+    check_application(app, Quart, module=__name__)
+    check_databases(databases, asynchronous=True)
+    around: RequestScopeMiddleware | None = what_is_called(app)
     if around is not None:
         check_new(databases, around.databases)
         around.add(databases, lifespan=lifespan)
+        app.extensions[_EXTENSION].extend(databases)
         return
     around = RequestScopeMiddleware(partial(type(app).__call__, app), *databases, lifespan=lifespan)
     around.answer_failure = partial(_answer_failure, app)
-    app.extensions[_EXTENSION] = around
     called_by(app, around)
     _wrap(app)
+    app.extensions[_EXTENSION] = list(databases)
     for kind in OVERLOAD:
         app.error_handler_spec[None][None].setdefault(kind, _overloaded)
 
@@ -86,7 +93,7 @@ def _wrap(app: Any) -> None:
 
         return handle_after_rollback
 
-    class Connection(connection):  # type: ignore[misc,valid-type]
+    class Connection(connection):  # type: ignore[misc]
         async def __call__(self, receive: Any, send: Any) -> None:
             def answer(scope: Any, receive: Any, send: Any) -> Any:
                 return connection.__call__(self, receive, send)
@@ -133,6 +140,13 @@ async def _answer_failure(app: Any, scope: Any, receive: Any, send: Any, error: 
     return True
 
 
-async def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+async def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = await current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := await current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

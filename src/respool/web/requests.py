@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, unwrap
 from typing import Any
 
 from respool.errors import ConfigError
@@ -13,6 +13,7 @@ from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
 from respool.session.ending import end_async
 from respool.session.losses import logger
+from respool.session.places import shorten
 from respool.session.scope import Scope
 from respool.session.shield import DEADLINE
 from respool.session.transaction import End, Stays
@@ -27,10 +28,12 @@ __all__ = [
     "check_databases",
     "check_new",
     "end_request",
+    "handler_of",
     "request_end",
     "request_label",
     "roll_back",
     "seal",
+    "what_is_called",
     "without_scopes",
 ]
 
@@ -38,6 +41,9 @@ __all__ = [
 KEY = "respool"
 #: The same for WSGI, whose names that are no plain strings have a dot (PEP 3333).
 ENVIRON_KEY = "respool.scopes"
+
+#: Where the class of an application has the middleware that is called in its place.
+_CALLED = "_respool_called"
 
 #: The header of an error that is answered after a COMMIT: what the request has changed is saved nevertheless.
 SAVED = "respool-saved"
@@ -55,33 +61,47 @@ def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[Da
             advice=["name those that requests use: RequestScopeMiddleware(app, db)"],
             setting="databases",
         )
-    seen: dict[str, object] = {}
+    seen: dict[str, Any] = {}
     for database in databases:
         _check_kind(database, asynchronous)
-        if database.name in seen:
-            twice = "the same database twice" if seen[database.name] is database else "two databases of one name"
+        if database in seen.values():
             raise ConfigError(
-                f"RequestScopeMiddleware got {twice}: {database.name!r}",
-                advice=['name each once, and give each a name of its own: Database(url, name="reports")'],
+                f"RequestScopeMiddleware got the same database twice: {database.name!r}",
+                advice=["name each once"],
                 setting="databases",
             )
+        if database.name in seen:
+            raise _two_of_one_name("RequestScopeMiddleware got both", database.name)
         seen[database.name] = database
+    for database in databases:
+        database.installed = True
     return tuple(databases)
 
 
 def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object]) -> None:
-    """Refuse to install a database in an application twice.
+    """Refuse to install a database in an application twice, or two of one name.
 
     Raises:
-        ConfigError: one is installed already.
+        ConfigError: one is installed already, or another one has its name.
     """
+    names = {getattr(each, "name", None): each for each in installed}
     for database in databases:
+        if database.name in names and names[database.name] is not database:
+            raise _two_of_one_name(f"install() got {database!r} beside {names[database.name]!r}", database.name)
         if database in installed:
             raise ConfigError(
                 f"database {database.name!r} is installed in this application already",
                 advice=["install each database once"],
                 setting="databases",
             )
+
+
+def _two_of_one_name(told: str, name: str) -> ConfigError:
+    return ConfigError(
+        f"two databases of one name in an application, {name!r}: {told}",
+        advice=['give each a name of its own: Database(url, name="reports")'],
+        setting="databases",
+    )
 
 
 def _check_kind(database: Any, asynchronous: bool) -> None:
@@ -126,6 +146,10 @@ class RequestScopes:
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
+            if outer is not None and outer.live and outer.owner is not database:
+                raise _two_of_one_name(
+                    f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
+                )
             if outer is None or not outer.live:
                 scope = found[database.name] = database.new_scope(label)
                 scope.client = client
@@ -182,20 +206,28 @@ class RequestScopes:
         self.ends.append(end)
         return end
 
-    def hold_back(self, status: int) -> None:
+    def hold_back(self, status: int | None, held_back: Callable[[], bool] = lambda: True) -> None:
         """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
 
         Before that what the request has done is committed.
+
+        Args:
+            status: the answer's, if it is known.
+            held_back: whether it is so, asked when a scope is opened.
         """
         self.status = status
         for scope in self.scopes:
             if scope.live:
-                scope.due = self.end_early
+                scope.due = lambda: self.end_early() if held_back() else None
+
+    def let_through(self) -> None:
+        """The answer is on its way."""
+        for scope in self.scopes:
+            scope.due = None
 
     def end_early(self) -> End:
         """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
-        for scope in self.scopes:
-            scope.due = None
+        self.let_through()
         return self.end(self.status, stays=Stays.ALWAYS)
 
 
@@ -225,13 +257,29 @@ def called_by(app: Any, middleware: Callable[..., Any]) -> None:
     kind: Any = type(app)
     asynchronous = iscoroutinefunction(kind.__call__)
     body = {"__slots__": (), "__module__": kind.__module__, "__call__": call_async if asynchronous else call}
+    body[_CALLED] = middleware
     app.__class__ = type(kind)(kind.__name__, (kind,), body)
+
+
+def what_is_called(app: Any) -> Any:
+    """The middleware that is called in an application's place, if there is one."""
+    return vars(type(app)).get(_CALLED)
 
 
 def request_label(environ: Mapping[str, Any]) -> str:
     """What people call the request of a WSGI environ."""
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
+
+
+def handler_of(scope: Mapping[str, Any]) -> str | None:
+    """``sell() at shop.py:14``: what answers the request of an ASGI scope, where its framework has noted it there."""
+    handler = scope.get("endpoint") or scope.get("route_handler")  # Starlette and FastAPI; Litestar
+    function = unwrap(getattr(handler, "fn", handler)) if handler is not None else None
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
 
 
 async def roll_back(

@@ -11,16 +11,20 @@ from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
-from sanic import HTTPResponse, Request, Sanic
-from sanic.http import Stage
-from sanic.signals import Event
+from respool.config import needs
 
+with needs("sanic"):
+    from sanic import HTTPResponse, Request, Sanic
+    from sanic.http import Stage
+    from sanic.signals import Event
+
+from respool.session.applications import check_application
 from respool.session.transaction import Stays
 from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.lifespan import start, stop
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back
+from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["install"]
 
@@ -44,11 +48,12 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Sanic, module=__name__)
     check_databases(databases, asynchronous=True)
-    around: RequestScopeMiddleware | None = getattr(app.ctx, KEY, None)
+    around: RequestScopeMiddleware | None = what_is_called(app)
     if around is None:
         call = partial(type(app).__call__, app)
-        around = app.ctx.respool = RequestScopeMiddleware(call, *databases, lifespan=False)
+        around = RequestScopeMiddleware(call, *databases, lifespan=False)
         called_by(app, around)  # where it is served by ASGI
         _add(app, around)
     else:
@@ -68,28 +73,7 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
 
 def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
     async def begin(request: Request[Any, Any]) -> None:
-        state = request.ctx.respool = _State()
-        if app.asgi:
-            scope = request.transport.scope
-            if scope["type"] == "http":
-                state.ours, state.found = NativeRequest.of(scope[SCOPES][0]), scope[KEY]
-            return
-        around.require_readiness()
-        label = f"{request.method} {request.path}"
-        ours = NativeRequest(around.databases, state.found, label, lambda: _gone(request))
-        if (before := _latest.get()) is not None:
-            before.leave()  # else each would keep the one before it
-        _latest.set(ours)
-        ours.enter()  # in force in the connection's task, until its end or its next request
-        if request.headers.get("upgrade", "").lower() == "websocket":
-            await ours.end(None)  # messages have scopes of their own
-            ours.scopes.hide()
-            return
-        state.ours = ours
-        stream: Any = request.stream
-        kind: Any = type(stream)
-        stream.__class__ = _ending(kind)
-        stream.response_func = stream.http1_response_header
+        await _begin(app, around, request)
 
     async def handling(request: Request[Any, Any]) -> None:
         request.ctx.respool.handling = True
@@ -121,6 +105,32 @@ def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
     app.register_middleware(responds, "response", priority=_FIRST)  # the last, as responses go
     handler: Any = app.error_handler
     handler.default = _overload_first(handler.default)
+
+
+async def _begin(app: Sanic[Any, Any], around: RequestScopeMiddleware, request: Request[Any, Any]) -> None:
+    """Begin a request, before anything else of it."""
+    state = request.ctx.respool = _State()
+    if app.asgi:
+        scope = request.transport.scope
+        if scope["type"] == "http":
+            state.ours, state.found = NativeRequest.of(scope[SCOPES][0]), scope[KEY]
+        return
+    around.require_readiness()
+    label = f"{request.method} {request.path}"
+    ours = NativeRequest(around.databases, state.found, label, lambda: _gone(request))
+    if (before := _latest.get()) is not None:
+        before.leave()  # else each would keep the one before it
+    _latest.set(ours)
+    ours.enter()  # in force in the connection's task, until its end or its next request
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        await ours.end(None)  # messages have scopes of their own
+        ours.scopes.hide()
+        return
+    state.ours = ours
+    stream: Any = request.stream
+    kind: Any = type(stream)
+    stream.__class__ = _ending(kind)
+    stream.response_func = stream.http1_response_header
 
 
 class _State:
@@ -163,8 +173,8 @@ def _overload_first(default: Any) -> Any:
     def answer(request: Request[Any, Any], error: Exception) -> Any:
         if not isinstance(error, OVERLOAD):
             return default(request, error)
-        told = refusal(error)
-        return HTTPResponse(told.text, status=told.status, headers=told.headers, content_type="text/plain")
+        told = refusal(error, request.headers.get("accept"), json=request.app.config.FALLBACK_ERROR_FORMAT == "json")
+        return HTTPResponse(told.body, status=told.status, headers=told.headers, content_type=told.content_type)
 
     return answer
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
+from respool.config import needs
 
+with needs("starlette"):
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+
+from respool.session.applications import check_application
 from respool.web.stack import call_handler, install_around
 
 __all__ = ["answer_failure", "install"]
@@ -29,6 +33,7 @@ def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
         ConfigError: no database was given, or one is installed already.
         RuntimeError: the application has started.
     """
+    check_application(app, Starlette, module=__name__)
     install_around(app, databases, lifespan, Middleware, run_in_threadpool)
 
 

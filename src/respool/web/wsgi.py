@@ -324,11 +324,11 @@ class Exchange:
         return self._write_on(data)
 
     def _refuse(self, error: BaseException) -> list[bytes]:
-        answer = refusal(error)
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(answer.text)))]
+        answer = refusal(error, self.environ.get("HTTP_ACCEPT"))
+        headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
         self.answered = True
         self._start_on(f"{answer.status} {answer.text}", [*headers, *answer.headers.items()])
-        return [answer.text.encode()]
+        return [answer.body.encode()]
 
     def _fail(self, failure: BaseException) -> None:
         self.failure = failure

@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web import asgi, wsgi
-from tests.web.stands.base import PENDING, STARLETTES, ASGIStand, Late, WSGIStand
-from tests.web.stands.wsgis import Body, HoldsBack, Wrapper
+from tests.web.stands import wsgis
+from tests.web.stands.base import NO_CLEANUP, STARLETTES, ASGIStand, Late, WSGIStand
+from tests.web.stands.middleware import AtEnd, AtStart, Buffered, HoldsBack, run
 
 STANDS: list[type] = []
 
@@ -19,10 +20,25 @@ NO_FRAMEWORK = "there is no framework that would answer errors"
 
 class PlainASGI(ASGIStand):
     name = "ASGI"
-    missing: ClassVar = {"base_http_middleware": STARLETTES, **PENDING}
+    missing: ClassVar = {
+        "base_http_middleware": STARLETTES,
+        "late_cleanup": NO_CLEANUP,
+        "unsendable": "what is to be sent is made by the application itself",
+        "error_answered_as_success": "the application answers its errors by itself; nobody else sees them",
+    }
+    late: ClassVar = (Late("a middleware within"), Late("a middleware within that answers by itself", status=True))
+    after: ClassVar = ("the end of a middleware within",)
+    stopping: ClassVar = ("lifespan",)
 
     def build(self) -> Any:
-        outer = asgi.RequestScopeMiddleware(self.application, *self.databases)
+        app: Any = self.application
+        guests = {"a middleware within": AtStart, "a middleware within that answers by itself": Buffered}
+        guests |= {"the end of a middleware within": AtEnd}
+        if self.guest_at in guests:
+            app = guests[self.guest_at](app, self.work.guest)
+        outer: Any = asgi.RequestScopeMiddleware(app, *self.databases)
+        if self.guest_at == "gzip":  # what waits for the body belongs around
+            outer = HoldsBack(outer)
         self.inner = asgi.RequestScopeMiddleware(self.application, *self.databases)
         return outer
 
@@ -33,6 +49,9 @@ class PlainASGI(ASGIStand):
         if scope["type"] == "websocket":
             await self.websocket(receive, send)
             return
+        if scope["type"] == "lifespan" and self.guest_at == "lifespan":
+            await self.live(receive, send)
+            return
         assert scope["type"] == "http"  # as most such applications, it knows of no lifespan
         parts = scope["path"].strip("/").split("/")
         if parts[0] == "nested":
@@ -40,18 +59,19 @@ class PlainASGI(ASGIStand):
             return
         try:
             status, body = await self.answer(parts, scope["method"])
-            headers: list[Any] = [(b"content-type", b"text/plain")]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-        except IntegrityError:
-            if not self.handlers:
+            await self.start(send, status)
+        except Exception as error:
+            status = 409 if isinstance(error, IntegrityError) and self.handlers else 500
+            if self.guest_at == "pages":
+                await run(self.rollback)
+                body = await run(self.work.page)
+            elif status == 409:
+                body = "no such product"
+            elif isinstance(error, PoolQueueFull) and self.handlers:
+                status, body = 429, "busy"
+            else:
                 raise
-            await send({"type": "http.response.start", "status": 409, "headers": []})
-            body = "no such product"
-        except PoolQueueFull:
-            if not self.handlers:
-                raise
-            await send({"type": "http.response.start", "status": 429, "headers": []})
-            body = "busy"
+            await self.start(send, status)
         if not isinstance(body, str):
             async for part in body:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -59,22 +79,46 @@ class PlainASGI(ASGIStand):
         await send({"type": "http.response.body", "body": body.encode() if scope["method"] != "HEAD" else b""})
         self.work.teardown()
 
+    async def start(self, send: Any, status: int) -> None:
+        headers: list[Any] = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def rollback(self) -> None:
+        await self.db.session.rollback()
+
+    async def live(self, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await run(self.work.guest)
+        await send({"type": "lifespan.shutdown.complete"})
+
     async def answer(self, parts: list[str], method: str) -> tuple[int, Any]:
         if method == "OPTIONS":
             return 204, ""
         if parts[0] == "stream":
             return 200, await self.stream()
+        if parts[0] in ("failing", "streamed"):
+            return 200, await self.stream(parts[0])
+        if parts[0] == "nowhere":
+            return 404, await self.page()
         if parts[0] == "background":
             return 200, await self.do("spawn", 1)
         if parts[0] == "refuse":
             await self.do(parts[1], 1)
-            return 403, "no"
+            return 403, await self.page()
         if parts[0] == "answer":
             return int(parts[2]), await self.do(parts[1], 1)
         return 200, await self.do(parts[1], int(parts[2]))
 
-    async def stream(self) -> Any:
-        return await self.work.stream()
+    async def page(self) -> str:
+        if self.guest_at != "pages":
+            return "no"
+        await run(self.rollback)
+        return str(await run(self.work.page))
+
+    async def stream(self, what: str = "stream") -> Any:
+        return await getattr(self.work, what)()
 
     async def message(self, number: int) -> str:
         return str(await self.work.message(number))
@@ -97,8 +141,11 @@ class PlainASGISync(PlainASGI):
     async def message(self, number: int) -> str:
         return str(await asyncio.to_thread(self.work.message, number))
 
-    async def stream(self) -> Any:
-        parts = await asyncio.to_thread(self.work.stream)
+    def rollback(self) -> None:  # type: ignore[override]
+        self.db.session.rollback()
+
+    async def stream(self, what: str = "stream") -> Any:
+        parts = await asyncio.to_thread(getattr(self.work, what))
 
         async def body() -> Any:
             while (part := await asyncio.to_thread(next, parts, None)) is not None:
@@ -126,9 +173,9 @@ class PlainWSGI(WSGIStand):
         app: Any = self.application
         answers = self.handlers or self.guest_at == "pages"
         if self.guest_at == "a wrapper":
-            app = Wrapper(app, self.work.guest)
+            app = wsgis.Wrapper(app, self.work.guest)
         if self.guest_at == "gzip":
-            app = HoldsBack(wsgi.RequestScopeMiddleware(app, *self.databases))
+            app = wsgis.HoldsBack(wsgi.RequestScopeMiddleware(app, *self.databases))
         outer = wsgi.RequestScopeMiddleware(
             app, *self.databases, answer_failure=self.answer_failure if answers else None
         )
@@ -159,7 +206,7 @@ class PlainWSGI(WSGIStand):
         if not isinstance(body, str):
             return body
         if self.guest_at == "the close of a body":
-            return Body(body, self.work.guest)
+            return wsgis.Body(body, self.work.guest)
         if self.guest_at == "a later part of a body":
             return self.parts(body)
         return [body.encode()] if method != "HEAD" else []
