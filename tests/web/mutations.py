@@ -23,6 +23,7 @@ import pytest
 
 from tests.web.contract import CASES
 from tests.web.stands import ALL
+from tests.web.wsgi_mutations import WSGI_MUTATIONS
 
 __all__ = ["MUTATIONS", "Mutation"]
 
@@ -163,6 +164,7 @@ MUTATIONS = (
         ("web/lifespan.py", "        if not size:\n", "        if True:\n"),
     ),
 )  # fmt: skip
+MUTATIONS += tuple(mutation(*each) for each in WSGI_MUTATIONS)
 
 
 def mutate(found: Path, edits: Sequence[Edit]) -> None:
