@@ -271,10 +271,11 @@ class _Exchange:
                 raise self.scopes.broken
             await self._end(message["status"], None, Stays.ON_FAILURE)
         except BaseException as failure:
-            if isinstance(failure, asyncio.CancelledError) and self.scopes.broken is None:
-                self.interrupted = True
-            else:
+            if not isinstance(failure, asyncio.CancelledError):
                 self.failure = failure
+            else:
+                self.failure = self.scopes.broken
+                self.interrupted = self.failure is None
             raise
         finally:
             self.waiting = False
