@@ -143,10 +143,12 @@ async def failing_first_part(place: Any) -> None:
 @case
 async def held_back_start(place: Any) -> None:
     """A middleware holds the start back for the first part, whose scope of its own finds what the request has saved."""
-    async with place.open(guest_at="gzip") as stand:
-        answer = await stand.call("/streamed")
-        assert (answer.status, answer.body) == (200, b"1 there"), answer
-    assert place.saved() == 2
+    for around in (False, True):
+        before = place.saved()
+        async with place.open(guest_at="gzip", around=around) as stand:
+            answer = await stand.call("/streamed")
+            assert (answer.status, answer.body) == (200, b"%d there" % (before + 1)), answer
+        assert place.saved() - before == 2
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from respool.session.ending import end_async, in_greenlet
 from respool.session.scope import Scope
 from respool.session.signposts import AsyncOnly, SyncOnly, refuse_decorating
 from respool.session.transaction import End, drive, end_idle
-from respool.session.workers import perform
 
 if TYPE_CHECKING:
     from respool.session.base import DatabaseBase
@@ -36,9 +35,8 @@ class ScopeBlock(SyncOnly, AbstractContextManager[S]):
 
     def __enter__(self) -> S:
         self._database.require_own_name()
-        if (due := _due(self._scope)) is not None:
-            due.scopes = [scope for scope in due.scopes if scope.life is None or not scope.life.asynchronous]
-            drive(due)
+        if self._scope.parent is not None and self._scope.parent.due is not None:
+            self._scope.parent.due.make_way()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
@@ -72,8 +70,8 @@ class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
 
     async def __aenter__(self) -> S:
         self._database.require_own_name()
-        if (due := _due(self._scope)) is not None:
-            await end_async(due, perform)
+        if self._scope.parent is not None and self._scope.parent.due is not None:
+            await self._scope.parent.due.make_way_async()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
@@ -89,9 +87,3 @@ class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
                 await end_async(End([self._scope], error=error), in_greenlet)
         finally:
             self._scope.leave()
-
-
-def _due(scope: Scope) -> End | None:
-    """What has to be ended before a scope is opened: the request whose answer it helps to make."""
-    due = scope.parent.due if scope.parent is not None else None
-    return due() if due is not None else None

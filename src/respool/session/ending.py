@@ -61,13 +61,13 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
         end.cut_off()
 
 
-def _too_late(end: End, deadline: float) -> CommitOutcomeUnknown | None:
+def _too_late(end: End, deadline: float) -> Exception | None:
     """What is to be told of an end that was given up."""
     title = end.scopes[0].title
     if not end.committing or end.error is not None:
         logger.error("%s: the end took longer than %g s; the connection was discarded", title, deadline)
         return None
-    return CommitOutcomeUnknown(
+    end.late = CommitOutcomeUnknown(
         f"{title}: the end took longer than {deadline:g} s; the connection was discarded",
         advice=[
             "look in the database whether the changes are there before doing them again",
@@ -75,6 +75,7 @@ def _too_late(end: End, deadline: float) -> CommitOutcomeUnknown | None:
         ],
         scope=title,
     )
+    return end.late
 
 
 async def in_thread(executor: Executor, step: Step, session: Session) -> Any:

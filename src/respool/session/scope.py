@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from copy import copy
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.pool.holders import Client, client, label
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from respool.session.life import Life
     from respool.session.session import Session
     from respool.session.tracking import ObjectState
-    from respool.session.transaction import End
 
 __all__ = [
     "ENDED",
@@ -34,6 +33,7 @@ __all__ = [
     "CommitPolicy",
     "CurrentScope",
     "LiveScopes",
+    "MakesWay",
     "Scope",
     "ScopeState",
 ]
@@ -41,6 +41,16 @@ __all__ = [
 #: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``, or of
 #: ``(status, exception, method)``.
 CommitPolicy = Literal["manual", "on_success"] | Callable[..., bool]
+
+
+class MakesWay(Protocol):
+    """What is done before a scope is opened within another one."""
+
+    def make_way(self) -> None:
+        """Do it, where nothing can be awaited."""
+
+    async def make_way_async(self) -> None:
+        """Do it."""
 
 
 class ScopeState(Enum):
@@ -78,7 +88,7 @@ class Scope:
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
-    due: Callable[[], End | None] | None = None  #: what has to be ended before a scope is opened within this one
+    due: MakesWay | None = None  #: what has to be done before a scope is opened within this one
     failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
     method: str | None = None  #: of a request
     sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made

@@ -102,6 +102,7 @@ class End:
         self.error = error
         self.stays = stays
         self.committing = False  #: whether a COMMIT was asked of any database
+        self.late: Exception | None = None  #: what is told of it since it was given up
         self.saved = False  #: whether a COMMIT of something has succeeded
         self._open: list[Scope] = []  #: taken out of use, and neither over nor given back yet
         self._verdicts: dict[Scope, Verdict] = {}
@@ -113,7 +114,7 @@ class End:
     @property
     def failure(self) -> BaseException | None:
         """Why it failed, so far."""
-        return self._first.failure
+        return self.late or self._first.failure
 
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 from respool.errors import ConfigError
@@ -25,7 +26,7 @@ from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, Refusal, refusal
 from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, handler_of, roll_back, without_scopes
 
-__all__ = ["SCOPES", "Beginning", "EndOfRequest", "RequestScopeMiddleware"]
+__all__ = ["SCOPES", "Beginning", "Beside", "EndOfRequest", "RequestScopeMiddleware"]
 
 ASGIScope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -162,6 +163,33 @@ class Beginning:
             raise
 
 
+class Beside:
+    """Within a middleware that works beside the application from the start of its answer on, as Starlette's base class.
+
+    It takes the parts of the body one after the other, when it asks for them or when its own answer has left; so who has
+    got rid of a part knows that nobody works on the answer before it any more.
+
+    Args:
+        app: what is within.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scopes, _ = scope[SCOPES]
+
+        async def begin(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                scopes.barriers.append(partial(send, {"type": "http.response.body", "body": b"", "more_body": True}))
+            await send(message)
+
+        await self.app(scope, receive, begin)
+
+
 class _Client(Inbox):
     """For whom a request is answered."""
 
@@ -271,10 +299,11 @@ class _Exchange:
                 raise self.scopes.broken
             await self._end(message["status"], None, Stays.ON_FAILURE)
         except BaseException as failure:
-            if isinstance(failure, asyncio.CancelledError) and self.scopes.broken is None:
-                self.interrupted = True
-            else:
+            if not isinstance(failure, asyncio.CancelledError):
                 self.failure = failure
+            else:
+                self.failure = self.scopes.broken
+                self.interrupted = self.failure is None
             raise
         finally:
             self.waiting = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from inspect import iscoroutinefunction, unwrap
 from typing import Any
@@ -16,7 +17,7 @@ from respool.session.losses import logger
 from respool.session.places import shorten
 from respool.session.scope import Scope
 from respool.session.shield import DEADLINE
-from respool.session.transaction import End, Stays
+from respool.session.transaction import End, Stays, drive
 from respool.session.workers import perform
 
 __all__ = [
@@ -130,7 +131,7 @@ class RequestScopes:
         client: for whom it is answered, where the server tells of its departure.
     """
 
-    __slots__ = ("ends", "label", "scopes", "status")
+    __slots__ = ("_held_back", "barriers", "ends", "label", "loop", "scopes", "status")
 
     def __init__(
         self,
@@ -143,6 +144,9 @@ class RequestScopes:
         self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
         self.ends: list[End] = []  #: so far
         self.status: int | None = None  #: of an answer that somebody holds back
+        self._held_back: Callable[[], bool] = lambda: False
+        self.loop = _running_loop()
+        self.barriers: list[Callable[[], Awaitable[object]]] = []  #: what is over when nobody works beside the body
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
@@ -216,19 +220,42 @@ class RequestScopes:
             held_back: whether it is so, asked when a scope is opened.
         """
         self.status = status
+        self._held_back = held_back
         for scope in self.scopes:
             if scope.live:
-                scope.due = lambda: self.end_early() if held_back() else None
+                scope.due = self
 
     def let_through(self) -> None:
         """The answer is on its way."""
         for scope in self.scopes:
             scope.due = None
 
-    def end_early(self) -> End:
+    async def make_way_async(self) -> None:
         """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
+        if self._held_back():
+            while self.barriers:
+                await self.barriers.pop(0)()
+            self.let_through()
+            await end_async(self.end(self.status, stays=Stays.ALWAYS), perform)
+
+    def make_way(self) -> None:
+        """The same where nothing can be awaited; in the event loop's own thread sync sessions only can be seen to."""
+        if not self._held_back():
+            return
+        if self.loop is not None and _running_loop() is None:
+            asyncio.run_coroutine_threadsafe(self.make_way_async(), self.loop).result()
+            return
         self.let_through()
-        return self.end(self.status, stays=Stays.ALWAYS)
+        end = self.end(self.status, stays=Stays.ALWAYS)
+        end.scopes = [scope for scope in end.scopes if scope.life is None or not scope.life.asynchronous]
+        drive(end)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 @contextmanager

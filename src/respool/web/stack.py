@@ -10,7 +10,7 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
-from respool.web.asgi import Beginning, EndOfRequest, RequestScopeMiddleware
+from respool.web.asgi import Beginning, Beside, EndOfRequest, RequestScopeMiddleware
 from respool.web.requests import KEY, check_databases, check_new, roll_back
 
 __all__ = ["call_handler", "install_around"]
@@ -60,7 +60,10 @@ class _Build:
         handlers = app.exception_handlers.items()
         try:
             app.router = Beginning(app.router)
-            app.user_middleware = [self._middleware(EndOfRequest), *app.user_middleware]
+            app.user_middleware = [self._middleware(EndOfRequest)]
+            for entry in present["user_middleware"]:
+                beside = any(kind.__name__ == "BaseHTTPMiddleware" for kind in getattr(entry.cls, "__mro__", ()))
+                app.user_middleware += [entry, self._middleware(Beside)] if beside else [entry]
             app.exception_handlers = {error: self._after_rollback(error, handler) for error, handler in handlers}
             stack = self._build()
         finally:
