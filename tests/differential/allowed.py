@@ -116,8 +116,9 @@ def _failed_read(difference: Difference) -> bool:
             failed = difference.traces[1].steps[difference.index]
             return failed.sqlstate is not None and not failed.in_transaction
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
-        if one.sqlstate is not None and one.sqlstate != "25P02":
-            return doomed and one.outcome == other.outcome and not other.in_transaction
+        failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
+        if failed_alike and not other.in_transaction:
+            return doomed
         if not one.in_transaction:
             return False
     return False
