@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Dialect, Engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from respool.engine.arrivals import Arrival, arrival_of, autocommits
+from respool.engine.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.drivers import driver_of
 from respool.engine.listeners import more_than, unknown
 
@@ -188,7 +188,7 @@ def _arrival(pool: Pool, connection: Any) -> Arrival:
         return arrival
     if seen is None or seen[0] is not connection.dbapi_connection:
         seen = record.respool_seen = (connection.dbapi_connection, arrival_of(pool, connection.dbapi_connection))
-    return seen[1]  # type: ignore[no-any-return]
+    return after_reset(seen[1], pool, connection.dbapi_connection)
 
 
 # -- one lease --------------------------------------------------------------------------------------------------------

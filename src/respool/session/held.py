@@ -26,7 +26,7 @@ _LOG = "_respool_log"
 #: What is refused by the server once a transaction has executed anything.
 _FIRST_OF_ALL = re.compile(r"\s*SET\s+(?:(?:LOCAL|SESSION)\s+)?TRANSACTION\b", re.IGNORECASE)
 #: How a transaction comes to be one that has.
-_ANYTHING = {"postgresql": "SELECT 1", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
+_ANYTHING = {"postgresql": "SELECT 1 AS respool_question", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
 
 
 @cache
