@@ -157,6 +157,8 @@ def _lost(difference: Difference) -> bool:
         return hears and any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends)
     stock, ours = (trace.steps for trace in difference.traces)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    if isinstance(difference.step, Invalidate):
+        end += 1
     for index in range(end - 1, 0, -1):
         step = stock[index].step
         if not isinstance(step, Invalidate) and step != Other("kill"):

@@ -43,6 +43,10 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg",
         Program(Setup(autocommit=True), steps=(Connect("SERIALIZABLE"), Rollback(), Execute("widgets"))),
     ),
+    "a write after a read on SQLAlchemy's own pool": (
+        "psycopg_async",
+        Program(Setup(pool="queue"), steps=(Execute("widgets"), Execute("delete parts"))),
+    ),
     "what comes before SET TRANSACTION is not prepared": (
         "asyncpg",
         Program(steps=(Get("Widget", 1), Execute("text: repeatable read"))),

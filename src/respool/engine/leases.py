@@ -212,8 +212,8 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
     connection = pool.connect()
     try:
         mode = mode_of(_arrival(pool, connection))
-        if mode is TOGETHER:
-            connection._connection_record.respool_before = _leave(dialect, connection.dbapi_connection)
+        before = _leave(dialect, connection.dbapi_connection) if mode is TOGETHER else None
+        connection._connection_record.respool_before = before
     except BaseException as error:
         connection.invalidate(error)
         raise
@@ -227,8 +227,8 @@ def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
     """Give it back; one of a pool that is not ours is brought back into the mode in which it came."""
     if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
         try:
-            if mode_of(_arrival(pool, connection)) is TOGETHER:
-                _return(dialect, connection.dbapi_connection, connection._connection_record.respool_before)
+            if (before := connection._connection_record.respool_before) is not None:
+                _return(dialect, connection.dbapi_connection, before)
         except BaseException as error:
             connection.invalidate(error)
             raise

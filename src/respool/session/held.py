@@ -19,7 +19,7 @@ from respool.engine.checkout import Checkout
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
 
-__all__ = ["discard", "hold", "let_go", "log_of"]
+__all__ = ["discard", "give_back", "hold", "let_go", "log_of"]
 
 _LOG = "_respool_log"
 
@@ -109,6 +109,24 @@ def log_of(connection: Connection | None) -> ChangeLog | None:
     """The log of the session that has it, if one does."""
     log: ChangeLog | None = getattr(connection, _LOG, None)
     return log
+
+
+def give_back(connections: Iterable[Connection], error: BaseException) -> None:
+    """Closing has failed. What the server has answered, or a listener raised, leaves a connection that can be reset.
+
+    Args:
+        connections: those that the session had.
+        error: how it failed.
+    """
+    if not isinstance(error, Exception) or isinstance(error, OSError):  # cut off, or there was no answer
+        discard(connections)
+        return
+    for connection in connections:
+        connection._transaction = connection._nested_transaction = None  # their ends have been told
+        try:
+            connection.close()
+        except Exception:
+            discard([connection])
 
 
 def discard(connections: Iterable[Connection]) -> None:
