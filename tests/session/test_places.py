@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import sysconfig
@@ -129,6 +130,31 @@ def test_no_scope_outside_of_the_middleware_that_there_is() -> None:
     assert "Call install(app, db) after all others are added" in told
     assert "RequestScopeMiddleware(app, db)" not in told
     db.close()
+
+
+async def test_no_scope_inside_of_a_request_says_what_is_wrong_there(shop_url: str) -> None:
+    from respool.web.asgi import RequestScopeMiddleware
+    from tests.web.clients import call_asgi
+
+    with opened(shop_url) as db:
+        told: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.get_running_loop().run_in_executor(None, lambda: told.append(refused(db)))
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        async def around(scope: Any, receive: Any, send: Any) -> None:
+            told.append(refused(db))
+            await RequestScopeMiddleware(app, db)(scope, receive, send)
+
+        wrapped = RequestScopeMiddleware(app, db)
+        assert (await call_asgi(wrapped)).status == 204
+        assert (await call_asgi(around)).status == 204
+    for each in told:
+        assert "started without the request's context" in each
+        assert "outside of the middleware that serves 'default'" in each
+        assert "add the middleware" not in each
 
 
 def test_no_scope_while_a_module_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

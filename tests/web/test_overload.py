@@ -103,9 +103,9 @@ async def test_an_answer_that_has_begun_is_not_followed_by_another(shop_url: str
 
         def twin(environ: Any, start_response: Any) -> Iterator[bytes]:
             start_response("200 OK", [])
+            yield b"begun"
             with db.scope("export") as session:
                 session.execute(text("SELECT 1"))
-            yield b""
 
         with db.engine.connect():
             if kind == "asgi":

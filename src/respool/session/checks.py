@@ -118,7 +118,10 @@ def policy_of(commit: Any) -> CommitPolicy:
     near = suggest(commit, _POLICIES) if isinstance(commit, str) else ""
     raise ConfigError(
         f"commit={commit!r} is not accepted{near}",
-        advice=['write "manual", "on_success", or a function of (status, exception) that says whether to commit'],
+        advice=[
+            'write "manual", "on_success", or a function of (status, exception) that says whether to commit',
+            "or one of (status, exception, method), for policies that go by the request's method",
+        ],
         setting="commit",
     )
 

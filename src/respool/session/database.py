@@ -42,7 +42,8 @@ class Database(DatabaseBase[S]):
         pool: settings of the pool; only together with a URL.
         commit: what happens to uncommitted changes at the end of a request or scope. ``"manual"``: they are rolled
             back and reported. ``"on_success"``: they are committed if the status is below 400 and no exception
-            escaped. Or a function of ``(status, exception)``, asked about successes, that says whether to commit.
+            escaped. Or a function of ``(status, exception)``, or of ``(status, exception, method)``, asked about
+            successes, that says whether to commit.
         begin: ``"on_write"``: until the first write each plain read leases a connection for that one statement, in
             autocommit. ``"on_use"``: a transaction begins with the first statement, whatever it is. By default
             ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.

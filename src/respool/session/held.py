@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from respool.engine.checkout import Checkout
+from respool.engine.hangups import has_hung_up
 
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
@@ -45,6 +46,7 @@ def _held(kind: Any) -> Any:
             return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
+            _look(self)
             self._respool_log.committing = True
             super()._commit_impl()
             if isinstance(checkout := self._dbapi_connection, Checkout):
@@ -60,6 +62,19 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _look(connection: Any) -> None:
+    """A COMMIT that is not sent has not come through, for certain; one that is cut off may have.
+
+    Raises:
+        CommitNotSent: the server has hung up.
+    """
+    dialect, checkout = connection.dialect, connection._dbapi_connection
+    if dialect.name != "sqlite" and checkout is not None and has_hung_up(checkout.dbapi_connection):
+        connection._respool_log.cut_off = True
+        lost = dialect.loaded_dbapi.OperationalError("the server had closed the connection before COMMIT was sent")
+        connection._handle_dbapi_exception(lost, None, None, None, None)
 
 
 def _noted(connection: Any, result: Any) -> Any:

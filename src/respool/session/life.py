@@ -89,6 +89,7 @@ class Life:
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
+    over = False  #: its last word is said: who is told of that is refused
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
@@ -259,9 +260,20 @@ class Life:
         if not self.ending:
             self.hooks.run()
 
+    def is_sealed(self, session: orm.Session) -> bool:
+        """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
+        sealed = self.scope.sealed if self.scope is not None else None
+        if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
+            return False
+        return sealed == self.changes(session).lines()
+
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
         outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
+        if self.scope is not None and self.scope.sealed is not None and not self.ending:
+            if outcome is Outcome.ROLLED_BACK:
+                self.scope.taken = lessons.taken_away(self.scope)
+            self.scope.sealed = None
         self.hooks.ended(outcome)
         return outcome
 
@@ -338,36 +350,6 @@ class Life:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def commit(self, session: Session) -> None:
-        """Commit at the scope's end, as the user's class does it."""
-        if session._transaction is None and not session.autobegin:
-            session.begin()  # else SQLAlchemy would refuse; there may be hooks that wait for it
-        if self.own is not None and self.own.commit is not None:
-            self.own.commit(session)
-        else:
-            session.commit()
-
-    def settle(self, session: Session) -> None:
-        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
-        if self.hooks.present:
-            try:
-                _Theirs.rollback(session)
-            except Exception:
-                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-                discard(self.connections)
-            self.hooks.ended(Outcome.ROLLED_BACK)
-        if not self.hooks.due:
-            self.end(session)
-
-    def run_last_hooks(self, session: Session) -> list[str]:
-        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
-        self.hooks.run()
-        lost = self.losses(session)
-        self.settle(session)
-        self.hooks.run()
-        self.end(session)
-        return lost
-
     def end(self, session: Session) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
         if self.phase is REMOVED:
@@ -375,7 +357,7 @@ class Life:
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
             if session._transaction is not None:
-                self.close(session, lambda: _Theirs.close(session), lessons.END)
+                self._close_for_good(session)
                 return
             if self._log is not None or self.rest is not None:
                 self._close_results(at_end=True)
@@ -384,16 +366,25 @@ class Life:
                 _Theirs.expunge_all(session)
                 self.let_go(states, lessons.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
-                    self.close(session, lambda: _Theirs.close(session), lessons.END)
+                    self._close_for_good(session)
                     return
+            self.over = True
             if self.observers.all and not closed:
                 self.tell("closed", session)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             if self.observers.all:
                 self.tell("removed", session)
+
+    def _close_for_good(self, session: Session) -> None:
+        def close() -> None:
+            session.expunge_all()  # who is told of that can still read
+            self.over = True
+            _Theirs.close(session)
+
+        self.close(session, close, lessons.END)
 
     def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
         """Whether it has a way of its own, which led to ours."""
@@ -413,7 +404,7 @@ class Life:
         if self.phase is not REMOVED and not self.ending:
             discard(self.connections)
             self.connections = ()
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             self.tell("removed", session)
 
     def drop(self, session: Session) -> None:

@@ -25,10 +25,12 @@ def no_scope(database: DatabaseBase[Any]) -> NoScope:
         ]
     elif database.installed:
         advice = [
-            f"this code is outside of the middleware that serves {database.name!r}, which is installed: a middleware"
-            + " that was added after install(app, db) is around ours. Call install(app, db) after all others are added",
-            "or it runs in a thread, task or hook without the request's context, or before or after all requests:"
-            + f" open a scope there: {block}",
+            "it runs in a thread or task that was started without the request's context: start it by"
+            + f" asyncio.to_thread(f) or copy_context().run(f), or open a scope there: {block}",
+            f"or this code is outside of the middleware that serves {database.name!r}, which is installed: it wraps the"
+            + " application, or a RequestScopeMiddleware that was added by hand. Call install(app, db) after all others"
+            + " are added: it is around all middleware of the application",
+            f"or it is a hook that comes before or after all requests: {block}",
             "in a websocket open one for each message: there is no request that would end",
         ]
     else:

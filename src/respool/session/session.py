@@ -283,6 +283,8 @@ class Session(HasReads, orm.Session):
             UnitError: a unit is open: it rolls back if an exception comes out of it.
         """
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         if life.units:
             life.units.refuse("rollback()")
         if life.read_from and self._transaction is None:
@@ -298,6 +300,8 @@ class Session(HasReads, orm.Session):
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         life.close_and_report(self, super().close, life.leaving or "close()")
         if self._close_state is _CLOSED:  # which SQLAlchemy refuses where a transaction begins: so one has to, always
             life.begin = _NEVER_BY_LEASE
@@ -305,6 +309,8 @@ class Session(HasReads, orm.Session):
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         life.close_and_report(self, super().reset, life.leaving or "reset()")
 
     def remove(self) -> None:
