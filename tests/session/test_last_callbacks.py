@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session as PlainSession
 
+from respool import Session
 from respool.errors import ScopeEnded
 from respool.session.events import SessionObserver
 from tests.session.shop import Order, Product, acquired, count, fill, opened
@@ -96,3 +97,21 @@ def url(request: pytest.FixtureRequest) -> str:
         found = request.getfixturevalue("pg_url")
     fill(found)
     return found
+
+
+def test_a_listener_that_fails_at_the_end_costs_no_database_in_memory() -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x INTEGER)")
+
+    @event.listens_for(engine, "rollback", once=True)
+    def fail(connection: sa.Connection) -> None:
+        raise LookupError
+
+    session = Session(engine)
+    session.execute(sa.text("INSERT INTO t VALUES (1)"))
+    with pytest.raises(LookupError):
+        session.close()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+    engine.dispose()

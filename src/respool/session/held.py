@@ -20,14 +20,14 @@ from respool.engine.hangups import has_hung_up
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
 
-__all__ = ["discard", "hold", "let_go", "log_of"]
+__all__ = ["discard", "give_back", "hold", "let_go", "log_of"]
 
 _LOG = "_respool_log"
 
 #: What is refused by the server once a transaction has executed anything.
 _FIRST_OF_ALL = re.compile(r"\s*SET\s+(?:(?:LOCAL|SESSION)\s+)?TRANSACTION\b", re.IGNORECASE)
 #: How a transaction comes to be one that has.
-_ANYTHING = {"postgresql": "SELECT 1", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
+_ANYTHING = {"postgresql": "SELECT 1 AS respool_question", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
 
 
 @cache
@@ -124,6 +124,24 @@ def log_of(connection: Connection | None) -> ChangeLog | None:
     """The log of the session that has it, if one does."""
     log: ChangeLog | None = getattr(connection, _LOG, None)
     return log
+
+
+def give_back(connections: Iterable[Connection], error: BaseException) -> None:
+    """Closing has failed. What the server has answered, or a listener raised, leaves a connection that can be reset.
+
+    Args:
+        connections: those that the session had.
+        error: how it failed.
+    """
+    if not isinstance(error, Exception) or isinstance(error, OSError):  # cut off, or there was no answer
+        discard(connections)
+        return
+    for connection in connections:
+        connection._transaction = connection._nested_transaction = None  # their ends have been told
+        try:
+            connection.close()
+        except Exception:
+            discard([connection])
 
 
 def discard(connections: Iterable[Connection]) -> None:

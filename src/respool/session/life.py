@@ -22,7 +22,7 @@ from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
-from respool.session.held import discard
+from respool.session.held import discard, give_back
 from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
@@ -327,10 +327,10 @@ class Life:
         goes_on = False
         try:
             close()
-        except BaseException:
+        except BaseException as error:
             goes_on = session._transaction is not None and how is not lessons.END
             if not goes_on:
-                discard(connections)
+                give_back(connections, error)
             raise
         finally:
             self.leaving = None
