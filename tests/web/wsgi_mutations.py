@@ -45,17 +45,17 @@ WSGI_MUTATIONS = (
     (
         "WSGI: an error of a handler's is nothing special",
         "error_pages error_answered_as_success",
-        (WSGI, "        self.error = self.error or error\n        for scope", "        return\n        for scope"),
+        (
+            WSGI,
+            "        self.error = self.error or error\n        self.resume()",
+            "        return\n        self.resume()",
+        ),
         (WSGI, "self.error or (exc_info[1] if exc_info else None)", "self.error"),
     ),
     (
         "WSGI: whatever is answered is a success",
         "late_status",
-        (
-            WSGI,
-            "            self.finish(self.code, self.error)\n        except",
-            "            self.finish(200, None)\n        except",
-        ),
+        (WSGI, "self.scopes.end(self.code, self.error, Stays.ON_FAILURE)", "self.scopes.end(200)"),
     ),
     (
         "WSGI: a failed end is left to the server",

@@ -265,7 +265,7 @@ class RequestScopeMiddleware:
             else:
                 exchange.conclude()
         except Exception as failure:
-            exchange.abandon(failure)
+            exchange.take_back(failure)
             response = _page(request, failure)
             exchange.start(str(response.status_code), [])
             exchange.conclude()

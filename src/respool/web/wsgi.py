@@ -200,7 +200,8 @@ class Exchange:
                         scope.session.flush()
                     scope.seal(code)
         except Exception as failure:
-            self._fail(failure)
+            self.failure = failure
+            self.take_back(failure)
             raise
 
     def suspend(self, code: int) -> None:
@@ -235,8 +236,10 @@ class Exchange:
         """
         if self.head is None or (self.failure is not None and self.code < 400):
             raise self.failure or TypeError("the application has begun its body, and has not called start_response()")
+        self.resume()
         try:
-            self.finish(self.code, self.error)
+            if not self.scopes.end_unused():
+                drive(self.scopes.end(self.code, self.error, Stays.ON_FAILURE))
         except BaseException as failure:
             self.failure = failure
             raise
@@ -244,28 +247,18 @@ class Exchange:
         self._write_on = self._start_on(*self.head)
 
     def take_back(self, error: BaseException) -> None:
-        """The handler has failed: its work is rolled back before the application answers that, whatever it answers.
+        """Something has failed: all is rolled back before the application answers that, whatever it answers.
+
+        The session can be used until then; nothing of it is committed any more.
 
         Args:
-            error: how.
+            error: what.
         """
         self.error = self.error or error
+        self.resume()
         for scope in self.scopes.scopes:
             scope.sealed = None
         drive(self.scopes.end(None, error, Stays.ALWAYS))
-
-    def abandon(self, error: BaseException) -> None:
-        """What was to be the answer has failed: roll back, and have fresh sessions for what answers instead.
-
-        Args:
-            error: why. The request's work is lost, also if what answers is no error.
-        """
-        self.error = self.error or error
-        self.finish(None, error)
-        self.scopes.leave()
-        self.scopes.scopes = [scope.afresh() for scope in self.scopes.scopes]
-        self.environ[ENVIRON_KEY].update((scope.database, scope) for scope in self.scopes.scopes)
-        self.scopes.enter()
 
     def replace(self, error: BaseException) -> Iterable[bytes]:
         """Have the application answer by its own means what went wrong before anything has left.
@@ -274,18 +267,22 @@ class Exchange:
             BaseException: the error, if it has none.
         """
         app, self.answer_failure = self.answer_failure, None
-        self.abandon(error)
-        if app is None or not isinstance(error, Exception):
-            if isinstance(error, OVERLOAD):
+        try:
+            self.take_back(error)
+            if app is not None and isinstance(error, Exception):
+                self.failure = error
+                self.head, self.returned = None, False
+                self.environ.update(zip(_PLACE, self._place, strict=True))
+                body = app(self.environ, self.start, error)
+                if body is not None:
+                    return self._begin(body)
+            elif isinstance(error, OVERLOAD):
+                self.finish(None, error)
                 return self._refuse(error)
             raise error
-        self.failure = error
-        self.head, self.returned = None, False
-        self.environ.update(zip(_PLACE, self._place, strict=True))
-        body = app(self.environ, self.start, error)
-        if body is None:
-            raise error
-        return self._begin(body)
+        except BaseException as last:
+            self.finish(None, last)
+            raise
 
     def finish(self, code: int | None, error: BaseException | None) -> None:
         """End the scopes, unless they are over.
@@ -329,10 +326,6 @@ class Exchange:
         self.answered = True
         self._start_on(f"{answer.status} {answer.text}", [*headers, *answer.headers.items()])
         return [answer.body.encode()]
-
-    def _fail(self, failure: BaseException) -> None:
-        self.failure = failure
-        self.abandon(failure)
 
     def _new_scopes(self, databases: Sequence[DatabaseBase[Any]]) -> RequestScopes:
         return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))
