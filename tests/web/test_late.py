@@ -234,11 +234,11 @@ def test_a_failed_commit_goes_to_the_server_where_bottle_catches_nothing(db: Dat
 
 
 @pytest.fixture
-def django_request() -> Iterator[HttpRequest]:
+def django_request() -> HttpRequest:
     request = HttpRequest()
     request.method, request.path = "POST", "/"
     settings.ROOT_URLCONF = django_stand.Urls()
-    yield request
+    return request
 
 
 @pytest.mark.parametrize("fails", [False, True])
