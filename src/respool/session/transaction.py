@@ -317,7 +317,7 @@ def _is_idle(scope: Scope) -> bool:
     session, life = scope.session, scope.life
     if session is None or life is None:
         return True
-    if _has_begun(session, life) or scope.children:
+    if _has_begun(session, life) or scope.children or scope.taken is not None:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
