@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "CallerGone",
+    "CommitNotSent",
     "CommitOutcomeUnknown",
     "ConcurrentUse",
     "ConfigError",
@@ -202,6 +203,13 @@ class CommitOutcomeUnknown(RespoolError):
     """The connection broke while COMMIT was under way: the changes are saved, or they are not. Never retried by itself."""
 
     code = "S007"
+
+
+class CommitNotSent(RespoolError):
+    """The server had closed the connection before COMMIT was sent: nothing is saved. ``retry`` repeats it."""
+
+    code = "S015"
+    scope: str  #: label of the scope whose changes are not saved
 
 
 class UnitError(ScopeError):

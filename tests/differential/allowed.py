@@ -116,8 +116,9 @@ def _failed_read(difference: Difference) -> bool:
             failed = difference.traces[1].steps[difference.index]
             return failed.sqlstate is not None and not failed.in_transaction
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
-        if one.sqlstate is not None and one.sqlstate != "25P02":
-            return doomed and one.outcome == other.outcome and not other.in_transaction
+        failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
+        if failed_alike and not other.in_transaction:
+            return doomed
         if not one.in_transaction:
             return False
     return False
@@ -150,8 +151,14 @@ def _shorter_hold(difference: Difference) -> bool:
 
 def _lost(difference: Difference) -> bool:
     """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
+    if difference.what in _LEFT_BEHIND:  # by who hears of an end that stock has not come to
+        ends = zip(*(trace.end for trace in difference.traces), strict=False)
+        hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
+        return hears and any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends)
     stock, ours = (trace.steps for trace in difference.traces)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    if isinstance(difference.step, Invalidate):
+        end += 1
     for index in range(end - 1, 0, -1):
         step = stock[index].step
         if not isinstance(step, Invalidate) and step != Other("kill"):

@@ -39,6 +39,18 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(Setup(face="scope"), steps=(Execute("widgets", "nothing", options=(("stream_results", True),)),)),
     ),
     "the driver's own autocommit": ("psycopg", Program(Setup(autocommit=True), steps=(Execute("widgets"),))),
+    "the driver's own autocommit, which SQLAlchemy ends": (
+        "psycopg",
+        Program(Setup(autocommit=True), steps=(Connect("SERIALIZABLE"), Rollback(), Execute("widgets"))),
+    ),
+    "a write after a read on SQLAlchemy's own pool": (
+        "psycopg_async",
+        Program(Setup(pool="queue"), steps=(Execute("widgets"), Execute("delete parts"))),
+    ),
+    "what comes before SET TRANSACTION is not prepared": (
+        "asyncpg",
+        Program(steps=(Get("Widget", 1), Execute("text: repeatable read"))),
+    ),
     "a function of the user's with the name of a harmless one": ("psycopg", Program(steps=(Execute("log"),))),
     "options for a connection after a read and a delete()": (
         "sqlite",

@@ -23,6 +23,7 @@ import pytest
 
 from tests.web.contract import CASES
 from tests.web.stands import ALL
+from tests.web.wsgi_mutations import WSGI_MUTATIONS
 
 __all__ = ["MUTATIONS", "Mutation"]
 
@@ -207,6 +208,7 @@ MUTATIONS = (
         (SANIC, "        app.after_server_stop(drain, priority=_FIRST)", "        app.before_server_stop(drain)"),
     ),
 )  # fmt: skip
+MUTATIONS += tuple(mutation(*each) for each in WSGI_MUTATIONS)
 
 
 def mutate(found: Path, edits: Sequence[Edit]) -> None:

@@ -83,7 +83,9 @@ def test_the_application_given_to_a_library_for_jobs(library: str) -> None:
 
 
 @pytest.mark.parametrize("framework", APPLICATIONS)
-@pytest.mark.parametrize("app", [None, "shop:app", 5, object(), print], ids=str)
+@pytest.mark.parametrize(
+    "app", [None, "shop:app", 5, object(), print], ids=["none", "text", "number", "object", "function"]
+)
 def test_what_is_no_application(framework: str, app: Any) -> None:
     told = refused(f"respool.web.{framework}", app)
     assert f"install() of respool.web.{framework} got " in told

@@ -108,6 +108,10 @@ ADVICE = {
         "Make the databases agree again: take back what was committed, or do the rest once more.",
         "Name the database whose COMMIT may fail first in the middleware, or commit in two phases: twophase=True.",
     ),
+    "S015": (
+        "Nothing is saved: do it once more, from its start. @transactional(retry=3) does that by itself.",
+        "Find out who closes connections that are in use: a restart, an administrator, a limit for idle transactions.",
+    ),
 }
 
 #: An attribute in the source of a class, and the note beside it.

@@ -14,7 +14,7 @@ from sqlalchemy.pool import Pool
 from respool.engine.drivers import driver_of, knows_its_transaction, transaction_note
 from respool.engine.listeners import unknown
 
-__all__ = ["Arrival", "arrival_of", "autocommits"]
+__all__ = ["Arrival", "after_reset", "arrival_of", "autocommits"]
 
 
 class Arrival(NamedTuple):
@@ -50,9 +50,23 @@ def arrival_of(pool: Pool, dbapi_connection: Any) -> Arrival:
     dialect: Any = pool._dialect
     if not (isinstance(dialect, Dialect) and _is_drivers(dialect, dbapi_connection)):
         return _NOTHING
-    # SQLite has no mode: its driver begins a transaction at a write, or it does not
-    alone = dialect.name == "sqlite" or autocommits(dialect, dbapi_connection)
+    alone = _is_alone(dialect, dbapi_connection)
     return Arrival(_lends(pool, dialect, dbapi_connection, alone), alone)
+
+
+def after_reset(arrival: Arrival, pool: Pool, dbapi_connection: Any) -> Arrival:
+    """What SQLAlchemy has made of it when it has set the isolation level back: the default, and no autocommit.
+
+    Args:
+        arrival: what the connection came with.
+        pool, dbapi_connection: as for :func:`arrival_of`.
+    """
+    return arrival._replace(alone=_is_alone(pool._dialect, dbapi_connection)) if arrival.lends else arrival
+
+
+def _is_alone(dialect: Any, dbapi_connection: Any) -> bool:
+    # SQLite has no mode: its driver begins a transaction at a write, or it does not
+    return bool(dialect.name == "sqlite" or autocommits(dialect, dbapi_connection))
 
 
 def _is_drivers(dialect: Any, dbapi_connection: Any) -> bool:

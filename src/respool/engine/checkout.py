@@ -10,13 +10,16 @@ import inspect
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from sqlalchemy.pool import base
 
+from respool.engine.arrivals import after_reset
 from respool.engine.cursors import watched_cursor
 from respool.engine.drivers import transaction_note
+from respool.engine.leases import ALONE, mode_of
 from respool.engine.mending import can_mend
 from respool.pool.entries import ACQUIRED
 
@@ -37,9 +40,18 @@ def _finalize(record: Any, pool: Any, echo: Any) -> None:
             base._finalize_fairy(None, record, pool, _nobody, echo)  # type: ignore[arg-type]
 
 
+def _look_again(record: Any, pool: Any, dbapi_connection: Any) -> None:
+    """An isolation level was set back, or whatever else somebody wanted done in the end."""
+    if record.respool_mode is not ALONE:  # in which it is by us
+        record.respool_arrival = after_reset(record.respool_arrival, pool, dbapi_connection)
+        record.respool_mode = mode_of(record.respool_arrival)
+
+
 @contextmanager
 def _returning(record: Any, pool: Any) -> Iterator[None]:
     """Give the place back also where a listener or a finalizer has failed: what that left of the connection nobody knows."""
+    if record.finalize_callback:
+        record.finalize_callback.appendleft(partial(_look_again, record, pool))  # the last one
     entry = record.respool_entry
     uses = entry.uses
     try:

@@ -11,8 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
-    "driver_of", "has_something_to_say", "is_closed", "knows_its_transaction", "socket_of", "transaction_note", "unprepared",
-]  # fmt: skip
+    "driver_of",
+    "has_heard_the_end",
+    "has_something_to_say",
+    "is_closed",
+    "knows_its_transaction",
+    "socket_of",
+    "transaction_note",
+    "unprepared",
+]
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
@@ -83,10 +90,16 @@ def is_closed(driver: Any) -> bool:
     return getattr(driver, "_stream_broken", False) is True or getattr(driver, "closed", False) in (True, 1, 2)
 
 
+def has_heard_the_end(driver: Any) -> bool:
+    """Whether the event loop has read that the server hung up."""
+    reader = getattr(driver, "_reader", None)  # aiomysql
+    return reader is not None and (reader._eof or reader.exception() is not None)
+
+
 def _heard(driver: Any) -> bool:
     """Whether the event loop has read something already that nobody asked for: an error, or the end."""
     reader = getattr(driver, "_reader", None)  # aiomysql
-    return reader is not None and (bool(reader._buffer) or reader._eof or reader.exception() is not None)
+    return (reader is not None and bool(reader._buffer)) or has_heard_the_end(driver)
 
 
 def socket_of(driver: Any) -> Any:

@@ -135,6 +135,7 @@ class ChangeLog:
     flushing = False  #: what is executed belongs to a flush
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it
+    cut_off = False  #: it was not sent, for the server had hung up
     fetch: Fetch | None = None  #: how results of the session's connection are read
     holding = False  #: somebody will be told: keep the objects until then
 

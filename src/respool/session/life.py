@@ -22,7 +22,7 @@ from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
-from respool.session.held import discard
+from respool.session.held import discard, give_back
 from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
@@ -89,6 +89,7 @@ class Life:
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
+    over = False  #: its last word is said: who is told of that is refused
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
@@ -262,7 +263,9 @@ class Life:
     def is_sealed(self, session: orm.Session) -> bool:
         """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
         sealed = self.scope.sealed if self.scope is not None else None
-        return sealed is not None and not self.ending and sealed == self.changes(session).lines()
+        if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
+            return False
+        return sealed == self.changes(session).lines()
 
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
@@ -324,10 +327,10 @@ class Life:
         goes_on = False
         try:
             close()
-        except BaseException:
+        except BaseException as error:
             goes_on = session._transaction is not None and how is not lessons.END
             if not goes_on:
-                discard(connections)
+                give_back(connections, error)
             raise
         finally:
             self.leaving = None
@@ -354,7 +357,7 @@ class Life:
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
             if session._transaction is not None:
-                self.close(session, lambda: _Theirs.close(session), lessons.END)
+                self._close_for_good(session)
                 return
             if self._log is not None or self.rest is not None:
                 self._close_results(at_end=True)
@@ -363,16 +366,25 @@ class Life:
                 _Theirs.expunge_all(session)
                 self.let_go(states, lessons.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
-                    self.close(session, lambda: _Theirs.close(session), lessons.END)
+                    self._close_for_good(session)
                     return
+            self.over = True
             if self.observers.all and not closed:
                 self.tell("closed", session)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             if self.observers.all:
                 self.tell("removed", session)
+
+    def _close_for_good(self, session: Session) -> None:
+        def close() -> None:
+            session.expunge_all()  # who is told of that can still read
+            self.over = True
+            _Theirs.close(session)
+
+        self.close(session, close, lessons.END)
 
     def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
         """Whether it has a way of its own, which led to ours."""
@@ -392,7 +404,7 @@ class Life:
         if self.phase is not REMOVED and not self.ending:
             discard(self.connections)
             self.connections = ()
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             self.tell("removed", session)
 
     def drop(self, session: Session) -> None:

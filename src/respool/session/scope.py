@@ -96,6 +96,7 @@ class Scope:
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
+    waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
     asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
@@ -175,7 +176,7 @@ class Scope:
     def live(self) -> bool:
         """Whether the scope's session may still be used."""
         state = self.state
-        return state is not ENDED and state is not FINISHING
+        return state is not ENDED and state is not FINISHING and self.waits is None
 
     @property
     def variable(self) -> CurrentScope:
@@ -227,6 +228,12 @@ class Scope:
         self.face = face
         self.state = OPEN
         self._live.add(self)
+
+    def afresh(self) -> Scope:
+        """Another scope for the same request, once this one is over: what answers for its failure may need a session."""
+        fresh = Scope(self.database, self.label, self._current, self._live, owner=self.owner, policy=self.policy)
+        fresh.client = self.client
+        return fresh
 
     def end(self) -> None:
         """The scope is over, and the session no longer its own."""
@@ -283,6 +290,8 @@ class Scope:
         if self.parent is not None and self.parent.session is not None:
             self._enter_nested(self.parent.session)
         self._previous = self._current.get()
+        if self._previous is not None and self._previous.waits is not None and self._place is not None:
+            self._previous.waits()
         self._current.set(self)
         label.set(self.label)
         if self.client is not client.get():
@@ -317,7 +326,7 @@ class Scope:
             ScopeEnded: the request or scope is over.
             WrongScope: another one is in force here, or none.
         """
-        if self.state is ENDED:
+        if self.state is ENDED or self.waits is not None:
             self.refuse_ended()
         here = self._current.get()
         while here is not self:

@@ -1,11 +1,13 @@
-"""Flask: ``install(app, db)``, with the commit as the last of its ``after_request`` functions.
+"""Flask: ``install(app, db)``, with the commit as the last thing before the first byte.
 
-So one that fails is answered by the application's error handlers.
+One that fails is answered by the application's error handlers, in the context of the request, which is pushed once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, cast, overload
 from weakref import WeakKeyDictionary
@@ -14,6 +16,8 @@ from respool.config import needs
 
 with needs("flask"):
     from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
+    from flask.globals import request_ctx
+    from werkzeug.exceptions import HTTPException
 
 from sqlalchemy import URL, make_url
 
@@ -27,12 +31,14 @@ from respool.session.scope import CommitPolicy
 from respool.session.session import Session
 from respool.session.transaction import End, drive
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
-from respool.web.wsgi import RequestScopeMiddleware
+from respool.web.requests import called_by, check_databases, check_new
+from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
 
 __all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
+#: Where the environ has the contexts of the request.
+_CONTEXT = "respool.flask"
 
 
 def install(app: Flask, *databases: Any) -> None:
@@ -49,10 +55,15 @@ def install(app: Flask, *databases: Any) -> None:
     check_databases(databases, asynchronous=False)
     installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
     check_new(databases, installed)
-    app.wsgi_app = RequestScopeMiddleware(app.wsgi_app, *databases)  # type: ignore[method-assign, arg-type]
+    # Around what others have put around wsgi_app, and will; and around that, for whoever serves it by itself.
+    around: Any = partial(RequestScopeMiddleware, answer_failure=_answer)
+    called_by(app, around(partial(type(app).__call__, app), *databases))
+    app.wsgi_app = around(app.wsgi_app, *databases)  # type: ignore[method-assign]
     if not installed:
-        # Called in reverse order: what is first here comes last, after all that may still work with the session.
-        app.after_request_funcs.setdefault(None, []).insert(0, _finisher(app, installed))
+        app.process_response = _settling(app.process_response)  # type: ignore[method-assign]
+        app.finalize_request = _keeping_apart(app.finalize_request)  # type: ignore[method-assign]
+        app.handle_user_exception = _taking_back(app.handle_user_exception)  # type: ignore[method-assign]
+        app.handle_exception = _taking_back(app.handle_exception)  # type: ignore[method-assign]
         for kind in OVERLOAD:
             app.error_handler_spec[None][None].setdefault(kind, _overloaded)
     installed.extend(databases)
@@ -213,18 +224,59 @@ def _in_instance(app: Flask, url: URL) -> URL:
     return url.set(database=str(Path(app.instance_path) / file))
 
 
-def _finisher(app: Flask, databases: list[Any]) -> Any:
-    def finish(response: Response) -> Response:
-        try:
-            drive(request_end(request.environ[ENVIRON_KEY], databases, response.status_code))
-        except Exception as failure:
-            answer = app.make_response(app.handle_user_exception(failure))
-            if answer.status_code < 400:
-                raise
-            return answer
+def _settling(process: Any) -> Any:
+    """What is called with the handler's response, before all that may still change it."""
+
+    def process_response(response: Response) -> Response:
+        exchange = Exchange.of(request.environ)
+        if exchange is not None:
+            request.environ[_CONTEXT] = (request_ctx._get_current_object(), g._get_current_object())  # type: ignore[attr-defined]
+            with suppress(Exception):  # it will be answered when all that follows a response has run
+                exchange.settle(response.status_code)
+        return process(response)  # type: ignore[no-any-return]
+
+    return process_response
+
+
+def _keeping_apart(finalize: Any) -> Any:
+    """What is called with the handler's value, and returns a response; others may read its stream before it leaves."""
+
+    def finalize_request(*args: Any, **keywords: Any) -> Response:
+        response: Response = finalize(*args, **keywords)
+        if response.is_streamed and not response.direct_passthrough and Exchange.of(request.environ) is not None:
+            response.response = Within(request.environ, response.response, [response.status_code])  # type: ignore[arg-type]
         return response
 
-    return finish
+    return finalize_request
+
+
+def _taking_back(handle: Any) -> Any:
+    """What is called with an exception, before the handlers for it."""
+
+    def handle_exception(error: Exception) -> Any:
+        exchange = Exchange.of(request.environ)
+        if exchange is not None and not (isinstance(error, HTTPException) and (error.code or 300) < 400):
+            exchange.take_back(error)
+        return handle(error)
+
+    return handle_exception
+
+
+def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
+    """Answer an exception as if it had been raised by the handler."""
+    contexts = environ.get(_CONTEXT)
+    if contexts is None:  # it was not the application that has answered
+        return None
+    context, globals_ = contexts
+    app: Flask = context.app
+    outer = app.app_context()
+    outer.g = globals_
+    with outer, context.copy():
+        try:
+            response = app.finalize_request(app.handle_user_exception(error))
+        except Exception as failure:
+            response = app.handle_exception(failure)
+        return response(environ, start_response)
 
 
 def _overloaded(error: Exception) -> Any:

@@ -184,7 +184,6 @@ class WSGIStand(Stand):
         "websocket": NO_SOCKET,
         "lifespan": NO_LIFESPAN,
         "base_http_middleware": STARLETTES,
-        **PENDING,
         "stopping": NO_LIFESPAN,
     }
 

@@ -9,10 +9,13 @@ from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web import asgi, wsgi
+from tests.web.stands import wsgis
 from tests.web.stands.base import NO_CLEANUP, STARLETTES, ASGIStand, Late, WSGIStand
 from tests.web.stands.middleware import AtEnd, AtStart, Buffered, HoldsBack, run
 
 STANDS: list[type] = []
+
+NO_FRAMEWORK = "there is no framework that would answer errors"
 
 
 class PlainASGI(ASGIStand):
@@ -153,9 +156,29 @@ class PlainASGISync(PlainASGI):
 
 class PlainWSGI(WSGIStand):
     name = "WSGI"
+    missing: ClassVar = {
+        **WSGIStand.missing,
+        "error_answered_as_success": NO_FRAMEWORK,
+        "error_pages": NO_FRAMEWORK,
+    }
+    late: ClassVar = (
+        Late("before start_response", status=True),
+        Late("after start_response", cleans=True),
+        Late("a wrapper", status=True),
+    )
+    after: ClassVar = ("the close of a body", "a later part of a body")
+    unsendable: ClassVar = {"nothing": 500, "text": 500, "head": 500, "silence": 500}
 
     def build(self) -> Any:
-        outer = wsgi.RequestScopeMiddleware(self.application, *self.databases)
+        app: Any = self.application
+        answers = self.handlers or self.guest_at == "pages"
+        if self.guest_at == "a wrapper":
+            app = wsgis.Wrapper(app, self.work.guest)
+        if self.guest_at == "gzip":
+            app = wsgis.HoldsBack(wsgi.RequestScopeMiddleware(app, *self.databases))
+        outer = wsgi.RequestScopeMiddleware(
+            app, *self.databases, answer_failure=self.answer_failure if answers else None
+        )
         self.inner = wsgi.RequestScopeMiddleware(self.application, *self.databases)
         return outer
 
@@ -166,21 +189,43 @@ class PlainWSGI(WSGIStand):
             return self.inner({**environ, "PATH_INFO": path.removeprefix("/nested")}, start_response)
         try:
             status, body = self.answer(parts, environ["REQUEST_METHOD"])
-            start_response(status, [("Content-Type", "text/plain")])
-        except IntegrityError:
-            if not self.handlers:
+            if self.guest_at == "before start_response" and (other := self.work.guest()):
+                status, body = f"{other} Other", "changed"
+            start_response(status, [("Content-Type", "text/plain")] if parts[-1] != "head" else [("X", "a\nb")])
+        except Exception as error:
+            answer = self.answer_failure(environ, start_response, error) if self.handlers else None
+            if answer is None:
                 raise
+            return answer
+        if self.guest_at == "after start_response":
+            self.work.guest()
+        self.work.teardown()
+        return self.body(body, environ["REQUEST_METHOD"])
+
+    def body(self, body: Any, method: str) -> Any:
+        if not isinstance(body, str):
+            return body
+        if self.guest_at == "the close of a body":
+            return wsgis.Body(body, self.work.guest)
+        if self.guest_at == "a later part of a body":
+            return self.parts(body)
+        return [body.encode()] if method != "HEAD" else []
+
+    def parts(self, body: str) -> Any:
+        yield body.encode()
+        self.work.guest()
+
+    def answer_failure(self, environ: Any, start_response: Any, error: Exception) -> Any:
+        if self.guest_at == "pages":
+            start_response("409 Conflict" if self.handlers else "500 Oops", [])
+            return [self.work.page().encode()]
+        if isinstance(error, IntegrityError):
             start_response("409 Conflict", [])
             return [b"no such product"]
-        except PoolQueueFull:
-            if not self.handlers:
-                raise
+        if isinstance(error, PoolQueueFull):
             start_response("429 Too Many Requests", [])
             return [b"busy"]
-        self.work.teardown()
-        if isinstance(body, str):
-            return [body.encode()] if environ["REQUEST_METHOD"] != "HEAD" else []
-        return body
+        return None
 
     def answer(self, parts: list[str], method: str) -> tuple[str, Any]:
         if method == "OPTIONS":
@@ -189,6 +234,11 @@ class PlainWSGI(WSGIStand):
             return "200 OK", self.work.stream()
         if parts[0] == "background":
             return "200 OK", self.work.do("spawn", 1)
+        if parts[0] in ("failing", "streamed"):
+            return "200 OK", getattr(self.work, parts[0])()
+        if parts[0] == "unsendable":
+            self.work.do("flushed", 1)
+            return "200 OK", {"nothing": None, "text": ["text"], "silence": map(int, ["?"])}.get(parts[1], "head")
         if parts[0] == "refuse":
             self.work.do(parts[1], 1)
             return "403 Forbidden", "no"
