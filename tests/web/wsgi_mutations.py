@@ -36,7 +36,11 @@ WSGI_MUTATIONS = (
     (
         "WSGI: whatever is answered is a success",
         "late_status",
-        (WSGI, "            self.finish(self.code, self.error)\n        except", "            self.finish(200, None)\n        except"),
+        (
+            WSGI,
+            "            self.finish(self.code, self.error)\n        except",
+            "            self.finish(200, None)\n        except",
+        ),
     ),
     (
         "WSGI: a failed end is left to the server",
