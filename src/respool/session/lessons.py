@@ -207,13 +207,15 @@ def _access() -> _Access | None:
 
 def taken_away(scope: Scope) -> errors.RollbackOnly:
     """What is told at the end of a request whose changes were rolled back after its answer had been made."""
+    reason = "what was to be saved with its answer was rolled back after that had been made"
     return errors.RollbackOnly(
-        f"{scope.title}: what was to be saved with its answer was rolled back after that had been made",
+        f"{scope.title} can only be rolled back any more: {reason}",
         now=[f"rolled back at {caller()} in {running()}", *(scope.sealed or ())],
         advice=[
             "leave rollback() and close() to the end of the request, which does both",
             "what cleans up and writes has a scope of its own: with db.scope(…) (async with on AsyncDatabase)",
             "or commit in the handler",
         ],
-        scope=scope.label,
+        scope=scope.title,
+        reason=reason,
     )

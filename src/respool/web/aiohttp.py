@@ -145,6 +145,7 @@ class _Answer:
         self._ours = ours
         self._writer: Any = request.writer
         self._write_headers = self._writer.write_headers
+        self._settings = {name: getattr(self._writer, name, None) for name in ("length", "chunked", "_compress")}
         self._failure: Exception | None = None  #: why the end has failed
         self._left = False  #: the headers are written
         vars(self._writer)["write_headers"] = self._end_and_write
@@ -233,8 +234,8 @@ class _Answer:
 
     def _forget(self) -> None:
         """The response that was to be sent is not: the next one has settings of its own."""
-        for setting in ("length", "chunked", "_compress"):
-            vars(self._writer).pop(setting, None)
+        for name, value in self._settings.items():
+            setattr(self._writer, name, value)
 
 
 def _middleware(function: Any) -> Any:
