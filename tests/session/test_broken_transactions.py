@@ -43,10 +43,14 @@ def test_promise_03_what_was_given_up_is_no_success(pg_url: str, driver: str, in
 async def test_promise_03_what_was_given_up_is_no_success_with_asyncpg(pg_url: str) -> None:
     fill(pg_url)
     async with opened_async(pg_url.replace("psycopg", "asyncpg"), commit="on_success") as db:
-        with pytest.raises(DBAPIError, match="aborted"):
+
+        async def work() -> None:
             async with db.scope("job") as session:
                 session.add(Order(product_id=1))
                 await session.flush()
                 with pytest.raises(DBAPIError):
                     await session.execute(text("SELECT nothing"))
+
+        with pytest.raises(DBAPIError, match="aborted"):
+            await work()
         assert (count(pg_url), acquired(db)) == (0, 0)
