@@ -79,7 +79,15 @@ async def read_first(request: Any, call_next: Any) -> Any:
     return PlainTextResponse(b"".join(parts), response.status_code)
 
 
-PASSES, READS = (Middleware(BaseHTTPMiddleware, dispatch=each) for each in (pass_on, read_first))
+async def look(request: Any, call_next: Any) -> Any:
+    """With a scope of its own beside the body; the request's work is not committed before its answer leaves."""
+    response = await call_next(request)
+    async with request.app.state.database.scope("look") as session:
+        assert await session.scalar(select(func.count()).select_from(Order)) == 0
+    return response
+
+
+PASSES, READS, LOOKS = (Middleware(BaseHTTPMiddleware, dispatch=each) for each in (pass_on, read_first, look))
 GZIP = Middleware(GZipMiddleware, minimum_size=0)
 
 
@@ -96,6 +104,9 @@ GZIP = Middleware(GZipMiddleware, minimum_size=0)
         [PASSES, READS],
         [READS, PASSES],
         [GZIP, READS],
+        [LOOKS],
+        [GZIP, LOOKS],
+        [LOOKS, PASSES],
     ],
     ids=[
         "alone",
@@ -107,6 +118,9 @@ GZIP = Middleware(GZipMiddleware, minimum_size=0)
         "passes-reads",
         "reads-passes",
         "gzip-reads",
+        "looks",
+        "gzip-looks",
+        "looks-passes",
     ],
 )
 async def test_a_stream_with_a_scope_of_its_own_comes_after_the_commit(
@@ -138,6 +152,7 @@ async def test_a_stream_with_a_scope_of_its_own_comes_after_the_commit(
 
             app = Starlette(routes=[Route("/", order)], middleware=middleware)
             install(app, db, adb)
+            app.state.database = adb
             answer = await call_asgi(app, headers={"accept-encoding": "gzip"})
     unpacked = gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
     assert (answer.status, unpacked) == (200, b"1 there")
