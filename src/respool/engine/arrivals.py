@@ -71,7 +71,8 @@ def _is_alone(dialect: Any, dbapi_connection: Any) -> bool:
 
 def _is_drivers(dialect: Any, dbapi_connection: Any) -> bool:
     """Not one that an event's listener has opened or wrapped: nobody knows what that can do."""
-    package = _PACKAGES.get(dialect.driver, dialect.driver)
+    name: Any = getattr(dialect, "driver", None)  # a dialect of somebody's test may have none
+    package = _PACKAGES.get(name, name)
     kinds = type(driver_of(dbapi_connection)).__mro__
     return any(kind.__module__.partition(".")[0] == package for kind in kinds)
 

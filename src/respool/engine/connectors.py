@@ -112,7 +112,8 @@ def ping(pool: FairPool, record: Any) -> None:
         return  # a pool without an engine: nobody knows how to ask
     pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
     try:
-        alive = _ping(dialect, record.dbapi_connection)
+        connection = record.dbapi_connection
+        alive = dialect._do_ping_w_event(connection) if pool.as_queue_pool else _ping(dialect, connection)
     except Exception as error:
         raise CheckAborted from error
     if not alive:

@@ -36,7 +36,11 @@ def driver_of(dbapi_connection: Any) -> Any:
 def transaction_note(dbapi_connection: Any) -> str | None:
     """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
     driver = driver_of(dbapi_connection)
-    if isinstance(there := getattr(driver, "in_transaction", None), bool):  # sqlite3, aiosqlite
+    try:
+        there = getattr(driver, "in_transaction", None)
+    except Exception:  # sqlite3's, when it is closed
+        return None
+    if isinstance(there, bool):  # sqlite3, aiosqlite
         return "in transaction" if there else None
     libpq = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
     status = getattr(libpq, "transaction_status", None)

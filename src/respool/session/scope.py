@@ -229,12 +229,6 @@ class Scope:
         self.state = OPEN
         self._live.add(self)
 
-    def afresh(self) -> Scope:
-        """Another scope for the same request, once this one is over: what answers for its failure may need a session."""
-        fresh = Scope(self.database, self.label, self._current, self._live, owner=self.owner, policy=self.policy)
-        fresh.client = self.client
-        return fresh
-
     def end(self) -> None:
         """The scope is over, and the session no longer its own."""
         self.state = ENDED

@@ -175,6 +175,7 @@ def _failed(context: ExceptionContext) -> BaseException | None:
         log.cut_off, context.is_disconnect = False, True
         return _not_sent(log.title)
     if not log.committing:
+        log.broken = log.broken or context.dialect.name == "postgresql"
         return refused
     log.committing = False
     if refused is not None:

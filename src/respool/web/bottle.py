@@ -16,9 +16,10 @@ with needs("bottle"):
     import bottle
 
 from respool.session.applications import check_application
+from respool.web.exchange import Exchange, Within
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import check_databases, check_new
-from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
+from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["RespoolPlugin", "install"]
 

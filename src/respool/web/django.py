@@ -34,6 +34,7 @@ from respool.session.applications import check_application
 from respool.session.ending import end_async
 from respool.session.workers import perform
 from respool.web import asgi, wsgi
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import (
     KEY,
@@ -45,7 +46,6 @@ from respool.web.requests import (
     roll_back,
     seal,
 )
-from respool.web.wsgi import Exchange
 
 __all__ = ["RequestScopeMiddleware", "install"]
 
@@ -265,7 +265,7 @@ class RequestScopeMiddleware:
             else:
                 exchange.conclude()
         except Exception as failure:
-            exchange.abandon(failure)
+            exchange.take_back(failure)
             response = _page(request, failure)
             exchange.start(str(response.status_code), [])
             exchange.conclude()

@@ -18,9 +18,9 @@ with needs("falcon"):
 
 from respool.session.applications import check_application
 from respool.web import asgi, wsgi
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal
-from respool.web.wsgi import Exchange
 
 __all__ = ["install"]
 

@@ -17,7 +17,6 @@ from respool.config import needs
 with needs("flask"):
     from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
     from flask.globals import request_ctx
-    from werkzeug.exceptions import HTTPException
 
 from sqlalchemy import URL, make_url
 
@@ -30,9 +29,10 @@ from respool.session.places import caller, calling, running
 from respool.session.scope import CommitPolicy
 from respool.session.session import Session
 from respool.session.transaction import End, drive
+from respool.web.exchange import Exchange, Within
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import called_by, check_databases, check_new
-from respool.web.wsgi import Exchange, RequestScopeMiddleware, Within
+from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["Respool", "install"]
 
@@ -255,11 +255,18 @@ def _taking_back(handle: Any) -> Any:
 
     def handle_exception(error: Exception) -> Any:
         exchange = Exchange.of(request.environ)
-        if exchange is not None and not (isinstance(error, HTTPException) and (error.code or 300) < 400):
+        if exchange is not None and _status_of(error) >= 400:
             exchange.take_back(error)
         return handle(error)
 
     return handle_exception
+
+
+def _status_of(error: Any) -> int:
+    """A redirection, or any other answer, may be raised, too."""
+    if not hasattr(error, "get_response"):  # of Werkzeug's HTTPException
+        return 500
+    return int(error.code or getattr(error.response, "status_code", 500))
 
 
 def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:

@@ -23,9 +23,10 @@ with needs("pyramid"):
 
 from respool.errors import ConfigError
 from respool.session.applications import check_application
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import called_by, check_databases, check_new
-from respool.web.wsgi import Exchange, RequestScopeMiddleware
+from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["includeme", "install", "tween_factory"]
 

@@ -318,11 +318,12 @@ def called_by(app: Any, middleware: Callable[..., Any]) -> None:
         middleware: what is called in its place. It has to call ``type(app).__call__`` of before.
     """
 
-    def call(self: Any, *args: Any) -> Any:
-        return middleware(*args)
+    # servers look whether it is a coroutine function, and whether it can be called without arguments, as a factory is
+    def call(self: Any, environ: Any, start_response: Any) -> Any:
+        return middleware(environ, start_response)
 
-    async def call_async(self: Any, *args: Any) -> Any:  # servers look whether it is a coroutine function
-        return await middleware(*args)
+    async def call_async(self: Any, scope: Any, receive: Any, send: Any) -> Any:
+        return await middleware(scope, receive, send)
 
     kind: Any = type(app)
     asynchronous = iscoroutinefunction(kind.__call__)
