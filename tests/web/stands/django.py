@@ -4,7 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.signals import request_finished
@@ -226,9 +226,9 @@ class DjangoASGI(ASGIStand):
         status = await self.work.guest()
         return HttpResponse("changed", status=status) if status else response
 
-    async def finished(self, **keywords: Any) -> None:
+    def finished(self, **keywords: Any) -> None:
         request_finished.disconnect(self.finished)
-        await self.work.guest()
+        async_to_sync(self.work.guest)()
 
     def build(self) -> Any:
         from django.core.asgi import get_asgi_application
@@ -283,7 +283,7 @@ class DjangoASGISync(DjangoASGI):
     after: ClassVar = DjangoStand.after
     change = DjangoStand.change
     page = DjangoStand.page
-    finished = DjangoStand.finished  # type: ignore[assignment]
+    finished = DjangoStand.finished
 
     async def change_async(self, response: Any) -> Any:
         return await sync_to_async(self.change)(response)
