@@ -12,8 +12,8 @@ from respool.engine.connectors import AsyncRecordConnector
 from respool.engine.mending import MENDING_SECONDS, roll_back
 from respool.engine.pools import FairPool
 from respool.engine.records import Records
-from respool.pool.aio import LoopMonitor
-from respool.pool.entries import PoolEntry
+from respool.pool.entries import Claim, PoolEntry
+from respool.pool.loop_driver import LoopMonitor
 from respool.pool.loops import LoopMonitors
 from respool.pool.monitor import Monitor
 
@@ -39,6 +39,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         self._records.spare.clear()
         connector = AsyncRecordConnector(self, self._records)
         monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
+        connector.monitor = monitor
         self._like_queue_pool(monitor)
         return monitor
 
@@ -47,8 +48,8 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         """The running loop's."""
         return self._monitors.current()
 
-    def _acquire(self, monitor: Any) -> PoolEntry:
-        entry: PoolEntry = await_only(monitor.acquire_in_line(self._longest_wait))
+    def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
+        entry: PoolEntry = await_only(monitor.acquire_in_line(claim, self._longest_wait))
         return entry
 
     def mend(self, record: Any) -> None:

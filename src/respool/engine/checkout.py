@@ -7,7 +7,6 @@ nothing is done.  Harder to break: a cancelled query does not cost the connectio
 from __future__ import annotations
 
 import inspect
-import weakref
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -16,6 +15,7 @@ from sqlalchemy.pool import base
 from respool.engine.cursors import watched_cursor
 from respool.engine.drivers import transaction_note
 from respool.engine.mending import can_mend
+from respool.pool import CloseReason
 
 if TYPE_CHECKING:
     from respool.engine.pools import FairPool
@@ -63,19 +63,31 @@ class Checkout(base._ConnectionFairy):
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
-    def __init__(self, pool: FairPool, record: Any, echo: Any) -> None:
+    # It is a ``Claim`` as well: empty at first, so that it is there before the pool does anything for it.
+    _entry: Any = None
+    _waiter: Any = None
+    _who: Any = None
+    _monitor: Any = None
+
+    def __init__(self, pool: FairPool, echo: Any) -> None:
+        self.dbapi_connection = None  # type: ignore[assignment]
         self._pool = pool
         self._counter = 1
         self._echo = echo
-        self._connection_record = record
-        self.dbapi_connection = record.dbapi_connection
-        record.fairy_ref = ref(self)
+        self._connection_record = None
+        self.take()
 
-    def hold(self, record: Any) -> None:
-        """Become the proxy of this record's connection."""
-        self._connection_record = record
-        self.dbapi_connection = record.dbapi_connection
-        record.fairy_ref = weakref.ref(self)
+    def take(self) -> None:
+        """Take a connection from the pool, and become its proxy."""
+        try:
+            record: Any = self._pool._do_get(self)
+            self._connection_record = record
+            self.dbapi_connection = record.dbapi_connection
+            record.fairy_ref = ref(self)
+        except BaseException:
+            if self._monitor is not None:
+                self._monitor.abandon(self)
+            raise
 
     @property
     def is_fresh(self) -> bool:
@@ -87,6 +99,7 @@ class Checkout(base._ConnectionFairy):
         record = self._connection_record
         self._connection_record = None
         self.dbapi_connection = None  # type: ignore[assignment]
+        self._entry = None
         if record is not None:
             record.fairy_ref = None
         return record
@@ -99,6 +112,8 @@ class Checkout(base._ConnectionFairy):
             super().invalidate(e, soft)
 
     def __getattr__(self, key: str) -> Any:
+        if key in ("_connection_record", "dbapi_connection"):  # it was interrupted while it was made
+            return None
         self.committed = False  # whatever it is for
         return getattr(self.dbapi_connection, key)
 
@@ -181,12 +196,17 @@ class Checkout(base._ConnectionFairy):
             record.checkin(_fairy_was_created=False)
         else:  # the rest of what checkin() does
             pool._do_return_conn(record)
+        self._entry = None
 
     def __del__(self) -> None:
         record = self._connection_record
-        if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-            record.fairy_ref = _nobody
-            _finalize(record, self._pool, self._echo)
+        try:
+            if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
+                record.fairy_ref = _nobody
+                _finalize(record, self._pool, self._echo)
+        finally:
+            if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+                self._monitor.abandon(self, CloseReason.BROKEN)
 
 
 class WatchedCheckout(Checkout):

@@ -29,9 +29,9 @@ from respool.engine.staleness import watch
 from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
-from respool.pool.entries import PoolEntry
+from respool.pool.entries import Claim, PoolEntry
 from respool.pool.monitor import Monitor, resized
-from respool.pool.threads import ThreadMonitor
+from respool.pool.thread_driver import ThreadMonitor
 
 __all__ = ["FairPool"]
 
@@ -123,6 +123,7 @@ class FairPool(QueuePoolFace):
         inline = getattr(self._dialect, "name", None) == "sqlite"
         connector = RecordConnector(self, self._records)
         self._monitor = ThreadMonitor(connector, self.config, self.pool_name, self._observer, inline=inline)
+        connector.monitor = self._monitor
         self._monitor.by_caller = self.as_queue_pool
         self._like_queue_pool(self._monitor)
 
@@ -139,7 +140,7 @@ class FairPool(QueuePoolFace):
     def connect(self) -> PoolProxiedConnection:
         """A connection in a caller's hands; ``Engine.connect`` calls this."""
         echo = self.logger.isEnabledFor(DEBUG)
-        checkout = Checkout(self, self._do_get(), echo)
+        checkout = Checkout(self, echo)
         if checkout._connection_record.respool_mode is leases.ALONE:
             leases.settle(checkout)
         return self._announced(checkout) if echo or self.dispatch.checkout else checkout
@@ -151,7 +152,7 @@ class FairPool(QueuePoolFace):
             ``None`` if connections do not come as that needs them.
         """
         echo = self.logger.isEnabledFor(DEBUG)
-        checkout = Checkout(self, self._do_get(), echo)
+        checkout = Checkout(self, echo)
         checkout.alone = True
         if checkout._connection_record.respool_mode is leases.TOGETHER:
             leases.settle(checkout)
@@ -169,23 +170,23 @@ class FairPool(QueuePoolFace):
             return Checkout._checkout(self, fairy=checkout)
         return checkout
 
-    def _do_get(self) -> ConnectionPoolEntry:
-        monitor = self._monitor
+    def _do_get(self, claim: Any = None) -> ConnectionPoolEntry:
+        claim = claim or Claim()
+        claim._monitor = monitor = self._monitor
         while True:
             try:
-                entry = monitor.take() or self._acquire(monitor)
+                entry = monitor.take(claim) or self._acquire(monitor, claim)
             except PoolTimeout as error:
                 raise as_sqlalchemy(error, self._dialect) from error.__cause__
             record = entry.resource
             record.respool_entry = entry
-            record.respool_monitor = monitor
             suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
             if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
 
-    def _acquire(self, monitor: Any) -> PoolEntry:
+    def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
         """Wait for a connection."""
-        entry: PoolEntry = monitor.acquire(self._longest_wait)
+        entry: PoolEntry = monitor.acquire(claim, self._longest_wait)
         return entry
 
     def _is_usable(self, record: Any) -> bool:
@@ -247,7 +248,7 @@ class FairPool(QueuePoolFace):
         else:
             self._do_return_conn(record)
         self.doubt()
-        checkout.hold(self._do_get())
+        checkout.take()
         leases.settle(checkout)
         if told and self.dispatch.checkout:
             self.dispatch.checkout(checkout.dbapi_connection, checkout._connection_record, checkout)

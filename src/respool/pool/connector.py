@@ -32,6 +32,9 @@ class Connector(Protocol):
     def is_outage(self, error: BaseException) -> bool:
         """Whether a connect that failed so may succeed later, without anybody changing a setting."""
 
+    def is_databases(self, error: BaseException) -> bool:
+        """Whether a connect failed so by itself; else it was its thread that was interrupted."""
+
     def note(self, resource: Any) -> str | None:
         """What is worth knowing of a connection that somebody holds, such as "in transaction"; without I/O."""
 
@@ -70,6 +73,9 @@ class Functions:
         self.connect = connect
         self._close, self._check, self._reset, self._is_dead = close, check, reset, is_dead
         self.is_outage = is_outage
+
+    def is_databases(self, error: BaseException) -> bool:
+        return isinstance(error, Exception)
 
     def close(self, resource: Any, reason: CloseReason) -> None:
         if self._close is not None:

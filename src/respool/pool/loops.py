@@ -14,7 +14,7 @@ from respool.config import PoolConfig
 from respool.pool.monitor import resized
 
 if TYPE_CHECKING:
-    from respool.pool.aio import LoopMonitor
+    from respool.pool.loop_driver import LoopMonitor
 
 __all__ = ["LoopMonitors"]
 
