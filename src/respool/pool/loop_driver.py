@@ -251,9 +251,8 @@ class LoopMonitor(Monitor):
         except RuntimeError:
             self.say(logging.DEBUG, "pool %r: its event loop is closed")
 
-    def _is_at_work(self) -> bool:
-        task = asyncio.current_task(self.loop) if self.is_here else None
-        return task is None or task in self._tasks
+    def _ends_here(self) -> bool:
+        return True  # it would end the loop; and Ctrl-C comes as a cancellation here
 
 
 def _set(signal: asyncio.Future[None]) -> None:

@@ -66,7 +66,7 @@ class Telling:
         """Call somebody else's code; its failure goes into the log, if that can be.
 
         What ends a program goes on where it may have come from outside: out of the handler of a signal, which runs in the
-        main thread, and only in a caller's own call.  The pool has nothing more to do there by then but to tell.
+        main thread.  The pool has nothing more to do there by then but to tell.
         """
         try:
             function(*args, **kwargs)
@@ -74,9 +74,9 @@ class Telling:
             if failure is not None:
                 self.say(logging.ERROR, f"pool %r: {failure}", failed=True)
             ends = isinstance(error, KeyboardInterrupt | SystemExit)
-            if ends and threading.current_thread() is threading.main_thread() and not self._is_at_work():
+            if ends and not self._ends_here():
                 raise
 
-    def _is_at_work(self) -> bool:
-        """Whether the caller is the pool itself, where nobody waits for an exception."""
-        return False
+    def _ends_here(self) -> bool:
+        """Whether even what ends a program ends where it is told."""
+        return threading.current_thread() is not threading.main_thread()
