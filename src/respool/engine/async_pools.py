@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolResetState
 from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
 
 from respool.engine.connectors import AsyncRecordConnector
 from respool.engine.mending import MENDING_SECONDS, roll_back
@@ -88,7 +89,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         self._records.spare.clear()
         for monitor in self._monitors.all():
             monitor.step(monitor.state.dismiss)
-            if monitor.is_here:
+            if monitor.is_here and in_greenlet():  # from a coroutine nobody can wait; they are closed all the same
                 await_only(monitor.wait_closings(_CLOSING_SECONDS))
         self.logger.info("Pool disposed. %s", self.status())
 

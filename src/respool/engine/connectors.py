@@ -87,7 +87,7 @@ class AsyncRecordConnector:
 
     async def check(self, record: Any, timeout: float) -> None:
         """In a task that can be left behind: a driver may answer a cancellation by another word to a stalled network."""
-        check = asyncio.create_task(greenlet_spawn(ping, self._pool, record))
+        check = asyncio.Task(greenlet_spawn(ping, self._pool, record), loop=asyncio.get_running_loop())
         try:
             await asyncio.wait({check})
         except asyncio.CancelledError:

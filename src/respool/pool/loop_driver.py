@@ -235,7 +235,8 @@ class LoopMonitor(Monitor):
         self._in_loop(self._spawn, function, *args)
 
     def _spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> asyncio.Task[None]:
-        task = self.loop.create_task(function(*args), name=f"respool-{self.name}", context=Context())
+        # not by the loop's factory: it may know no context, or begin at once, here, in whatever greenlet this is
+        task = asyncio.Task(function(*args), loop=self.loop, name=f"respool-{self.name}", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
