@@ -102,7 +102,8 @@ def test_promise_07_a_pool_serves_in_a_child_that_python_knows_nothing_of(pg_url
     with engine.connect() as connection, engine.connect() as other:
         after = {connection.scalar(PID), other.scalar(PID)}
     assert before == after
-    assert len(in_child) == 2 and not in_child & before
+    assert len(in_child) == 2
+    assert not in_child & before
     engine.dispose()
 
 
