@@ -85,6 +85,7 @@ class LoopMonitor(Monitor):
 
     def acquire_in_line(self, claim: Claim, timeout: float) -> Coroutine[Any, Any, PoolEntry]:
         """A connection's entry, after ``take`` gave none; see :func:`algorithms.acquire`."""
+        self.open_forgotten()
         return self.run(algorithms.acquire(self.state, self.name, timeout, self._who(), claim))
 
     async def run(self, algorithm: Generator[Effect, Any, R]) -> R:

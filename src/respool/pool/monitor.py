@@ -356,6 +356,14 @@ class Monitor(Telling):
             outage = False
         self.step(self.state.failed, entry, error, outage=outage)
 
+    def open_forgotten(self) -> None:
+        """Open what was to be opened and was not: more than one exception from outside came in between."""
+        if self.state.connecting:
+            before = self.clock() - _PATIENCE
+            for entry in list(self.state.entries.values()):
+                if entry.state is EntryState.CONNECTING and entry.started is None and entry.created_at < before:
+                    self._open(entry)
+
     # -- what is to do outside the lock ----------------------------------------------------------------------------
 
     def _perform(self, todo: list[ToDo]) -> None:

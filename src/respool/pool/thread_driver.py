@@ -80,6 +80,7 @@ class ThreadMonitor(Monitor):
 
     def acquire(self, claim: Claim, timeout: float) -> PoolEntry:
         """A connection's entry, after ``take`` gave none; see :func:`algorithms.acquire`."""
+        self.open_forgotten()
         self._caller.connects = self.by_caller
         try:
             return self.run(algorithms.acquire(self.state, self.name, timeout, self._who(), claim))
