@@ -37,7 +37,7 @@ class Park:
 
 @dataclass(slots=True)
 class Check:
-    """Ask the connection whether it is alive; raise when it is not, or when the deadline comes first."""
+    """Ask the connection whether it is alive; raise when it is not, or when the deadline or a limit comes first."""
 
     entry: PoolEntry
     deadline: float
@@ -94,7 +94,9 @@ def acquire(
         except CheckAborted as aborted:
             state.drop(entry, CloseReason.FAILED_CHECK)
             raise (aborted.__cause__ or aborted) from None
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TimeoutError) and state.now < deadline:  # its own limit, not the caller's
+                state.forgotten_since(entry.idle_since)
             state.drop(entry, CloseReason.FAILED_CHECK)
             if timeout and state.now >= deadline:
                 raise (yield from _timed_out(state, name, timeout)) from state.last_error

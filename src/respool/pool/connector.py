@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -56,7 +57,9 @@ class AsyncConnector(Protocol):
 
 def is_outage(error: BaseException) -> bool:
     """Whether this looks like a server that is away for now: refused, reset, unreachable, too slow."""
-    return isinstance(error, ConnectionError | TimeoutError | OSError)
+    if isinstance(error, ssl.SSLError):
+        return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
+    return isinstance(error, OSError) and error.filename is None  # else a file is missing, which stays so
 
 
 class Functions:

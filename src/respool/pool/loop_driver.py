@@ -141,8 +141,8 @@ class LoopMonitor(Monitor):
             with self.watch(effect):
                 await self._park(effect.waiter.signal, effect.deadline)
         elif type(effect) is Check:
-            seconds = max(0.0, effect.deadline - self.clock())
-            async with asyncio.timeout(None if seconds == inf else seconds):
+            seconds = max(0.0, min(self.check_limit, effect.deadline - self.clock()))
+            async with asyncio.timeout(seconds):
                 await self.connector.check(effect.entry.resource, seconds)
         elif type(effect) is Reset:
             await self.connector.reset(effect.entry.resource)

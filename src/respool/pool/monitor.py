@@ -105,6 +105,8 @@ class Monitor(Telling):
     ) -> None:
         super().__init__(name, observer)
         self.clock = clock
+        #: Seconds that a check may take: a network that has forgotten a connection says nothing at all.
+        self.check_limit = 2.0
         self._jitter = jitter
         self.state = PoolState(config, jitter, self._signal)
         self._begin()

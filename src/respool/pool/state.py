@@ -53,6 +53,11 @@ class PoolState(Circulation):
             entry.doubted = True
             entry.check_at = self.now
 
+    def forgotten_since(self, moment: float) -> None:
+        """The network says nothing on a connection that has rested since then: it has forgotten those of longer rest."""
+        for entry in [entry for entry in self.idle if entry.idle_since <= moment]:
+            self._expire(entry, CloseReason.FAILED_CHECK)
+
     def evict_softly(self, spread: float) -> None:
         """Replace every connection, each at a moment of its own within ``spread`` seconds, when nobody uses it."""
         for entry in self.entries.values():

@@ -128,7 +128,7 @@ class ThreadMonitor(Monitor):
                 seconds = min(effect.deadline - self.clock(), threading.TIMEOUT_MAX)
                 effect.waiter.signal.acquire(timeout=max(0.0, seconds))
         elif type(effect) is Check:
-            self._check(effect.entry, effect.deadline - self.clock())
+            self._check(effect.entry, min(self.check_limit, effect.deadline - self.clock()))
         elif type(effect) is Reset:
             self.connector.reset(effect.entry.resource)
         elif type(effect) is Describe:
