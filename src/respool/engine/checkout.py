@@ -13,7 +13,7 @@ from weakref import ref
 from sqlalchemy.pool import base
 
 from respool.engine.cursors import watched_cursor
-from respool.engine.drivers import transaction_note
+from respool.engine.drivers import driver_of, is_closed, transaction_note
 from respool.engine.mending import can_mend
 from respool.pool import CloseReason
 
@@ -156,9 +156,7 @@ class Checkout(base._ConnectionFairy):
     def _checkin(self, transaction_was_reset: bool = False) -> None:
         record, pool = self._connection_record, self._pool
         if self.lost is not None and record is not None:
-            self.let_go()
-            pool.doubt()
-            record._checkin_failed(self.lost, _fairy_was_created=False)
+            self._checkin_lost(self.lost)
             return
         if record is None or self.dbapi_connection is None:
             super()._checkin(transaction_was_reset)
@@ -189,6 +187,11 @@ class Checkout(base._ConnectionFairy):
                 record.invalidate(e=error)
         elif self._echo:
             pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
+        if pool.has_server and self.lost is None and is_closed(driver_of(self.dbapi_connection)):
+            self.lost = ConnectionError("the connection was lost while it was held")
+        if self.lost is not None:
+            self._checkin_lost(self.lost)
+            return
         self._connection_record = None
         self.dbapi_connection = None
         record.fairy_ref = None
@@ -197,6 +200,13 @@ class Checkout(base._ConnectionFairy):
         else:  # the rest of what checkin() does
             pool._do_return_conn(record)
         self._entry = None
+
+    def _checkin_lost(self, error: BaseException) -> None:
+        """Give the place back, and not the connection: it was lost while it was held."""
+        record, pool = self.let_go(), self._pool
+        if not pool.as_queue_pool:
+            pool.doubt()
+        record._checkin_failed(error, _fairy_was_created=False)
 
     def __del__(self) -> None:
         record = self._connection_record

@@ -19,7 +19,7 @@ from sqlalchemy.pool import (
 from sqlalchemy.pool.base import ResetStyle
 
 from respool.config import PoolConfig
-from respool.engine import leases
+from respool.engine import leases, readonly
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
 from respool.engine.connectors import RecordConnector, ping
@@ -113,8 +113,10 @@ class FairPool(QueuePoolFace):
         self._use_lifo = use_lifo
         self.as_queue_pool = as_queue_pool
         self._disposed = False
+        self.has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
         if isinstance(self._dialect, Dialect):
             watch(self._dialect)
+            readonly.watch(self._dialect)
         self._start()
 
     def _start(self) -> None:
@@ -132,8 +134,7 @@ class FairPool(QueuePoolFace):
         monitor.state.most_recent_first = self._use_lifo
         if self.as_queue_pool:
             monitor.state.keep = self._size
-        has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
-        monitor.look_at_idle(has_server and not self.as_queue_pool)
+        monitor.look_at_idle(self.has_server and not self.as_queue_pool)
 
     # -- SQLAlchemy's side: one record out, one record back ----------------------------------------------------------
 
@@ -219,13 +220,20 @@ class FairPool(QueuePoolFace):
     def _invalidate(
         self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
     ) -> None:
-        """A connection was found dead. It costs that one; the idle ones are checked before they are handed out."""
+        """A connection was found dead. It costs that one; the idle ones are checked before they are handed out.
+
+        But one that a listener to ``handle_error`` calls dead may answer a check well: then all of its time are replaced.
+        """
         self._invalidate_time = time.time()
-        self.doubt()
+        if exception is None or not isinstance(self._dialect, Dialect) or self.is_disconnect(exception, connection):
+            self.doubt()
+        else:
+            for monitor in self._running_monitors():
+                monitor.step(monitor.state.evict)
         if _checkin and getattr(connection, "is_valid", False):
             connection.invalidate(exception)
 
-    def is_disconnect(self, error: Exception, checkout: Checkout) -> bool:
+    def is_disconnect(self, error: BaseException, checkout: Any) -> bool:
         """Whether the driver's error says that the connection is lost."""
         dialect = self._dialect
         if not isinstance(dialect, Dialect) or not isinstance(error, dialect.loaded_dbapi.Error):
