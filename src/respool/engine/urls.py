@@ -27,7 +27,7 @@ def mask(url: str | URL) -> str:
         try:
             url = make_url(url)
         except (exc.ArgumentError, ValueError):
-            return _masked_text(url)
+            return _masked_text(str(url))
     if _is_misread(url):
         return _masked_text(url.render_as_string(hide_password=False))
     hidden = {key: "***" for key, value in url.query.items() if _SECRET.search(key) or _SECRET.search(str(value))}

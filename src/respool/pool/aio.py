@@ -7,7 +7,7 @@ limits of its own, since a connection cannot leave the loop that opened it.
 from __future__ import annotations
 
 import warnings
-from asyncio import get_running_loop
+from asyncio import _get_running_loop  # it returns None where there is none
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -137,7 +137,7 @@ class AsyncLease(Claim, Generic[T]):
             return self
         pool = self._pool
         monitor = pool._monitors.latest
-        if monitor is None or monitor.loop is not get_running_loop():
+        if monitor is None or monitor.loop is not _get_running_loop():
             monitor = pool._monitors.current()
         self._monitor = monitor
         try:
