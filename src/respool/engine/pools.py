@@ -19,7 +19,7 @@ from sqlalchemy.pool import (
 from sqlalchemy.pool.base import ResetStyle
 
 from respool.config import PoolConfig
-from respool.engine import leases, readonly
+from respool.engine import hosts, leases, readonly
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
 from respool.engine.connectors import RecordConnector, ping
@@ -117,6 +117,7 @@ class FairPool(QueuePoolFace):
         if isinstance(self._dialect, Dialect):
             watch(self._dialect)
             readonly.watch(self._dialect)
+            hosts.watch(self._dialect)
         self._start()
 
     def _start(self) -> None:

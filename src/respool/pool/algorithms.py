@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Any
 
 from respool.errors import PoolError, PoolTimeout
@@ -90,7 +89,7 @@ def acquire(
             return entry
         entry.doubted = True  # until the check has passed
         try:
-            yield Check(entry, deadline if timeout else state.now + _connect_limit(state))
+            yield Check(entry, deadline if timeout else state.now + state.connect_limit)
         except CheckAborted as aborted:
             state.drop(entry, CloseReason.FAILED_CHECK)
             raise (aborted.__cause__ or aborted) from None
@@ -116,7 +115,7 @@ def _wait(
         state.count["refused"] += 1
         raise messages.pool_queue_full(name, state, (yield from _oldest_holders(state)))
     if timeout == 0 and state.connects_at_once:
-        deadline = state.now + _connect_limit(state)
+        deadline = state.now + state.connect_limit
     waiter = state.join(who, first=first, patient=timeout > 0, claim=claim)
     try:
         yield Park(waiter, deadline, in_line=True)
@@ -142,10 +141,6 @@ def _timed_out(state: PoolState, name: str, timeout: float) -> Generator[Effect,
 def _behind_others(state: PoolState) -> int:
     """How many wait for someone to give back, rather than for a connect that is, or can be, made for them."""
     return state.line.waiting - state.connecting - (state.max_size - state.total)
-
-
-def _connect_limit(state: PoolState) -> float:
-    return inf if state.config.connect_timeout is None else state.config.connect_timeout
 
 
 def _oldest_holders(state: PoolState) -> Generator[Effect, Any, list[str]]:

@@ -70,6 +70,7 @@ class Circulation(Audience):
         "closed",
         "config",
         "generation",
+        "hosts",
         "idle",
         "keep",
         "last_error",
@@ -101,6 +102,7 @@ class Circulation(Audience):
         self.idle: deque[PoolEntry] = deque()  #: the longest rested on the left, the most recently used on the right
         self.line = Line()
         self.generation = 0
+        self.hosts = 1  #: how many a connect tries, one after the other; each has its time
         self.outage: Outage | None = None
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
         self.last_error: BaseException | None = None
@@ -121,6 +123,12 @@ class Circulation(Audience):
         odd = self.closed or self.suspended or self._ceiling or self.keep < inf or self.leak_after < inf
         self.calm = self.most_recent_first and not odd
         self.notable_rest = min(self.max_idle, self.look_every)  #: seconds after which a rest calls for something
+
+    @property
+    def connect_limit(self) -> float:
+        """Seconds that a connect may take."""
+        seconds = self.config.connect_timeout
+        return inf if seconds is None else seconds * self.hosts
 
     @property
     def _kept(self) -> int:

@@ -187,7 +187,8 @@ class LoopMonitor(Monitor):
             return
         resource = _NOTHING
         try:
-            async with asyncio.timeout(self.state.config.connect_timeout):
+            limit = self.state.connect_limit
+            async with asyncio.timeout(None if limit == inf else limit):
                 resource = await self.connector.connect()
             self.step(self.state.opened, entry, resource)
         except BaseException as error:

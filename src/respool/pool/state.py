@@ -173,11 +173,11 @@ class PoolState(Circulation):
         self._plan()
 
     def _expire_connects(self) -> None:
-        if self.config.connect_timeout is None or not self.connecting:
+        if not self.connecting:
             return
         for entry in [e for e in self.entries.values() if e.state is CONNECTING]:
-            if entry.created_at + self.config.connect_timeout <= self.now:
-                self.failed(entry, TimeoutError(f"connect took over {self.config.connect_timeout:g} s"), outage=True)
+            if entry.created_at + self.connect_limit <= self.now:
+                self.failed(entry, TimeoutError(f"connect took over {self.connect_limit:g} s"), outage=True)
 
     def _report_leaks(self) -> None:
         if self.leak_after == inf:
@@ -196,9 +196,9 @@ class PoolState(Circulation):
             due = min(entry.expires_at for entry in self.idle)
             due = min(due, max(self.look_at, rested_since + self.look_every))
             due = min(due, (rested_since if self.total > self.min_size else self.now) + self.max_idle)
-        if self.connecting and self.config.connect_timeout is not None:
+        if self.connecting:
             starts = (e.created_at for e in self.entries.values() if e.state is CONNECTING)
-            due = min(due, min(starts) + self.config.connect_timeout)
+            due = min(due, min(starts) + self.connect_limit)
         if not self.connecting and not self.closed and not self.suspended and self.total < self.max_size:
             retry_at = -inf if self.outage is None else self.outage.retry_at
             if self.line.waiting and self.outage is not None:
