@@ -1,9 +1,11 @@
 """A long time on real servers, while backends, workers and clients are killed at random: ``python -m benchmarks.soak``.
 
 Clients order, read, order what cannot be committed, and hang up in the middle of answers. Meanwhile connections are
-terminated on the server, and workers are killed. At the end the books must balance: what was answered 200 is saved, once;
-what was answered otherwise, and knew so before its COMMIT, is not; no answer had somebody else's row; nothing is in use,
-no connection is idle in transaction, and none is left when the server has stopped.
+terminated on the server, and workers are killed; observers fail, block and go back in, an extension writes at the last
+moment before the first byte, and a time limit cuts ends off. At the end the books must balance: what was answered 200 is
+saved, once, with the extension's row; what was answered otherwise, and knew so before its COMMIT, is not, and if it is the
+answer has said so; no answer had somebody else's row; nothing is in use, no connection is idle in transaction, and none is
+left when the server has stopped.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.saved: set[str] = set()  #: answered 200
         self.open: set[str] = set()  #: answered otherwise, or not at all
+        self.late: set[str] = set()  #: those that an extension has a row of
+        self.cut: dict[str, bool] = {}  #: answered 504: whether that said that it is saved
         self.refused: set[str] = set()  #: cannot be committed
         self.workers: dict[int, float] = {}  #: when each process last answered
         self._lock = threading.Lock()
@@ -78,8 +82,8 @@ class Soak:
         number = 0
         while time.monotonic() < self.until:
             number += 1
-            acts = (self._check, self._order, self._refused, self._hang_up)
-            act = chance.choices(acts, (10, 10, 3, 1))[0]
+            acts = (self._check, self._order, self._refused, self._hang_up, self._cut_off)
+            act = chance.choices(acts, (10, 10, 3, 1, 5 if self.place.server is UVICORN else 0))[0]
             act(client, name * 10_000_000 + number)
             if chance.random() < 0.1:
                 client.close()  # the next connection may be another worker's
@@ -87,7 +91,7 @@ class Soak:
         client.close()
 
     def _check(self, client: HTTPConnection, number: int) -> None:
-        status, body = self._say(client, "GET", f"/check/{number}")
+        status, body, _ = self._say(client, "GET", f"/check/{number}")
         if status == 200:
             told = json.loads(body)
             with self._lock:
@@ -95,16 +99,25 @@ class Soak:
                 self.counts["wrong rows"] += told["number"] != number
 
     def _order(self, client: HTTPConnection, number: int) -> None:
-        status, body = self._say(client, "POST", f"/order/1/n{number}")
+        status, body, _ = self._say(client, "POST", f"/order/1/n{number}")
         with self._lock:
+            self.late.add(f"n{number}")
             (self.saved if status == 200 else self.open).add(f"n{number}")
             self.counts["wrong rows"] += status == 200 and f"n{number}" not in body.decode()
 
     def _refused(self, client: HTTPConnection, number: int) -> None:
-        status, _ = self._say(client, "POST", f"/order/99/n{number}")
+        status, _, _ = self._say(client, "POST", f"/order/99/n{number}")
         with self._lock:
             self.refused.add(f"n{number}")
             self.counts["untrue 200"] += status == 200
+
+    def _cut_off(self, client: HTTPConnection, number: int) -> None:
+        status, _, told = self._say(client, "POST", f"/cut/{self.random.randint(500, 8000)}/n{number}")
+        with self._lock:
+            if status == 504:
+                self.cut[f"n{number}"] = told
+            else:
+                (self.saved if status == 200 else self.open).add(f"n{number}")
 
     def _hang_up(self, _: HTTPConnection, number: int) -> None:
         with self._lock:
@@ -119,18 +132,19 @@ class Soak:
         except OSError:
             pass
 
-    def _say(self, client: HTTPConnection, method: str, path: str) -> tuple[int, bytes]:
+    def _say(self, client: HTTPConnection, method: str, path: str) -> tuple[int, bytes, bool]:
+        """Status and body, and whether an error says that what it was about is saved."""
         try:
             client.request(method, path)
             answer = client.getresponse()
-            status, body = answer.status, answer.read()
+            status, body, told = answer.status, answer.read(), "respool-saved" in answer.headers
         except (HTTPException, OSError):
             client.close()
-            status, body = 0, b""
+            status, body, told = 0, b"", False
         with self._lock:
             self.counts["requests"] += 1
             self.counts[f"answered {status}" if status else "not answered"] += 1
-        return status, body
+        return status, body, told
 
     # -- what happens to them
 
@@ -175,8 +189,13 @@ class Soak:
         until(lambda: self.place.connections() == 0, "the connections are closed")
         rows = Counter(self.place.notes("n%"))
         self.counts["rows"] = rows.total()
-        self.counts["lost rows"] = len(self.saved - set(rows))
-        self.counts["rows out of nowhere"] = len(set(rows) - self.saved - self.open)
+        told = {note for note, told in self.cut.items() if told}
+        self.counts["cut off, and saved"] = len(told)
+        self.counts["cut off, and not told"] = len(set(self.cut) & set(rows) - told)
+        self.counts["lost rows"] = len((self.saved | told) - set(rows))
+        self.counts["rows out of nowhere"] = len(set(rows) - self.saved - self.open - set(self.cut))
+        late = Counter(note.removeprefix("late ") for note in self.place.notes("late %"))
+        self.counts["rows of one without the other's"] = len(set(late) ^ (set(rows) & self.late))
         self.counts["rows twice"] = sum(number > 1 for number in rows.values())
 
     def _calm(self) -> bool:
@@ -185,10 +204,13 @@ class Soak:
 
     def report(self) -> str:
         """The figures, and how many are faults."""
-        faults = ("wrong rows", "untrue 200", "lost rows", "rows out of nowhere", "rows twice", "idle in transaction")
+        faults = (
+            *("wrong rows", "untrue 200", "lost rows", "rows out of nowhere", "rows twice", "idle in transaction"),
+            *("cut off, and not told", "rows of one without the other's"),
+        )
         lines = [f"{self.place.server.name}:"]
-        lines += [f"  {name:28} {number:>8,}" for name, number in sorted(self.counts.items()) if name not in faults]
-        lines += [f"  {name:28} {self.counts[name]:>8,}  (must be 0)" for name in faults]
+        lines += [f"  {name:32} {number:>8,}" for name, number in sorted(self.counts.items()) if name not in faults]
+        lines += [f"  {name:32} {self.counts[name]:>8,}  (must be 0)" for name in faults]
         self.sound = not any(self.counts[name] for name in faults)
         return "\n".join(lines)
 
@@ -199,7 +221,7 @@ def soak(server: Server, postgres: PostgresServer, seconds: float, seed: int, fo
     fill(url)
     place = Place(server, url, folder)
     try:
-        with running(server, url, folder) as there:
+        with running(server, url, folder, SHOP_TROUBLE="1") as there:
             run = Soak(place, there, seconds, seed)
             run.run()
             run.balance()

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from respool.config import PoolConfig
+from respool.engine import require_greenlet
 from respool.session.changeset import ChangeSet
 from respool.session.database import AsyncDatabase, Database
 from respool.session.events import SessionObserver
@@ -43,6 +44,7 @@ except PackageNotFoundError:  # a source tree that was not installed
 def __getattr__(name: str) -> Any:
     # The async session needs greenlet, which SQLAlchemy does not install by itself: imported when it is asked for.
     if name == "AsyncSession":
+        require_greenlet("AsyncSession")
         from respool.session.aio import AsyncSession
 
         return AsyncSession

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
-from respool.errors import ConfigError
+from respool.errors import ConfigError, MissingExtra
 
-__all__ = ["UNLIMITED", "PoolConfig", "parse_number", "suggest"]
+__all__ = ["UNLIMITED", "PoolConfig", "needs", "parse_number", "suggest"]
 
 #: What ``max_size`` becomes when SQLAlchemy's ``pool_size=0`` or ``max_overflow=-1`` asks for no limit.
 UNLIMITED = 2**31 - 1
@@ -75,6 +77,12 @@ class PoolConfig:
             )
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
 
+    def as_call(self) -> str:
+        """How to write it: ``PoolConfig(max_size=15)``."""
+        default = PoolConfig()
+        given = [f"{n}={getattr(self, n)!r}" for n in self.names() if getattr(self, n) != getattr(default, n)]
+        return f"PoolConfig({', '.join(given)})"
+
     @property
     def longest_wait(self) -> float:
         """``timeout`` as a number: infinity when there is no limit."""
@@ -113,6 +121,11 @@ class PoolConfig:
         """The settings' names, in the order in which they are documented."""
         return [f.name for f in fields(cls) if f.name != "sources"]
 
+    @staticmethod
+    def foreign() -> list[str]:
+        """SQLAlchemy's names of settings, which :meth:`of` takes as well."""
+        return [*_SIZES, *_ALIASES, *_PINGS]
+
     def merged(self, settings: Mapping[str, Any], *, source: str = "argument") -> PoolConfig:
         """A copy with other values; arguments and errors as for :meth:`of`."""
         ours = _translated(settings, self.names())
@@ -131,10 +144,82 @@ _SECONDS = {
 }
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """``", did you mean 'max_size'?"`` when a known word is near, else nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+def _refusing(plain: Callable[..., None]) -> Callable[..., None]:
+    """The constructor, which refuses a word that it does not know in more than Python's own few words."""
+
+    @wraps(plain)
+    def init(self: PoolConfig, *args: Any, **settings: Any) -> None:
+        names = [*PoolConfig.names(), "sources"]
+        foreign = {name: value for name, value in settings.items() if name not in names}
+        if foreign:
+            ours = PoolConfig.of({name: value for name, value in settings.items() if name != "sources"})
+            raise ConfigError(
+                f"PoolConfig has no {', no '.join(map(repr, foreign))}: {'that is' if len(foreign) == 1 else 'they are'}"
+                " SQLAlchemy's",
+                advice=[
+                    f"write {ours.as_call()}",
+                    f"or keep SQLAlchemy's words, with all that they are given with: PoolConfig.of({settings!r})",
+                ],
+                setting=next(iter(foreign)),
+            )
+        plain(self, *args, **settings)
+
+    return init
+
+
+PoolConfig.__init__ = _refusing(PoolConfig.__init__)  # type: ignore[method-assign]
+
+#: How near a word has to be, from 0 to 1: a suggestion that was not meant is worse than none.
+_NEAR = 0.75
+
+
+def suggest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """``", did you mean 'max_size'?"`` when a known word or two are near, else nothing.
+
+    Args:
+        word: what was written.
+        known: what could have been meant.
+        prefix: what all of them begin with, which makes none of them nearer.
+    """
+    wanted = _bare(word, prefix)
+    ratios = {
+        name: difflib.SequenceMatcher(None, _bare(name, prefix), wanted).ratio() for name in known if name != word
+    }
+    best = max(ratios.values(), default=0.0)
+    names = [repr(name) for name, ratio in ratios.items() if ratio == best]
+    return f", did you mean {' or '.join(names)}?" if best >= _NEAR and len(names) <= 2 else ""
+
+
+def _bare(word: str, prefix: str) -> str:
+    return word.removeprefix(prefix).replace("_", "").lower()
+
+
+@contextmanager
+def needs(extra: str, *packages: str, what: str | None = None) -> Iterator[None]:
+    """A block of imports that one of the extras makes possible.
+
+    Args:
+        extra: which brings what is imported.
+        packages: what that is; the package of the extra's name by default. A module within one that is missing, as in
+            an older version, is another fault, and told as it is.
+        what: what needs it, for people.
+
+    Raises:
+        MissingExtra: one of the packages is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = error.name
+        if package not in (packages or (extra,)):
+            raise
+        raise MissingExtra(
+            f"{what or f'respool for {extra}'} needs {package}, which is not installed",
+            advice=[f'pip install "respool[{extra}]"', f"or by itself: pip install {package}"],
+            setting=extra,
+            name=package,
+            extra=extra,
+        ) from error
 
 
 def parse_number(variable: str, text: str) -> float | int | None:
@@ -169,12 +254,11 @@ def _translated(settings: Mapping[str, Any], known: list[str]) -> dict[str, Any]
         else:
             name = given
         if name not in known:
-            accepted = [*known, *_SIZES, *_ALIASES, *_PINGS]
             raise ConfigError(
-                f"unknown pool setting {given!r}{suggest(given, accepted)}",
+                f"unknown pool setting {given!r}{suggest(given, [*known, *PoolConfig.foreign()])}",
                 advice=[
                     f"settings: {', '.join(known)}",
-                    f"SQLAlchemy's names work too: {', '.join(accepted[len(known) :])}",
+                    f"SQLAlchemy's, in create_engine and PoolConfig.of: {', '.join(PoolConfig.foreign())}",
                 ],
                 setting=given,
             )

@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 
 __all__ = [
     "CallerGone",
+    "CommitNotSent",
     "CommitOutcomeUnknown",
     "ConcurrentUse",
     "ConfigError",
     "ConnectFailed",
     "DetachedRead",
     "HookFailed",
+    "MissingExtra",
     "NoScope",
     "PartialCommit",
     "PoolClosed",
@@ -83,6 +85,17 @@ class ConfigError(RespoolError, ValueError):
     _advice_label = "do"
 
 
+class MissingExtra(ConfigError, ModuleNotFoundError):
+    """A package that this part of respool works with is not installed.
+
+    Also a ``ModuleNotFoundError``.
+    """
+
+    code = "C002"
+    name: str  #: the module that was not found
+    extra: str | None  #: the extra of respool that brings it, if one does
+
+
 class PoolError(RespoolError):
     """Base of what a pool raises."""
 
@@ -98,12 +111,14 @@ class PoolTimeout(PoolError):
 
     code = "P001"
     timeout: float  #: seconds that the caller was ready to wait
+    connect_error: str | None  #: the driver's words for why it could not connect, without passwords
 
 
 class PoolClosed(PoolError):
     """The pool is closed, or was closed while the caller waited."""
 
     code = "P002"
+    closed_by: str  #: who closed it
 
 
 class PoolQueueFull(PoolError):
@@ -117,6 +132,7 @@ class ConnectFailed(PoolError):
     """A connection could not be opened, and trying again would not help. ``__cause__`` is the driver's error."""
 
     code = "P004"
+    connect_error: str  #: the driver's words, without passwords
 
 
 class CallerGone(PoolError):
@@ -187,6 +203,13 @@ class CommitOutcomeUnknown(RespoolError):
     """The connection broke while COMMIT was under way: the changes are saved, or they are not. Never retried by itself."""
 
     code = "S007"
+
+
+class CommitNotSent(RespoolError):
+    """The server had closed the connection before COMMIT was sent: nothing is saved. ``retry`` repeats it."""
+
+    code = "S015"
+    scope: str  #: label of the scope whose changes are not saved
 
 
 class UnitError(ScopeError):

@@ -10,7 +10,8 @@ from respool.cli.main import main
 from respool.errors import ConfigError
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
-BASES = {kind.code for kind in CLASSES if any(kind in other.__bases__ for other in CLASSES)}
+PARENTS = {kind.code for kind in CLASSES if any(kind in other.__bases__ for other in CLASSES)}
+BASES = {code for code in PARENTS if code.endswith("000")}  # the others are raised as well
 
 
 def test_every_class_has_a_code_of_its_own() -> None:
@@ -29,7 +30,7 @@ def test_a_page_says_what_what_to_do_and_how_to_catch_it(code: str) -> None:
     assert page.startswith(f"{code}  {kind.__name__}\n")
     assert f"from respool.errors import {kind.__name__}" in page
     assert ("What to do" in page) == (code not in BASES)
-    assert ("Catches" in page) == (code in BASES)
+    assert ("Catches" in page) == (code in PARENTS)
     assert "``" not in page
     assert "Args:" not in page
     assert max(map(len, page.splitlines())) <= 110

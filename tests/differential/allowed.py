@@ -10,7 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.differential.compare import Difference
-from tests.differential.model import Begin, Block, Close, Commit, Execute, Invalidate, Listen, Nested, Other, Rollback
+from tests.differential.listeners import SQL
+from tests.differential.model import (
+    Begin,
+    Block,
+    Close,
+    Commit,
+    Execute,
+    Invalidate,
+    Listen,
+    Listener,
+    Nested,
+    Other,
+    Program,
+    Rollback,
+    flat,
+)
 from tests.differential.statements import CATALOGUE
 
 __all__ = ["RULES", "Rule", "not_allowed"]
@@ -63,7 +78,20 @@ def _begun_otherwise(difference: Difference) -> bool:
         refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
         return refused and before is not None and not before.in_transaction
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    return any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end))
+    if any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end)):
+        return True
+    return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
+
+
+def _sets_the_mode(difference: Difference) -> bool:
+    """Whether a listener tells the driver to commit by itself, which it refuses within a transaction."""
+    return difference.what in ("outcome", "end") and any(
+        each.act.what == "autocommit" for each in _listeners(difference.program)
+    )
+
+
+def _listeners(program: Program) -> list[Listener]:
+    return [*program.listeners, *(step.listener for step in flat(program.steps) if isinstance(step, Listen))]
 
 
 def _leased(difference: Difference, index: int) -> bool:
@@ -79,14 +107,27 @@ def _leased(difference: Difference, index: int) -> bool:
 
 def _failed_read(difference: Difference) -> bool:
     """Stock's transaction is doomed by an error that a leased read had as well."""
-    if difference.index is None:
-        return False
     stock, ours = (trace.steps[: difference.index] for trace in difference.traces)
-    doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
+    if difference.index is None:
+        doomed = difference.what == "end"
+    else:
+        doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
+        if _hears_of_errors(difference):  # what follows may be the listener's
+            failed = difference.traces[1].steps[difference.index]
+            return failed.sqlstate is not None and not failed.in_transaction
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
-        if one.sqlstate is not None and one.sqlstate != "25P02":
-            return doomed and one.outcome == other.outcome and not other.in_transaction
+        failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
+        if failed_alike and not other.in_transaction:
+            return doomed
+        if not one.in_transaction:
+            return False
     return False
+
+
+def _hears_of_errors(difference: Difference) -> bool:
+    return difference.what == "outcome" and any(
+        each.event == "handle_error" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
+    )
 
 
 def _moment(difference: Difference) -> bool:
@@ -110,22 +151,41 @@ def _shorter_hold(difference: Difference) -> bool:
 
 def _lost(difference: Difference) -> bool:
     """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
+    if difference.what in _LEFT_BEHIND:  # by who hears of an end that stock has not come to
+        ends = zip(*(trace.end for trace in difference.traces), strict=False)
+        hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
+        return hears and any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends)
     stock, ours = (trace.steps for trace in difference.traces)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    if isinstance(difference.step, Invalidate):
+        end += 1
     for index in range(end - 1, 0, -1):
         step = stock[index].step
         if not isinstance(step, Invalidate) and step != Other("kill"):
             continue
         if stock[index - 1].holding and not ours[index - 1].holding:
             return True
-        if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            return False
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Block)
+        if isinstance(step, Invalidate) or not stock[index - 1].holding:
+            if difference.what == "end":  # it may be the end of an earlier session
+                continue
+            return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
     return False
 
 
-_DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError"))
+def _place_kept(difference: Difference) -> bool:
+    """Stock's pool has one connection less for good, which nobody has."""
+    program = difference.program
+    refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
+    if not refused and Other("kill") not in flat(program.steps):
+        return False
+    stock, ours = difference.traces
+    return (stock.out > ours.out and difference.what in _LEFT_BEHIND) or difference.stock == ("error", "TimeoutError")
+
+
+#: As the drivers have it; asyncpg's "cannot switch to state" is the last.
+_DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
 
 
 def _deleted(difference: Difference) -> bool:
@@ -133,6 +193,15 @@ def _deleted(difference: Difference) -> bool:
     if difference.what != "objects" or difference.program.setup.expire_on_commit:
         return False
     return bool(eval(repr(difference.stock).replace("['deleted']", "['detached']")) == difference.ours)
+
+
+def _deleted_by_then(difference: Difference) -> bool:
+    """What a program does with such an object."""
+    stock, ours = (difference.before(side) for side in (0, 1))
+    slot = getattr(difference.step, "slot", None)
+    if stock is None or ours is None or slot not in stock.objects or slot not in ours.objects:
+        return False
+    return (stock.objects[slot][0], ours.objects[slot][0]) == (["deleted"], ["detached"])
 
 
 def _savepoint(difference: Difference) -> bool:
@@ -145,16 +214,17 @@ def _savepoint(difference: Difference) -> bool:
 
 def _asked_for(difference: Difference) -> bool:
     setup = difference.program.setup
-    way, level = setup.isolation or ("engine", "REPEATABLE READ" if difference.driver == "mariadb" else "")
-    stricter = way != "server" and level in _STRICTER
-    return setup.begin == "on_write" and stricter and difference.what in ("outcome", "objects", "rows", "next")
+    _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
+    return (
+        setup.begin == "on_write" and level in _STRICTER and difference.what in ("outcome", "objects", "rows", "next")
+    )
 
 
 RULES = (
     Rule(
         "when it begins",
         "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
-        " to listen then hears the transaction begin.",
+        " to listen then hears the transaction begin; the driver's mode can be set.",
         here=_begun,
         onwards=_begun_otherwise,
     ),
@@ -172,15 +242,22 @@ RULES = (
     Rule(
         "lost connection",
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
-        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown.",
-        onwards=_lost,
+        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
+        " that nor an error of who listens to checkin costs the connection's place in the pool.",
+        onwards=lambda difference: _lost(difference) or _place_kept(difference),
     ),
     Rule(
         "asked for",
-        'begin="on_write" said explicitly leases also where create_engine(isolation_level=…) is stricter.',
+        'begin="on_write" said explicitly leases also where the engine\'s isolation level is stricter: that of'
+        " create_engine(isolation_level=…), or the server's own.",
         onwards=_asked_for,
     ),
-    Rule("deleted", "commit() detaches deleted objects also with expire_on_commit=False.", here=_deleted),
+    Rule(
+        "deleted",
+        "commit() detaches deleted objects also with expire_on_commit=False.",
+        here=_deleted,
+        onwards=_deleted_by_then,
+    ),
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself.",
@@ -189,12 +266,20 @@ RULES = (
 )
 
 
+def _locks_that_stay(difference: Difference) -> bool:
+    """What one side has executed and the other has not was the lock of a connection, which no transaction ends."""
+    if difference.what != "leftovers":
+        return False
+    one, other = set(difference.stock), set(difference.ours)
+    return all(lock.startswith("lock advisory ") for lock in one ^ other)
+
+
 def not_allowed(found: list[Difference]) -> list[Difference]:
     """The differences that no rule allows."""
     remaining: list[Difference] = []
     onwards = False
     for difference in found:
-        if onwards and difference.what not in _LEFT_BEHIND:
+        if onwards and (difference.what not in _LEFT_BEHIND or _locks_that_stay(difference)):
             continue
         if any(rule.onwards(difference) for rule in RULES):
             onwards = True

@@ -77,6 +77,8 @@ def differences(program: Program, driver: str, stock: Trace, ours: Trace) -> Ite
         one, other = getattr(stock, what), getattr(ours, what)
         if what == "next" and isinstance(one, dict) and isinstance(other, dict):
             one, other = _without_prepared(one, other)
+        elif what == "next" and isinstance(one, tuple) and isinstance(other, tuple):
+            continue  # who comes next fails by a listener in any case; with stock by what was left open before, too
         if what == "end":
             if ends := [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]:
                 yield difference(what, None, *ends[0])

@@ -133,8 +133,10 @@ class _Run(Steps):
         session = self.session
         seen.session = (len(session.new), len(session.dirty), len(session.deleted))
         seen.in_transaction = session.in_transaction()
-        pool: Any = self.world.engine.pool
-        seen.holding = pool.checkedout() > 0 if hasattr(pool, "checkedout") else seen.in_transaction
+        pools: list[Any] = [engine.pool for engine in (self.world.engine, *self.world.second_engines)]
+        seen.holding = any(
+            pool.checkedout() > 0 if hasattr(pool, "checkedout") else seen.in_transaction for pool in pools
+        )
         seen.rows = self.world.place.rows()
         seen.heard = tuple(self.ears.since())
         seen.warned = tuple(sorted(w.category.__name__ for w in self.told if _is_sqlalchemys(w)))

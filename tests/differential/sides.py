@@ -99,10 +99,12 @@ class Stock:
 
     @asynccontextmanager
     async def _scope(self, world: World) -> AsyncIterator[Any]:
-        """Success commits; what fails while it is closed is no error of the program's."""
+        """Success commits, in asyncio after a flush; what fails while it is closed is no error of the program's."""
         session = self._make(world, world.face)
         try:
             yield session
+            if world.asynchronous and (session.new or session.dirty or session.deleted):
+                await session.flush()
             await got(session.commit())
         finally:
             with suppress(Exception):

@@ -238,7 +238,9 @@ _text("text: table", "TABLE gauges", POSTGRESQL_ONLY)
 _text("text: values", "VALUES (1), (2)", POSTGRESQL_ONLY)
 _text("text: explain", "EXPLAIN (COSTS OFF) SELECT 1", POSTGRESQL_ONLY)
 _text(
-    "text: explain analyze", "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) DELETE FROM parts", POSTGRESQL_ONLY
+    "text: explain analyze",
+    "EXPLAIN (ANALYZE, BUFFERS OFF, COSTS OFF, TIMING OFF, SUMMARY OFF) DELETE FROM parts",
+    POSTGRESQL_ONLY,
 )
 _text("text: set", "SET app.tenant = '2'", POSTGRESQL_ONLY)
 _text("text: set local", "SET LOCAL app.tenant = '2'", POSTGRESQL_ONLY)

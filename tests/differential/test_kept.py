@@ -10,6 +10,7 @@ from tests.differential.arena import Arena
 from tests.differential.model import (
     Act,
     Block,
+    Close,
     Commit,
     Connect,
     Delete,
@@ -17,6 +18,7 @@ from tests.differential.model import (
     Get,
     Listener,
     Merge,
+    Modify,
     Nested,
     Program,
     Query,
@@ -37,6 +39,18 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(Setup(face="scope"), steps=(Execute("widgets", "nothing", options=(("stream_results", True),)),)),
     ),
     "the driver's own autocommit": ("psycopg", Program(Setup(autocommit=True), steps=(Execute("widgets"),))),
+    "the driver's own autocommit, which SQLAlchemy ends": (
+        "psycopg",
+        Program(Setup(autocommit=True), steps=(Connect("SERIALIZABLE"), Rollback(), Execute("widgets"))),
+    ),
+    "a write after a read on SQLAlchemy's own pool": (
+        "psycopg_async",
+        Program(Setup(pool="queue"), steps=(Execute("widgets"), Execute("delete parts"))),
+    ),
+    "what comes before SET TRANSACTION is not prepared": (
+        "asyncpg",
+        Program(steps=(Get("Widget", 1), Execute("text: repeatable read"))),
+    ),
     "a function of the user's with the name of a harmless one": ("psycopg", Program(steps=(Execute("log"),))),
     "options for a connection after a read and a delete()": (
         "sqlite",
@@ -53,6 +67,36 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("session", "after_transaction_end", Act("select")),),
             steps=(Nested((Query("Widget"), Nested((Reset(),)))),),
+        ),
+    ),
+    "who hears of a statement hears of it before a transaction begins": (
+        "sqlite",
+        Program(
+            Setup(autobegin=False),
+            listeners=(Listener("session", "do_orm_execute"),),
+            steps=(Execute("text: one"),),
+        ),
+    ),
+    "who refuses a statement keeps a transaction from beginning": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "do_orm_execute", Act("raise")),),
+            steps=(Execute("text: one"), Block((Modify(),))),
+        ),
+    ),
+    "a close() that the error of a listener stops": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_transaction_end", Act("select")),),
+            steps=(Execute("text: one"), Nested((Close(),)), Rollback()),
+        ),
+    ),
+    "a session that is used as it lets go of what it has read": (
+        "asyncpg",
+        Program(
+            Setup(face="scope"),
+            listeners=(Listener("session", "persistent_to_detached", Act("autocommit")),),
+            steps=(Get("Part", 1),),
         ),
     ),
 }

@@ -21,13 +21,12 @@ STOCK = {
     "aiosqlite": 40,
     "psycopg": 25,
     "psycopg_async": 25,
+    "psycopg2": 25,
+    "asyncpg": 25,
+    "mariadb": 25,
 }
-#: Of these the programs agree. psycopg2, asyncpg and MariaDB, where a few differ still, are run by make differential.
-DRIVERS = [
-    "sqlite",
-    "aiosqlite",
-    *(pytest.param(name, marks=pytest.mark.postgres) for name in ("psycopg", "psycopg_async")),
-]
+_MARKS = {"sqlite": (), "aiosqlite": (), "mariadb": pytest.mark.mariadb}
+DRIVERS = [pytest.param(name, marks=_MARKS.get(name, pytest.mark.postgres)) for name in STOCK]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -15,6 +15,9 @@ COUNTS = {
     "aiosqlite": 80,
     "psycopg": 60,
     "psycopg_async": 40,
+    "psycopg2": 40,
+    "asyncpg": 40,
+    "mariadb": 40,
 }
 
 

@@ -89,9 +89,7 @@ def failed(error: BaseException) -> tuple[str, str]:
 
 def sqlstate_of(error: BaseException) -> str | None:
     """The database's code of an error."""
-    if not isinstance(error, DBAPIError):
-        return None
-    orig: Any = error.orig
+    orig: Any = error.orig if isinstance(error, DBAPIError) else error  # a listener has the driver's own
     for name in ("sqlstate", "pgcode"):
         if found := getattr(orig, name, None):
             return str(found)

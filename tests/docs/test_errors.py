@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import ForeignKey, delete, exc, table, text
@@ -51,6 +52,10 @@ def db() -> Iterator[Database]:
 
 def misspelt(db: Database) -> None:
     PoolConfig.of({"max_sise": 3})
+
+
+def without_a_driver(db: Database) -> None:
+    Database("mssql+pymssql://h/d")
 
 
 def exhausted(db: Database) -> None:
@@ -180,6 +185,14 @@ def lost(db: Database) -> None:
         session.commit()
 
 
+def hung_up(db: Database) -> None:
+    with db.scope("one") as session:
+        session.execute(text("CREATE TABLE t (id INTEGER)"))
+        dialect = db.engine.dialect
+        with patch("respool.session.held.has_hung_up", lambda connection: True), patch.object(dialect, "name", "any"):
+            session.commit()
+
+
 def failed_hook(db: Database) -> None:
     told: list[RespoolError] = []
     logger = logging.getLogger("respool.session")
@@ -286,6 +299,7 @@ def unawaited_session(db: Database) -> None:
 
 WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("C001", misspelt),
+    ("C002", without_a_driver),
     ("O001", detached),
     ("O002", unawaited),
     ("O002", unawaited_session),
@@ -307,6 +321,7 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("S012", waiting_for_itself),
     ("S013", failed_hook),
     ("S014", half_committed),
+    ("S015", hung_up),
 ]
 
 

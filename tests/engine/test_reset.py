@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,3 +78,54 @@ def test_what_comes_after_a_commit_is_rolled_back(engine: sa.Engine, again: Call
     assert Counting.rollbacks == 1
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT max(x) FROM t")) == 1
+
+
+def by_a_finalizer(engine: sa.Engine, raw: Any) -> None:
+    raw._connection_record.finalize_callback.append(fail)
+
+
+def by_a_listener(engine: sa.Engine, raw: Any) -> None:
+    sa.event.listen(engine, "checkin", fail, once=True)
+
+
+def fail(*args: object) -> None:
+    raise Planned
+
+
+class Planned(Exception): ...
+
+
+def close(raw: list[Any]) -> None:
+    with pytest.raises(Planned):
+        raw.pop().close()
+
+
+def lose(raw: list[Any]) -> None:
+    raw[0].lost = sqlite3.OperationalError("the server is away")
+    close(raw)
+
+
+def drop(raw: list[Any]) -> None:
+    raw.clear()
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "fails, ends",
+    [
+        (by_a_finalizer, close),
+        (by_a_finalizer, drop),
+        (by_a_listener, close),
+        (by_a_listener, drop),
+        (by_a_listener, lose),
+    ],
+)
+def test_the_place_is_free_also_where_the_return_has_failed(
+    engine: sa.Engine, fails: Callable[..., None], ends: Callable[..., None]
+) -> None:
+    raw: list[Any] = [engine.raw_connection()]
+    fails(engine, raw[0])
+    ends(raw)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM t")) == 0

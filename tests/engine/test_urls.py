@@ -11,20 +11,38 @@ from sqlalchemy.exc import ArgumentError
 
 from respool import PoolConfig
 from respool.engine import build_async_engine, build_engine, mask
-from respool.errors import ConfigError
+from respool.errors import ConfigError, MissingExtra
 
 BAD_SYNC = {
     "postgresql://u:hunter2@h/d": "postgresql+psycopg://u:***@h/d",
     "sqlite+aiosqlite:///shop.db": "sqlite:///shop.db",
     "postgresql+asyncpg://u:hunter2@h/d": "AsyncDatabase",
-    "postgresql+psycopgg://u:hunter2@h/d": "did you mean 'postgresql'",
+    "postgresql+psycopgg://u:hunter2@h/d": "no driver 'psycopgg', did you mean 'psycopg'?",
     "mysql+mysqldb://u:hunter2@h/d": "pip install 'mysqlclient'",
+    "postgres://u:hunter2@h/d": "write postgresql+psycopg://u:***@h/d",
+    "postgres+psycopg2://u:hunter2@h/d": "write postgresql+psycopg2://u:***@h/d",
+    "pgsql://u:hunter2@h/d": "write postgresql+psycopg://u:***@h/d",
+    "sqlite3:///shop.db": "write sqlite:///shop.db",
+    "sqlite://shop.db": "sqlite:///shop.db",
+    "mysql+aiomysql://u:hunter2@h/d": "mysql+pymysql://u:***@h/d",
+    "mysql+asyncmy://u:hunter2@h/d": "mysql+pymysql://u:***@h/d",
+    "mariadb://u:hunter2@h/d": "mariadb+pymysql://u:***@h/d",
+    "postgresql+nothing://u:hunter2@h/d": "postgresql has no driver 'nothing'\n",
+    "oracel+oracledb://u:hunter2@h/d": "no dialect 'oracel' is installed, did you mean 'oracle'?",
+    "mongodb://u:hunter2@h/d": "no dialect 'mongodb' is installed\n",
     "u:hunter2@h/d": "dialect+driver://",
     5: "sqlite:///shop.db",
 }
 BAD_ASYNC = {
     "sqlite:///shop.db": "sqlite+aiosqlite:///shop.db",
     "postgresql://u:hunter2@h/d": "postgresql+asyncpg://u:***@h/d",
+    "postgres://u:hunter2@h/d": "write postgresql+asyncpg://u:***@h/d",
+    "postgresql+psycopg2://u:hunter2@h/d": "postgresql+asyncpg://u:***@h/d",
+    "mysql+pymysql://u:hunter2@h/d": "mysql+aiomysql://u:***@h/d",
+    "mysql+mysqldb://u:hunter2@h/d": "or keep the URL, and use Database",
+    "sqlite://shop.db": "sqlite+aiosqlite:///shop.db",
+    "xyz://u:hunter2@h/d": "no dialect 'xyz' is installed\n",
+    "redis://u:hunter2@h/0": "known here: mariadb, mssql, mysql, oracle, postgresql, sqlite",
     "": "dialect+driver://",
 }
 
@@ -93,3 +111,26 @@ def test_no_part_of_a_password_is_shown(url: str, made: Any) -> None:
     shown = mask(given)
     assert "s3" not in shown
     assert "cr3t" not in shown
+
+
+def test_a_sync_driver_is_called_one_even_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(ConfigError, match="has a sync driver"):
+        build_async_engine("postgresql+psycopg2://h/d", pool=PoolConfig())
+    with pytest.raises(MissingExtra, match="the driver 'psycopg2' is not installed") as missing:
+        build_engine("postgresql+psycopg2://h/d", pool=PoolConfig())
+    assert (missing.value.name, missing.value.extra) == ("psycopg2", "psycopg2")
+    assert isinstance(missing.value, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "option, told",
+    [
+        ("isolation_lvl", "unknown argument 'isolation_lvl' in engine_options, did you mean 'isolation_level'?"),
+        ("colour", "unknown argument 'colour' in engine_options\n"),
+    ],
+)
+def test_an_argument_that_create_engine_has_not(option: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build_engine("sqlite://", pool=PoolConfig(), **{option: 1})
+    assert told in str(refused.value)

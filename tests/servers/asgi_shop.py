@@ -13,11 +13,16 @@ from fastapi.responses import StreamingResponse
 from respool import AsyncDatabase
 from respool.web.fastapi import install
 from tests.servers.common import ABOUT, LOCK, POOL, PORTION, PORTIONS, URL, USED_BEFORE_FORK, figures
+from tests.servers.trouble import TROUBLE, LastMoment, Troubled, TroubledPool
 from tests.session.shop import Order
 
 app = FastAPI()
-db = AsyncDatabase(URL, pool=POOL, commit="on_success")
+options = {"pool_observer": TroubledPool()} if TROUBLE else {}
+db = AsyncDatabase(URL, pool=POOL, commit="on_success", engine_options=options)
 install(app, db)
+if TROUBLE:
+    db.observe(Troubled())
+    app.add_middleware(LastMoment, db=db)
 
 
 async def use() -> int:
@@ -42,6 +47,12 @@ async def check(number: int) -> dict[str, Any]:
 @app.post("/order/{product}/{note}")
 async def order(product: int, note: str) -> str:
     db.session.add(Order(product_id=product, note=note))
+    return note
+
+
+@app.post("/cut/{microseconds}/{note}")
+async def cut(microseconds: int, note: str) -> str:
+    db.session.add(Order(product_id=1, note=note))
     return note
 
 

@@ -135,10 +135,19 @@ class Running:
 
 
 @contextmanager
-def running(server: Server, url: str, folder: Path) -> Iterator[Running]:
-    """A server, from its first answer on; nothing is left of it afterwards."""
+def running(server: Server, url: str, folder: Path, **environ: str) -> Iterator[Running]:
+    """A server, from its first answer on; nothing is left of it afterwards.
+
+    Args:
+        environ: more variables of its environment.
+    """
     port, log = free_port(), folder / f"{time.monotonic_ns()}.log"
-    environment = {**os.environ, "SHOP_URL": url, "PYTHONUNBUFFERED": "1", "SHOP_USED": "1" if server.used else ""}
+    environment = {
+        **os.environ,
+        "SHOP_URL": url,
+        "PYTHONUNBUFFERED": "1",
+        "SHOP_USED": "1" if server.used else "",
+    } | environ
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *server.command.format(port=port).split()],

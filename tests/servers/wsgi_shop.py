@@ -11,11 +11,16 @@ from flask import Flask, Response
 from respool import Database
 from respool.web.flask import install
 from tests.servers.common import ABOUT, LOCK, POOL, PORTION, PORTIONS, URL, USED_BEFORE_FORK, figures
+from tests.servers.trouble import TROUBLE, LateCookies, Troubled, TroubledPool
 from tests.session.shop import Order
 
 app = Flask(__name__)
-db = Database(URL, pool=POOL, commit="on_success")
+options = {"pool_observer": TroubledPool()} if TROUBLE else {}
+db = Database(URL, pool=POOL, commit="on_success", engine_options=options)
 install(app, db)
+if TROUBLE:
+    db.observe(Troubled())
+    app.session_interface = LateCookies(db)
 
 
 def use() -> int:

@@ -37,6 +37,25 @@ def _names_are_free() -> Iterator[None]:
         ({"commit": "on_sucess"}, "did you mean 'on_success'?"),
         ({"commit": None}, "commit=None is not accepted"),
         ({"begin": "on_wrte"}, "did you mean 'on_write'?"),
+        ({"colour": 1}, "unknown keyword 'colour'\n"),
+        ({"timezone": "UTC"}, "unknown keyword 'timezone'\n"),
+        ({"pool_size": 3, "max_overflow": 1}, "it is a setting of the pool: pool=PoolConfig(max_size=4)"),
+        ({"max_size": 3}, "it is a setting of the pool: pool=PoolConfig(max_size=3)"),
+        ({"pool_pre_ping": True}, "pool=PoolConfig(check_after=0.0)"),
+        ({"echo": True}, 'it is an argument of create_engine: engine_options={"echo": True}'),
+        ({"autoflush": False}, 'it is an option of its sessions: session_options={"autoflush": False}'),
+        ({"pool": {"max_size": 3}}, "write pool=PoolConfig(max_size=3)"),
+        (
+            {"pool": {"pool_size": 3, "max_overflow": 0, "pool_recycle": -1}},
+            "PoolConfig(max_size=3, max_lifetime=None)",
+        ),
+        ({"pool": {"max_sise": 3}}, "unknown pool setting 'max_sise', did you mean 'max_size'?"),
+        ({"pool": {"colour": 3}}, "unknown pool setting 'colour'\n"),
+        ({"pool": 5}, "pool=5 is not accepted"),
+        ({"pool": PoolConfig}, "write the settings: pool=PoolConfig(max_size=20)"),
+        ({"pool": NullPool}, "is given in place of the URL: Database(engine)"),
+        ({"engine_options": ["echo"]}, "engine_options=['echo'] is not accepted"),
+        ({"engine_options": {"ecko": True}}, "unknown argument 'ecko' in engine_options, did you mean 'echo'?"),
     ],
 )
 def test_what_is_not_accepted(keywords: dict[str, Any], told: str) -> None:
@@ -94,23 +113,38 @@ def test_settings_reach_the_pool_and_the_engine(shop_url: str) -> None:
         assert db.engine.logging_name == "x"
 
 
-def test_two_open_databases_do_not_have_one_name() -> None:
-    first = Database(URL)
-    with pytest.raises(ConfigError, match="two databases of one name: 'default'") as refused:
-        Database(URL)
-    assert "sqlite" in str(refused.value)
-    second = Database(URL, name="second")
+def test_a_name_may_be_used_by_as_many_databases_as_there_are_applications() -> None:
+    first, second = Database(URL), Database(URL)
+    assert first.name == second.name == "default"
+    with first.scope("one"):
+        pass
+    with second.scope("other"):
+        pass
     first.close()
-    third = Database(URL)
     second.close()
-    third.close()
 
 
-def test_a_database_that_is_gone_gives_its_name_back() -> None:
-    first = Database(URL)
-    del first
-    gc.collect()
-    Database(URL).close()
+def test_two_scopes_in_force_together_are_of_databases_with_names_of_their_own() -> None:
+    first, second, reports = Database(URL), Database(URL), Database(URL, name="reports")
+    with first.scope("one"), reports.scope("beside"):
+        with pytest.raises(ConfigError, match="two databases of one name, 'default'") as refused:
+            with second.scope("other"):
+                pytest.fail("must not come here")
+        assert "first: scope 'one'" not in str(refused.value)
+        assert "scope 'one'" in str(refused.value)
+    with second.scope("other"):
+        pass
+    for db in (first, second, reports):
+        db.close()
+
+
+async def test_the_same_for_asyncio() -> None:
+    first, second = AsyncDatabase("sqlite+aiosqlite://"), Database(URL)
+    async with first.scope("one"):
+        with pytest.raises(ConfigError, match="two databases of one name"), second.scope("other"):
+            pytest.fail("must not come here")
+    second.close()
+    await first.close()
 
 
 def test_a_closed_database_opens_no_session(shop_url: str) -> None:
@@ -122,9 +156,20 @@ def test_a_closed_database_opens_no_session(shop_url: str) -> None:
         assert db.closed
         assert "closed" in repr(db)
         assert db.pool.stats().total == 0
-        with pytest.raises(PoolClosed, match="database 'default' is closed"):
+        with pytest.raises(
+            PoolClosed, match=r"database 'default' is closed: close\(\) was called at .*test_database.py:"
+        ) as told:
             with db.scope("after"):
                 pytest.fail("must not come here")
+        assert "db.reopen() opens it again" in str(told.value)
+        with pytest.raises(
+            PoolClosed, match=r"pool 'default' is closed: close\(\) was called at .*test_database.py:"
+        ) as told:
+            db.engine.connect()
+        assert "db.reopen()" in str(told.value)
+        db.reopen()
+        with db.scope("again") as session:
+            assert session.get(Product, 1)
 
 
 async def test_a_closed_async_database_opens_no_session(async_shop_url: str) -> None:
@@ -134,8 +179,11 @@ async def test_a_closed_async_database_opens_no_session(async_shop_url: str) -> 
         await db.close()
         await db.close()
         assert db.pool.stats().total == 0
-        with pytest.raises(PoolClosed):
+        with pytest.raises(PoolClosed, match=r"closed: close\(\) was called at .*test_database.py:"):
             async with db.scope("after"):
+                pytest.fail("must not come here")
+        with pytest.raises(PoolClosed, match=r"pool 'default' is closed: close\(\) was called at .*test_database.py:"):
+            async with db.engine.connect():
                 pytest.fail("must not come here")
 
 
@@ -191,7 +239,7 @@ def test_no_password_is_shown(kind: Any, driver: str) -> None:
     url = f"postgresql+{driver}://shop:{SECRET}@localhost/shop?password={SECRET}"
     db = kind(url)
     shown = [repr(db), repr(db.engine), repr(db.scopes())]
-    for wrong in ({"begin": "on_write"}, {"pool": 3}, {}):
+    for wrong in ({"begin": "on_wrte"}, {"pool": 3}, {"engine_options": {"x": 1}}):
         with pytest.raises(RespoolError) as refused:
             kind(url, **wrong)
         shown += [str(refused.value), repr(refused.value.facts)]
@@ -218,13 +266,20 @@ try:
     AsyncDatabase("sqlite+aiosqlite:///:memory:", name="other")
 except respool.errors.ConfigError as error:
     print(error)
+try:
+    from respool import AsyncSession
+except respool.errors.MissingExtra as error:
+    assert isinstance(error, ImportError)
+    print(error)
 """
 
 
 def test_all_but_asyncio_works_without_greenlet() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_GREENLET], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("42\n")
-    assert 'pip install "respool[asyncio]"' in done.stdout
+    assert "AsyncDatabase needs greenlet, which is not installed" in done.stdout
+    assert "AsyncSession needs greenlet, which is not installed" in done.stdout
+    assert done.stdout.count('pip install "respool[asyncio]"') == 2
 
 
 async def test_what_a_dependency_returns_can_be_resolved() -> None:

@@ -187,10 +187,18 @@ def test_promise_03_what_committing_raises_fails_the_commit(db: Database, shop_u
     assert (count(shop_url), len(refuses.heard)) == (1, 7)
 
 
-def test_what_the_others_raise_is_logged(db: Database, shop_url: str, caplog: pytest.LogCaptureFixture) -> None:
+class NoExceptionError(BaseException): ...
+
+
+@pytest.mark.parametrize(
+    "error", [LookupError("broken"), NoExceptionError("broken")], ids=lambda error: type(error).__name__
+)
+def test_what_the_others_raise_is_logged(
+    db: Database, shop_url: str, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
     class Broken(SessionObserver):
         def fail(self, *what: Any) -> None:
-            raise LookupError("broken")
+            raise error
 
         created = working = committed = rolled_back = closed = removed = fail
 
@@ -204,6 +212,34 @@ def test_what_the_others_raise_is_logged(db: Database, shop_url: str, caplog: py
     steps = [record.getMessage().rpartition("Broken.")[2] for record in caplog.records]
     life = ["created", "working", "committed", "working", "rolled_back", "closed", "removed"]
     assert steps == [f"{step}() failed" for step in life]
+
+
+@pytest.mark.parametrize("order", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("step", ["created", "working", "committed", "rolled_back", "closed", "removed"])
+def test_what_is_meant_for_the_caller_goes_on_when_all_were_told(
+    db: Database, order: type[BaseException], step: str
+) -> None:
+    listener, last = Listener(), Listener()
+
+    def stop(*what: Any) -> None:
+        raise order
+
+    setattr(listener, step, stop)
+    db.observe(listener)
+    db.observe(last)
+
+    def work() -> None:
+        with db.scope("job") as session:
+            session.add(Order(product_id=1))
+            session.commit()
+            session.add(Order(product_id=1))
+            session.rollback()
+
+    with pytest.raises(order):
+        work()
+    told = [each if isinstance(each, str) else each[0].replace(" ", "_") for each in last.heard]
+    assert step in told
+    assert (acquired(db), db.scopes()) == (0, ())
 
 
 def lose(session: Session, how: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session as PlainSession
 
+from respool import Session
 from respool.errors import ScopeEnded
-from tests.session.shop import Order, Product, acquired, fill, opened
+from respool.session.events import SessionObserver
+from tests.session.shop import Order, Product, acquired, count, fill, opened
 
 
 def test_a_listener_that_begins_a_transaction_as_objects_are_let_go_leaks_none(url: str) -> None:
@@ -27,20 +30,17 @@ def test_a_listener_that_begins_a_transaction_as_objects_are_let_go_leaks_none(u
         assert (acquired(db), order.product_id) == (0, 1)
 
 
-def test_a_listener_at_the_end_of_a_reader_is_told_that_it_is_over(url: str) -> None:
+def test_a_listener_at_the_end_of_a_reader_is_served_as_at_that_of_a_writer(url: str) -> None:
     with opened(url) as db:
-        seen: list[BaseException] = []
+        seen: list[object] = []
         with db.scope("job") as session:
 
             @event.listens_for(session, "persistent_to_detached")
             def again(session: PlainSession, instance: Any) -> None:
-                try:
-                    session.connection()
-                except ScopeEnded as error:
-                    seen.append(error)
+                seen.append(session.connection().execute(sa.text("SELECT 1")).scalar())
 
             tea = session.get_one(Product, 1)
-        assert (len(seen), acquired(db), tea.name) == (1, 0, "tea")
+        assert (seen, acquired(db), tea.name) == ([1], 0, "tea")
 
 
 def test_a_stream_that_was_dropped_holds_no_lock(sqlite_file: str) -> None:
@@ -55,6 +55,41 @@ def test_a_stream_that_was_dropped_holds_no_lock(sqlite_file: str) -> None:
     elsewhere.close()
 
 
+LATE = ("closed", "removed", "after_transaction_end")
+
+
+@pytest.mark.parametrize("use", ["read", "add"])
+@pytest.mark.parametrize("ends", ["by a commit", "by a rollback", "with a read"])
+@pytest.mark.parametrize("told", LATE)
+def test_who_is_told_of_the_end_and_uses_the_session_is_refused(url: str, told: str, ends: str, use: str) -> None:
+    seen: list[Any] = []
+
+    def again(session: Any, *what: Any) -> None:
+        try:
+            session.scalar(sa.text("SELECT 1")) if use == "read" else session.add(Order(product_id=1, note="late"))
+        except ScopeEnded as error:
+            seen.append(error)
+
+    with opened(url, commit="on_success") as db:
+        if told in ("closed", "removed"):
+            db.observe(type("Observer", (SessionObserver,), {told: lambda self, session: again(session)})())
+        with suppress(LookupError), db.scope("job") as session:
+            if ends == "with a read":
+                session.get_one(Product, 1)
+                session.connection()
+            else:
+                session.add(Order(product_id=1))
+                session.flush()
+            if told == "after_transaction_end":
+                event.listen(session, told, again)
+            if ends == "by a rollback":
+                raise LookupError
+        assert seen
+        assert [error.scope for error in seen] == ["job"] * len(seen)
+        assert (acquired(db), db.scopes()) == (0, ())
+    assert count(url) == (ends == "by a commit")
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest) -> str:
     found = f"sqlite:///{request.getfixturevalue('sqlite_file')}"
@@ -62,3 +97,21 @@ def url(request: pytest.FixtureRequest) -> str:
         found = request.getfixturevalue("pg_url")
     fill(found)
     return found
+
+
+def test_a_listener_that_fails_at_the_end_costs_no_database_in_memory() -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (x INTEGER)")
+
+    @event.listens_for(engine, "rollback", once=True)
+    def fail(connection: sa.Connection) -> None:
+        raise LookupError
+
+    session = Session(engine)
+    session.execute(sa.text("INSERT INTO t VALUES (1)"))
+    with pytest.raises(LookupError):
+        session.close()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 0
+    engine.dispose()

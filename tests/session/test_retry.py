@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import make_url, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from respool import AsyncDatabase, Database, Retry, transactional
 from respool.errors import ConfigError, NoScope, SelfDeadlock, UnitError
 from respool.session.retry import Attempts, transient
 from tests.session.faces import Shop, entered, got
-from tests.session.shop import Order, Product, acquired, opened, opened_async
+from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
+from tests.support.postgres import PostgresServer
 
 AT_ONCE = Retry(times=3, first=0, longest=0)
 
@@ -155,6 +156,24 @@ async def test_each_attempt_begins_from_nothing(the_shop: Shop) -> None:
         assert await got(db.run(unlucky.function, retry=AT_ONCE)) == "bought"
         assert len(set(map(id, unlucky.sessions))) == len(unlucky.sessions) == 3
         assert (the_shop.count(), acquired(db), db.scopes()) == (1, 0, ())
+
+
+@pytest.mark.postgres
+def test_promise_04_a_commit_that_was_not_sent_is_repeated(pg_url: str, postgres: PostgresServer) -> None:
+    fill(pg_url)
+    attempts: list[Any] = []
+
+    def order(session: Any) -> str:
+        session.add(Order(product_id=1))
+        session.flush()
+        attempts.append(session)
+        if len(attempts) == 1:
+            postgres.terminate_backends(str(make_url(pg_url).database))
+        return "bought"
+
+    with opened(pg_url) as db:
+        assert db.run(order, retry=AT_ONCE) == "bought"
+        assert (len(attempts), count(pg_url), acquired(db)) == (2, 1, 0)
 
 
 async def test_it_is_given_up_in_the_end(the_shop: Shop) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
 
 
@@ -20,6 +22,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     error: BaseException | None = None
     messages: list[Any] = field(default_factory=list)
+    complete: bool = False  #: whether the body came to its end
     at_start: Any = None  #: what the ``probe`` said when the first byte was about to leave
 
 
@@ -32,6 +35,7 @@ async def call_asgi(
     on_message: Callable[[Any], Awaitable[None]] | None = None,
     scope: dict[str, Any] | None = None,
     gone: asyncio.Event | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Answer:
     """One request, by ASGI. An application that fails before it answers gets the server's own 500.
 
@@ -65,6 +69,7 @@ async def call_asgi(
             assert not done.is_set(), "a body after the end"
             answer.body += message.get("body", b"") if method != "HEAD" else b""  # as servers do
             if not message.get("more_body"):
+                answer.complete = True
                 done.set()
         answer.messages.append(message)
         if on_message is not None:
@@ -77,12 +82,13 @@ async def call_asgi(
         "scheme": "http",
         **(scope or {}),
     }
+    request["headers"] = [*request["headers"], *((name.encode(), value.encode()) for name, value in headers.items())]
     try:
         await app(request, receive, send)
     except Exception as error:
         answer.error = error
         if not answer.messages:
-            answer.status = 500
+            answer.status, answer.complete = 500, True
     assert answer.status or gone, "no answer"
     return answer
 
@@ -149,12 +155,21 @@ def _connection(path: str) -> dict[str, Any]:
     }
 
 
-async def call_http(port: int, path: str, method: str = "GET", *, gone: asyncio.Event | None = None) -> Answer:
+async def call_http(
+    port: int,
+    path: str,
+    method: str = "GET",
+    *,
+    gone: asyncio.Event | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
     """One request to a server on loopback; ``gone``: set when the client hangs up before it has an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        length = "Content-Length: 0\r\n" if method == "POST" else ""
-        writer.write(f"{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{length}\r\n".encode())
+        more = {**({"Content-Length": "0"} if method == "POST" else {}), **headers}
+        lines = [f"{method} {quote(path)} HTTP/1.1", "Host: test", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in more.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
         if gone is not None:
             await gone.wait()
             return Answer()
@@ -163,29 +178,38 @@ async def call_http(port: int, path: str, method: str = "GET", *, gone: asyncio.
         answer = Answer(status=int(lines[0].split()[1]), body=body)
         answer.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         if answer.headers.get("transfer-encoding") == "chunked":
-            answer.body = b"".join(_chunks(body))
+            parts = [*_chunks(body)]
+            answer.body, answer.complete = b"".join(parts), parts[-1:] == [b""]
+        else:
+            answer.complete = len(body) == int(answer.headers.get("content-length", len(body)))
         return answer
     finally:
         writer.close()
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:
+    """The parts of a body. The last one is empty; if it is not there, the body was cut short."""
     while body:
         size, _, body = body.partition(b"\r\n")
         length = int(size, 16)
         yield body[:length]
         body = body[length + 2 :]
-        if not length:
-            return
-    raise AssertionError("the body is not complete")
 
 
-def call_wsgi(app: Any, path: str = "/", method: str = "GET", *, probe: Callable[[], Any] = lambda: None) -> Answer:
-    """One request, by WSGI. An application that fails before it answers gets the server's own 500."""
+def call_wsgi(
+    app: Any,
+    path: str = "/",
+    method: str = "GET",
+    *,
+    probe: Callable[[], Any] = lambda: None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
+    """One request, by WSGI. An application that fails before the first part of its body gets the server's own 500."""
     answer = Answer()
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
     environ.update(REQUEST_METHOD=method, PATH_INFO=path)
+    environ.update({f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()})
     environ.update({"QUERY_STRING": "", "wsgi.input": io.BytesIO()})
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
@@ -196,14 +220,18 @@ def call_wsgi(app: Any, path: str = "/", method: str = "GET", *, probe: Callable
         return lambda data: None
 
     body: Any = ()
+    left = False  # the status line goes with the first part
     try:
         body = app(environ, start_response)
         for part in body:
             assert answer.status, "a body before the response"
+            left = True
             answer.body += part if method != "HEAD" else b""  # as servers do
+        answer.complete = True
     except Exception as error:
         answer.error = error
-        answer.status = answer.status or 500
+        if not left:
+            answer.status, answer.complete = 500, True
     finally:
         if hasattr(body, "close"):
             body.close()

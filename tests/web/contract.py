@@ -18,7 +18,7 @@ from respool import PoolConfig
 from respool.errors import NoScope, ScopeEnded, UncommittedChanges
 from tests.session.shop import SMALL, acquired, count, opened, opened_async
 from tests.support.tables import ROOT, Table
-from tests.web.clients import Answer
+from tests.web.endings import ENDINGS, is_broken
 from tests.web.stands import ALL
 from tests.web.stands.base import Stand
 
@@ -50,11 +50,15 @@ class Place:
         around: bool = False,
         running: bool = True,
         lifespan: bool = True,
+        guest_at: str = "",
+        plan: str = "",
     ) -> AsyncIterator[Any]:
-        """A stand on two databases; afterwards nothing is left in use."""
+        """A stand on two databases, with a guest at a place of its own; afterwards nothing is left in use."""
         async with self._database(self.url, "default", commit, pool) as db:
             async with self._database(self.other_url, "other", commit, pool) as other:
-                stand = self.kind(db, other, handlers=handlers, around=around, lifespan=lifespan)
+                stand = self.kind(
+                    db, other, handlers=handlers, around=around, lifespan=lifespan, guest_at=guest_at, plan=plan
+                )
                 if not running:
                     yield stand
                     return
@@ -93,11 +97,6 @@ CASES: dict[str, Case] = {}
 def case(function: Case) -> Case:
     CASES[getattr(function, "__name__", "")] = function
     return function
-
-
-def is_broken(answer: Answer) -> bool:
-    """A plain 500, and complete."""
-    return answer.status == 500 and b"thanks" not in answer.body
 
 
 # -- who commits, and what is told -----------------------------------------------------------------------------------
@@ -362,6 +361,7 @@ async def until(happens: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+CASES |= ENDINGS
 TABLE = Table(CASES, ALL, ROOT / "docs" / "reference" / "frameworks.md", "tests/web/contract.py")
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import pytest
 
 from tests.web.contract import CASES
 from tests.web.stands import ALL
+from tests.web.wsgi_mutations import WSGI_MUTATIONS
 
 __all__ = ["MUTATIONS", "Mutation"]
 
@@ -53,23 +54,24 @@ def mutation(breaks: str, cases: str, *edits: Edit) -> Mutation:
 
 
 ASGI, REQUESTS, SANIC, AIOHTTP = (f"web/{name}.py" for name in ("asgi", "requests", "sanic", "aiohttp"))
+LITESTAR, QUART, LIFESPAN = (f"web/{name}.py" for name in ("litestar", "quart", "lifespan"))
 TRANSACTION, SCOPE = (f"session/{name}.py" for name in ("transaction", "scope"))
 ALGORITHMS, HOLDERS = "pool/algorithms.py", "pool/holders.py"
 
 MUTATIONS = (
     mutation(
         "a success is rolled back",
-        "success",
+        "success late_use late_cleanup failing_first_part held_back_start",
         (TRANSACTION, "    return Verdict.COMMIT\n\n\nclass End:", "    return Verdict.ROLLBACK\n\n\nclass End:"),
     ),
     mutation(
         "an error status commits",
-        "raised_4xx returned_4xx",
+        "raised_4xx returned_4xx late_status unsendable error_pages",
         (TRANSACTION, " or (status is not None and status >= 400):", ":"),
     ),
     mutation(
         "an error commits",
-        "unhandled_error explicit_commit_then_error",
+        "unhandled_error explicit_commit_then_error late_error unsendable failing_first_part error_pages",
         (
             TRANSACTION,
             "if error is not None or doomed is not None or (status is not None and status >= 400):",
@@ -78,7 +80,7 @@ MUTATIONS = (
     ),
     mutation(
         "a commit that fails is kept quiet",
-        "failing_commit base_http_middleware",
+        "failing_commit base_http_middleware late_failing_commit",
         (TRANSACTION, "        raise self._tally.blame(failure, self.scopes[0].title)", "        return"),
     ),
     mutation(
@@ -89,7 +91,7 @@ MUTATIONS = (
     mutation(
         "a forgotten commit is not told",
         "forgotten_commit",
-        (TRANSACTION, "                    report(scope, lines)\n        failure", "                    pass\n        failure"),
+        (TRANSACTION, "                    report(scope, lines)\n        yield", "                    pass\n        yield"),
     ),
     mutation(
         "the first database is committed before the second is flushed",
@@ -98,13 +100,13 @@ MUTATIONS = (
     ),
     mutation(
         "a session works after its request",
-        "streaming background",
+        "streaming background after_the_answer",
         (SCOPE, "        raise ScopeEnded(", "        return ScopeEnded("),
     ),
     mutation(
         "a websocket is a request",
         "websocket",
-        (ASGI, 'if scope["type"] == "http":', 'if scope["type"] in ("http", "websocket"):'),
+        (ASGI, 'if scope["type"] == "http":\n            self._', 'if scope["type"] in ("http", "websocket"):\n            self._'),
         (ASGI, "{scope['method']}", "{scope.get('method', 'GET')}"),
         (AIOHTTP, '.lower() == "websocket":', '.lower() == "nothing":'),
         (SANIC, '.lower() == "websocket":', '.lower() == "nothing":'),
@@ -133,8 +135,8 @@ MUTATIONS = (
     mutation(
         "no request is ever ended",
         "somebody_elses_teardown",
-        (REQUESTS, "        done = True\n", "        return True\n"),
-        (REQUESTS, "        return End([scope for scope in self.scopes if scope.live]", "        return End([]"),
+        (REQUESTS, "        if any(scope.session is not None and", "        return True\n        if any(scope.session is not None and"),
+        (REQUESTS, "        end = End([scope for scope in self.scopes if scope.live]", "        end = End([]"),
         (REQUESTS, "    return End([found[d.name] for d in databases if", "    return End([found[d.name] for d in () if"),
     ),
     mutation(
@@ -162,7 +164,51 @@ MUTATIONS = (
         "lifespan",
         ("web/lifespan.py", "        if not size:\n", "        if True:\n"),
     ),
+    mutation(
+        "the end comes before what runs late",
+        "late_use late_error late_failing_commit late_status",
+        (ASGI, "        async def begin(message: Message) -> None:\n            await send(message)\n", '        async def begin(message: Message) -> None:\n            if message["type"] == "http.response.start":\n                await end_async(scopes.end(message["status"]), perform)\n            await send(message)\n'),
+        (QUART, "        seal(_found(), response.status_code)\n", "        await end_request(_found(), [d for s in _found().values() for d in [s.owner]], response.status_code)\n"),
+        (QUART, "import KEY, ", "import KEY, end_request, "),
+        (LITESTAR, "        scope[SCOPES][0].let_through()\n", '        await end_async(scope[SCOPES][0].end(message["status"]), perform)\n'),
+        (LITESTAR, "from respool.web.overload", "from respool.session.ending import end_async\nfrom respool.session.workers import perform\nfrom respool.web.overload"),
+        (AIOHTTP, "            await response.prepare(self._request)\n", "            await self._ours.end(response.status)\n            await response.prepare(self._request)\n"),
+        (SANIC, "        if state.handling and state.ours is not None:", "        if state.ours is not None:"),
+    ),
+    mutation(
+        "a clean-up takes away what is to be committed",
+        "late_cleanup",
+        ("session/life.py", "        if sealed is None or self", "        if True or self"),
+    ),
+    mutation(
+        "what makes a body does not wait for the commit",
+        "held_back_start",
+        (REQUESTS, "            if scope.live:\n                scope.due = self", "            if False:\n                scope.due = self"),
+    ),
+    mutation(
+        "an error is answered before what it is about is rolled back",
+        "error_pages error_answered_as_success",
+        (REQUESTS, '    status = getattr(error, "status_code", 500) if', '    return\n    status = getattr(error, "status_code", 500) if'),
+    ),
+    mutation(
+        "after a commit that failed nothing can be read",
+        "error_page_of_a_failed_commit",
+        (TRANSACTION, "(failed and self.stays is Stays.ON_FAILURE)", "False"),
+    ),
+    mutation(
+        "a policy is not told the method",
+        "policy_with_method",
+        ("session/policies.py", "(status, error, method)[:takes]", "(status, error, None)[:takes]"),
+    ),
+    mutation(
+        "the databases are closed before the application has stopped",
+        "stopping",
+        (LIFESPAN, '        if message["type"] == "lifespan.startup":\n', '        if message["type"] == "lifespan.shutdown":\n            await stop(self._databases)\n        if message["type"] == "lifespan.startup":\n'),
+        (AIOHTTP, "            if not app.on_cleanup.frozen:", "            if True:"),
+        (SANIC, "        app.after_server_stop(drain, priority=_FIRST)", "        app.before_server_stop(drain)"),
+    ),
 )  # fmt: skip
+MUTATIONS += tuple(mutation(*each) for each in WSGI_MUTATIONS)
 
 
 def mutate(found: Path, edits: Sequence[Edit]) -> None:

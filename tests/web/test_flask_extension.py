@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import orm
+from sqlalchemy import event, func, orm, select
 from sqlalchemy.pool import NullPool
 
+from respool import Database, Session
 from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges
 from respool.web.flask import Respool
 from tests.session.shop import Order, count, fill
@@ -91,7 +92,15 @@ def test_two_applications_have_a_database_each(db: Respool, url: str, tmp_path: 
         first = db.database
     with other.app_context():
         assert first is not db.database
-        assert first.name != db.database.name
+        assert first.name == db.database.name == "default"
+
+
+def test_two_extensions_of_one_application_have_databases_of_different_names(db: Respool, url: str) -> None:
+    app = configured(db, url)
+    (other := Respool()).init_app(app)
+    with app.app_context():
+        assert (db.database.name, other.database.name) == ("default", "default-2")
+        other.database.close()
 
 
 @pytest.mark.parametrize(
@@ -166,5 +175,89 @@ def test_a_scope_within_the_context_comes_first(db: Respool, url: str) -> None:
 
 def test_without_an_application_it_says_so(db: Respool, url: str) -> None:
     configured(db, url)
-    with pytest.raises(NoScope, match="no application of Flask's is at work here"):
-        _ = db.session
+    with pytest.raises(NoScope, match="no application of Flask's is at work here") as refused:
+        db.session.get(Order, 1)
+    assert "test_flask_extension.py:" in str(refused.value)
+
+
+def test_without_init_app_it_says_so(db: Respool, url: str) -> None:
+    configured(db, url)
+    with Flask("forgotten").app_context():
+        for use in (lambda: db.session, lambda: db.database):
+            with pytest.raises(ConfigError, match=r"init_app\(\) of this Respool was not called for .*'forgotten'"):
+                use()
+
+
+# -- db.session as an object, before there is a request ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["of the configuration", "of a database"])
+def test_the_session_is_an_object_when_the_application_is_made(url: str, given: bool) -> None:
+    database = Database(url) if given else None
+    db = Respool(database) if database else Respool()
+    session = db.session
+    assert not hasattr(session, "no_such_name")  # as Flask-Admin looks what it was given
+    heard: list[str] = []
+    event.listen(session, "before_flush", lambda *args: heard.append("flush"))
+    app = Flask("shop")
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    db.init_app(app)
+
+    @app.post("/orders")
+    def order() -> str:
+        session.add(Order(product_id=1))
+        assert isinstance(db.session, Session)
+        assert list(session.new) == list(db.session.new)
+        assert session() is db.session
+        assert len([each for each in session if each in session]) == 1
+        assert session.objects().keys() == db.session.objects().keys()  # ours too, and not SQLAlchemy's only
+        with session.begin_nested():
+            session.flush()
+        session.commit()
+        return "thanks"
+
+    assert call_wsgi(app, "/orders", "POST").status == 200
+    assert count(url) == 1
+    assert heard == ["flush"]
+    with pytest.raises(NoScope):
+        session.add(Order(product_id=1))
+    with app.app_context():
+        assert session.scalar(select(func.count()).select_from(Order)) == 1
+        session.remove()
+        db.database.close()
+
+
+def test_who_listens_to_one_extensions_sessions_does_not_hear_of_anothers(db: Respool, url: str) -> None:
+    other = Respool()
+    heard: list[str] = []
+    event.listen(db.session, "before_flush", lambda *args: heard.append("ours"))
+    event.listen(other.session, "before_flush", lambda *args: heard.append("other"))
+    with configured(db, url).app_context():
+        db.session.add(Order(product_id=1))
+        db.session.commit()
+    with Database(url).scope("elsewhere") as session:
+        session.add(Order(product_id=1))
+        session.commit()
+        assert isinstance(session.scope.owner, Database)
+        session.scope.owner.close()
+    assert heard == ["ours"]
+
+
+def test_a_session_class_of_ones_own_is_heard_too(url: str) -> None:
+    class ShopSession(orm.Session):
+        pass
+
+    db = Respool(session_class=ShopSession)
+    heard: list[str] = []
+    event.listen(db.session, "before_flush", lambda *args: heard.append("flush"))
+    with configured(db, url).app_context():
+        assert isinstance(db.session, ShopSession)
+        db.session.add(Order(product_id=1))
+        db.session.commit()
+        db.database.close()
+    assert heard == ["flush"]
+
+
+def test_what_is_no_session_class_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="session_class="):
+        Respool(session_class=5)  # type: ignore[call-overload]

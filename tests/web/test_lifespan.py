@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import QueuePool
 
-from respool import Database, PoolConfig
-from respool.errors import ConfigError, ConnectFailed, PoolClosed
+from respool import AsyncDatabase, Database, PoolConfig
+from respool.engine import AsyncFairPool, FairPool
+from respool.errors import ConnectFailed, PoolClosed
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.lifespan import start, stop
 from tests.session.shop import opened, opened_async
@@ -90,19 +93,64 @@ async def test_what_its_owner_has_closed_stays_closed(shop_url: str) -> None:
             pass
 
 
-async def test_one_whose_name_is_taken_meanwhile_is_not_opened_again(shop_url: str) -> None:
-    with opened(shop_url) as db:
-        await stop([db])
-        with opened(shop_url), pytest.raises(ConfigError, match="two databases of one name"):
-            await start([db])
-
-
-async def test_an_engine_of_the_users_is_closed_too_and_warmed_up_by_nobody(shop_url: str) -> None:
-    engine = create_engine(shop_url)
+@pytest.mark.parametrize("poolclass", [FairPool, QueuePool], ids=lambda cls: cls.__name__)
+async def test_an_engine_of_the_users_stays_open(shop_url: str, poolclass: Any) -> None:
+    engine = create_engine(shop_url, poolclass=poolclass)
     db = Database(engine)
-    await start([db])
-    await stop([db])
-    assert db.closed
+    with engine.connect():
+        pass
+    idle = engine.pool.checkedin()
+    for _ in range(2):
+        async with living(RequestScopeMiddleware(Proper(db), db)):
+            with db.scope("job") as session:
+                assert session.scalar(text("SELECT 1")) == 1
+    assert engine.pool.checkedin() == idle == 1
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    with db.scope("after") as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+async def test_an_async_engine_of_the_users_stays_open(async_shop_url: str) -> None:
+    engine = create_async_engine(async_shop_url, poolclass=AsyncFairPool)
+    db = AsyncDatabase(engine)
+    async with living(RequestScopeMiddleware(silent, db)):
+        pass
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    await db.close()
+    with pytest.raises(PoolClosed):
+        async with db.scope("after close()"):
+            pass
+    async with engine.connect() as connection:  # what the user made, the user closes
+        assert await connection.scalar(text("SELECT 1")) == 1
+    await engine.dispose()
+
+
+async def test_a_database_of_two_applications_is_closed_by_the_last(shop_url: str) -> None:
+    with opened(shop_url, pool=WARM) as db:
+        async with living(RequestScopeMiddleware(Proper(db), db)):
+            async with living(RequestScopeMiddleware(Proper(db), db)):
+                pass
+            assert not db.closed
+            with db.scope("job") as session:
+                assert session.scalar(text("SELECT 1")) == 1
+        assert db.closed
+
+
+async def test_who_comes_after_the_stop_is_told_of_it_and_of_the_way_back(shop_url: str) -> None:
+    with opened(shop_url) as db:
+        async with living(RequestScopeMiddleware(Proper(db), db)):
+            pass
+        with pytest.raises(PoolClosed, match="the application that it was installed in has stopped") as told:
+            with db.scope("late"):
+                pass
+        assert "db.reopen() opens it again" in str(told.value)
+        assert "with TestClient(app) as client" in str(told.value)
+        db.reopen()
+        with db.scope("again") as session:
+            assert session.scalar(text("SELECT 1")) == 1
 
 
 async def test_promise_10_a_database_that_is_away_keeps_nobody_from_starting(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from respool import Database
 from respool.errors import ConfigError
 from respool.web.starlette import install
-from tests.session.shop import Order, count
+from tests.session.shop import Order, count, opened, opened_async
 from tests.web.clients import call_asgi
 
 
@@ -60,3 +66,79 @@ def test_a_database_is_installed_once(db: Database) -> None:
     app = shop(db)
     with pytest.raises(ConfigError, match="installed in this application already"):
         install(app, db)
+
+
+async def pass_on(request: Any, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+async def read_first(request: Any, call_next: Any) -> Any:
+    """As middleware that logs bodies does."""
+    response = await call_next(request)
+    parts = [part async for part in response.body_iterator]
+    return PlainTextResponse(b"".join(parts), response.status_code)
+
+
+PASSES, READS = (Middleware(BaseHTTPMiddleware, dispatch=each) for each in (pass_on, read_first))
+GZIP = Middleware(GZipMiddleware, minimum_size=0)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [],
+        [GZIP],
+        [PASSES],
+        [READS],
+        [GZIP, PASSES],
+        [PASSES, GZIP],
+        [PASSES, READS],
+        [READS, PASSES],
+        [GZIP, READS],
+    ],
+    ids=[
+        "alone",
+        "gzip",
+        "passes",
+        "reads",
+        "gzip-passes",
+        "passes-gzip",
+        "passes-reads",
+        "reads-passes",
+        "gzip-reads",
+    ],
+)
+async def test_a_stream_with_a_scope_of_its_own_comes_after_the_commit(
+    shop_url: str, async_shop_url: str, kind: str, middleware: list[Middleware]
+) -> None:
+    """Whatever holds the start of the answer back, or works beside its body."""
+    async with opened_async(async_shop_url, name="async", commit="on_success") as adb:
+        with opened(shop_url, name="sync", commit="on_success") as db:
+
+            def sync_body() -> Iterator[bytes]:
+                with db.scope("export") as session:
+                    there = session.scalar(select(func.count()).select_from(Order))
+                    session.add(Order(product_id=1))
+                yield f"{there} there".encode()
+
+            async def body() -> AsyncIterator[bytes]:
+                async with adb.scope("export") as session:
+                    there = await session.scalar(select(func.count()).select_from(Order))
+                    session.add(Order(product_id=1))
+                yield f"{there} there".encode()
+
+            async def order(request: Any) -> StreamingResponse:
+                database: Any = db if kind == "sync" else adb
+                database.session.add(Order(product_id=1))
+                flushed = database.session.flush()
+                if flushed is not None:
+                    await flushed
+                return StreamingResponse(sync_body() if kind == "sync" else body())
+
+            app = Starlette(routes=[Route("/", order)], middleware=middleware)
+            install(app, db, adb)
+            answer = await call_asgi(app, headers={"accept-encoding": "gzip"})
+    unpacked = gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
+    assert (answer.status, unpacked) == (200, b"1 there")
+    assert count(shop_url) == 2

@@ -71,6 +71,86 @@ async def test_who_holds_nothing_queues_as_before(shop_url: str, hop: Any) -> No
         assert current_default_thread_limiter().statistics().borrowed_tokens == 0
 
 
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_promise_08_who_came_first_goes_first_across_all_hops(shop_url: str, hop: Any) -> None:
+    """One thread, 20 requests of three hops: as many have begun as there is a thread for, and one that is next."""
+    with opened(shop_url) as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        begun: set[str] = set()
+        ended: list[str] = []
+        most = 0
+        loop = asyncio.get_running_loop()
+
+        def work(path: str) -> None:
+            begun.add(path)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)  # the loop keeps pace
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal most
+            for _ in range(3):
+                await hop(lambda: work(scope["path"]))
+                most = max(most, len(begun))
+            begun.discard(scope["path"])
+            ended.append(scope["path"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+
+        middleware = RequestScopeMiddleware(app, db)
+        paths = [f"/{number}" for number in range(20)]
+        await asyncio.gather(*(call_asgi(middleware, path) for path in paths))
+        assert (ended, most) == (paths, 2)
+
+
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_who_gives_up_leaves_the_line(db: Database, hop: Any) -> None:
+    limiter = current_default_thread_limiter()
+    limiter.total_tokens = 1
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    holders_first([db])
+    go, running = threading.Event(), threading.Event()
+    ran: list[int] = []
+    first = asyncio.create_task(hop(lambda: (running.set(), go.wait(60))))
+    while not running.is_set():
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(hop(lambda number=number: ran.append(number))) for number in range(3)]
+    await asyncio.sleep(0)
+    others[1].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, *others, return_exceptions=True)
+    assert ran == [0, 2]
+    assert limiter.statistics().borrowed_tokens == 0
+
+
+async def test_more_threads_are_of_use_at_once(db: Database) -> None:
+    limiter = current_default_thread_limiter()
+    limiter.total_tokens = 1
+    holders_first([db])
+    together = threading.Barrier(2)
+    both = asyncio.gather(*(run_sync(together.wait, 60) for _ in range(2)))
+    await asyncio.sleep(0)
+    limiter.total_tokens = 2
+    assert sorted(await both) == [0, 1]
+
+
+async def test_an_executor_that_is_shut_down_does_no_more(db: Database) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    holders_first([db])
+    go, running = threading.Event(), threading.Event()
+    executor: Any = loop._default_executor  # type: ignore[attr-defined]
+    first = executor.submit(lambda: (running.set(), go.wait(60)))
+    second = executor.submit(lambda: None)
+    running.wait(60)
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert second.cancelled()
+    go.set()
+    assert first.result(60) == (None, True)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(lambda: None)
+
+
 async def test_it_is_done_once_and_the_limits_stay_the_users(shop_url: str) -> None:
     with opened(shop_url) as db:
         limiter = current_default_thread_limiter()

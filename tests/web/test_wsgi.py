@@ -87,7 +87,7 @@ def test_promise_03_a_failed_commit_that_is_swallowed_is_no_success_either(db: D
 
 def test_promise_03_an_error_page_of_the_applications_own_is_let_through(db: Database) -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        db.session.add(Order(product_id=999))
+        db.session.add(Product(id=1, name="there already"))
         try:
             start_response("201 Created", TEXT)
         except Exception:

@@ -19,6 +19,11 @@ ADVICE = {
         "Read the first line of the message: it names the setting, the value that was given and what is accepted.",
         "Settings come from arguments, from the URL and from RESPOOL_... variables: look for the one that was meant.",
     ),
+    "C002": (
+        'Install it with the extra that the message names: pip install "respool[fastapi]".',
+        "In a container or on a server: add the extra to what is installed there, not only on your machine.",
+        "Look whether the program runs in the environment that you think: python -m pip list.",
+    ),
     "O001": (
         "Load it together with the object: select(Order).options(selectinload(Order.lines)), undefer(...) for a column.",
         "Or in time, while the object is in its session: session.refresh(order, ['lines']).",
@@ -37,8 +42,9 @@ ADVICE = {
         "Only then raise max_size, and stay below what the server allows over all processes.",
     ),
     "P002": (
+        "The message says who closed it, and where.",
         "The application is shutting down: let the request fail, or stop taking requests before db.close().",
-        "Something uses a database that was closed before: make one Database per process and close it at the very end.",
+        "In tests: start the application each time, with TestClient(app) as client; or open it again: db.reopen().",
     ),
     "P003": (
         "The load is more than the pool can serve: answering 503 at once is what max_waiting is for.",
@@ -101,6 +107,10 @@ ADVICE = {
     "S014": (
         "Make the databases agree again: take back what was committed, or do the rest once more.",
         "Name the database whose COMMIT may fail first in the middleware, or commit in two phases: twophase=True.",
+    ),
+    "S015": (
+        "Nothing is saved: do it once more, from its start. @transactional(retry=3) does that by itself.",
+        "Find out who closes connections that are in use: a restart, an administrator, a limit for idle transactions.",
     ),
 }
 

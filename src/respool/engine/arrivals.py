@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Dialect
 from sqlalchemy.pool import Pool
 
-from respool.engine.drivers import driver_of, transaction_note
+from respool.engine.drivers import driver_of, knows_its_transaction, transaction_note
 from respool.engine.listeners import unknown
 
-__all__ = ["Arrival", "arrival_of", "autocommits"]
+__all__ = ["NOTHING", "Arrival", "after_reset", "arrival_of", "autocommits"]
 
 
 class Arrival(NamedTuple):
@@ -27,7 +27,7 @@ class Arrival(NamedTuple):
 
 
 #: Of a pool without an engine, or a connection that is not the driver's: nothing is known, and nobody leases.
-_NOTHING = Arrival(lends=False, alone=False)
+NOTHING = Arrival(lends=False, alone=False)
 
 
 #: What a driver's package is called, where SQLAlchemy calls it otherwise.
@@ -49,15 +49,30 @@ def arrival_of(pool: Pool, dbapi_connection: Any) -> Arrival:
     """
     dialect: Any = pool._dialect
     if not (isinstance(dialect, Dialect) and _is_drivers(dialect, dbapi_connection)):
-        return _NOTHING
-    # SQLite has no mode: its driver begins a transaction at a write, or it does not
-    alone = dialect.name == "sqlite" or autocommits(dialect, dbapi_connection)
+        return NOTHING
+    alone = _is_alone(dialect, dbapi_connection)
     return Arrival(_lends(pool, dialect, dbapi_connection, alone), alone)
+
+
+def after_reset(arrival: Arrival, pool: Pool, dbapi_connection: Any) -> Arrival:
+    """What SQLAlchemy has made of it when it has set the isolation level back: the default, and no autocommit.
+
+    Args:
+        arrival: what the connection came with.
+        pool, dbapi_connection: as for :func:`arrival_of`.
+    """
+    return arrival._replace(alone=_is_alone(pool._dialect, dbapi_connection)) if arrival.lends else arrival
+
+
+def _is_alone(dialect: Any, dbapi_connection: Any) -> bool:
+    # SQLite has no mode: its driver begins a transaction at a write, or it does not
+    return bool(dialect.name == "sqlite" or autocommits(dialect, dbapi_connection))
 
 
 def _is_drivers(dialect: Any, dbapi_connection: Any) -> bool:
     """Not one that an event's listener has opened or wrapped: nobody knows what that can do."""
-    package = _PACKAGES.get(dialect.driver, dialect.driver)
+    name: Any = getattr(dialect, "driver", None)  # a dialect of somebody's test may have none
+    package = _PACKAGES.get(name, name)
     kinds = type(driver_of(dbapi_connection)).__mro__
     return any(kind.__module__.partition(".")[0] == package for kind in kinds)
 
@@ -72,7 +87,7 @@ def autocommits(dialect: Any, dbapi_connection: Any) -> bool:
 
 
 def _lends(pool: Pool, dialect: Any, dbapi_connection: Any, alone: bool) -> bool:
-    if transaction_note(dbapi_connection):
+    if _is_in_transaction(pool, dialect, dbapi_connection):
         return False
     if dialect.name == "sqlite":  # autocommit=False, since Python 3.12: a read, too, is inside of a transaction
         return getattr(driver_of(dbapi_connection), "autocommit", True) is not False
@@ -87,6 +102,15 @@ def _lends(pool: Pool, dialect: Any, dbapi_connection: Any, alone: bool) -> bool
     except NotImplementedError:  # the database has none
         return True
     return bool(level == (expected or getattr(dialect, "default_isolation_level", None)))
+
+
+def _is_in_transaction(pool: Pool, dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether somebody has left one open; where nobody can tell, it may be so."""
+    if not knows_its_transaction(dbapi_connection) and _somebody_sets_it_up(pool, dialect):
+        dialect.do_ping(dbapi_connection)  # to which MySQL's server answers with its state, where the driver reads it
+        if not hasattr(driver_of(dbapi_connection), "server_status"):
+            return True
+    return transaction_note(dbapi_connection) is not None
 
 
 def _somebody_sets_it_up(pool: Pool, dialect: Any) -> bool:

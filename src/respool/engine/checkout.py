@@ -7,15 +7,21 @@ nothing is done.  Harder to break: a cancelled query does not cost the connectio
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from sqlalchemy.pool import base
 
+from respool.engine.arrivals import after_reset
 from respool.engine.cursors import watched_cursor
 from respool.engine.drivers import driver_of, is_closed, transaction_note
+from respool.engine.leases import ALONE, mode_of
 from respool.engine.mending import can_mend
 from respool.pool import CloseReason
+from respool.pool.entries import ACQUIRED
 
 if TYPE_CHECKING:
     from respool.engine.pools import FairPool
@@ -27,10 +33,35 @@ ROLLBACK = base.ResetStyle.reset_rollback
 
 def _finalize(record: Any, pool: Any, echo: Any) -> None:
     """Have SQLAlchemy take a connection back that nobody gave back."""
-    if _SINCE_2_1:
-        base._finalize_fairy(None, record, pool, echo, is_gc_cleanup=True)
-    else:
-        base._finalize_fairy(None, record, pool, _nobody, echo)  # type: ignore[arg-type]
+    with _returning(record, pool):
+        if _SINCE_2_1:
+            base._finalize_fairy(None, record, pool, echo, is_gc_cleanup=True)
+        else:
+            base._finalize_fairy(None, record, pool, _nobody, echo)  # type: ignore[arg-type]
+
+
+def _look_again(record: Any, pool: Any, dbapi_connection: Any) -> None:
+    """An isolation level was set back, or whatever else somebody wanted done in the end."""
+    if record.respool_mode is not ALONE:  # in which it is by us
+        record.respool_arrival = after_reset(record.respool_arrival, pool, dbapi_connection)
+        record.respool_mode = mode_of(record.respool_arrival)
+
+
+@contextmanager
+def _returning(record: Any, pool: Any) -> Iterator[None]:
+    """Give the place back also where a listener or a finalizer has failed: what that left of the connection nobody knows."""
+    if record.finalize_callback:
+        record.finalize_callback.appendleft(partial(_look_again, record, pool))  # the last one
+    entry = record.respool_entry
+    uses = entry.uses
+    try:
+        yield
+    except BaseException as error:
+        if entry.state is ACQUIRED and entry.uses == uses and record.fairy_ref is None:
+            record.finalize_callback.clear()
+            record.invalidate(e=error)
+            pool._do_return_conn(record)
+        raise
 
 
 _SINCE_2_1 = "is_gc_cleanup" in inspect.signature(base._finalize_fairy).parameters
@@ -60,6 +91,8 @@ class Checkout(base._ConnectionFairy):
     alone = False
     #: Whether a COMMIT was the last that was done with it, after which there is nothing to roll back.
     committed = False
+    #: Whether whoever sent that COMMIT does nothing after it.
+    over = False
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
@@ -131,11 +164,13 @@ class Checkout(base._ConnectionFairy):
     def commit(self) -> None:
         """As the driver's."""
         self.dbapi_connection.commit()
-        self.committed = True
+        self.committed, self.over = True, False
 
     def _is_committed(self) -> bool:
         """Whether nothing is open, since there was a COMMIT and nothing after it, also by the driver's own account."""
-        return self.committed and not self._pool.as_queue_pool and not transaction_note(self.dbapi_connection)
+        if not self.committed or self._pool.as_queue_pool or transaction_note(self.dbapi_connection):
+            return False
+        return self.over or self._connection_record.respool_tells is True
 
     def rollback(self) -> None:
         """Roll back. On a connection that is lost the server has done it already: no reason to bother the caller."""
@@ -158,8 +193,12 @@ class Checkout(base._ConnectionFairy):
         if self.lost is not None and record is not None:
             self._checkin_lost(self.lost)
             return
-        if record is None or self.dbapi_connection is None:
+        if record is None:
             super()._checkin(transaction_was_reset)
+            return
+        if self.dbapi_connection is None:
+            with _returning(record, pool):
+                super()._checkin(transaction_was_reset)
             return
         mine = record.fairy_ref
         if mine is None or mine() is not self:
@@ -182,7 +221,8 @@ class Checkout(base._ConnectionFairy):
                 pool.logger.exception("Exception during reset or similar")
                 self.let_go()
                 if not isinstance(error, Exception):
-                    record._checkin_failed(error, _fairy_was_created=False)
+                    with _returning(record, pool):
+                        record._checkin_failed(error, _fairy_was_created=False)
                     raise
                 record.invalidate(e=error)
         elif self._echo:
@@ -196,7 +236,8 @@ class Checkout(base._ConnectionFairy):
         self.dbapi_connection = None
         record.fairy_ref = None
         if record.finalize_callback or pool.dispatch.checkin or record.dbapi_connection is None:
-            record.checkin(_fairy_was_created=False)
+            with _returning(record, pool):
+                record.checkin(_fairy_was_created=False)
         else:  # the rest of what checkin() does
             pool._do_return_conn(record)
         self._entry = None
@@ -206,7 +247,8 @@ class Checkout(base._ConnectionFairy):
         record, pool = self.let_go(), self._pool
         if not pool.as_queue_pool:
             pool.doubt()
-        record._checkin_failed(error, _fairy_was_created=False)
+        with _returning(record, pool):
+            record._checkin_failed(error, _fairy_was_created=False)
 
     def __del__(self) -> None:
         record = self._connection_record

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
+from respool.engine.arrivals import NOTHING
 from respool.engine.drivers import transaction_note, unprepared
 from respool.engine.hangups import hung_up
 from respool.engine.mending import prepare
@@ -127,7 +128,9 @@ def ping(pool: FairPool, record: Any) -> None:
         return  # a pool without an engine: nobody knows how to ask
     pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
     try:
-        alive = _ping(dialect, record.dbapi_connection)
+        connection = record.dbapi_connection
+        plain = pool.as_queue_pool or record.respool_arrival is NOTHING
+        alive = dialect._do_ping_w_event(connection) if plain else _ping(dialect, connection)
     except Exception as error:
         raise CheckAborted from error
     if not alive:

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["driver_of", "has_something_to_say", "is_closed", "socket_of", "transaction_note", "unprepared"]
+__all__ = [
+    "driver_of",
+    "has_heard_the_end",
+    "has_something_to_say",
+    "is_closed",
+    "knows_its_transaction",
+    "socket_of",
+    "transaction_note",
+    "unprepared",
+]
 
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
@@ -27,7 +36,11 @@ def driver_of(dbapi_connection: Any) -> Any:
 def transaction_note(dbapi_connection: Any) -> str | None:
     """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
     driver = driver_of(dbapi_connection)
-    if isinstance(there := getattr(driver, "in_transaction", None), bool):  # sqlite3, aiosqlite
+    try:
+        there = getattr(driver, "in_transaction", None)
+    except Exception:  # sqlite3's, when it is closed
+        return None
+    if isinstance(there, bool):  # sqlite3, aiosqlite
         return "in transaction" if there else None
     libpq = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
     status = getattr(libpq, "transaction_status", None)
@@ -37,6 +50,16 @@ def transaction_note(dbapi_connection: Any) -> str | None:
         return "in transaction" if asks() else None
     flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
     return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
+
+
+def knows_its_transaction(dbapi_connection: Any) -> bool:
+    """Whether :func:`transaction_note` holds at any time. MySQL's drivers do not read on what the server says after rows."""
+    driver = driver_of(dbapi_connection)
+    return (
+        isinstance(getattr(driver, "in_transaction", None), bool)
+        or hasattr(getattr(driver, "pgconn", None) or getattr(driver, "info", None), "transaction_status")
+        or callable(getattr(driver, "is_in_transaction", None))
+    )
 
 
 @contextmanager
@@ -71,10 +94,16 @@ def is_closed(driver: Any) -> bool:
     return getattr(driver, "_stream_broken", False) is True or getattr(driver, "closed", False) in (True, 1, 2)
 
 
+def has_heard_the_end(driver: Any) -> bool:
+    """Whether the event loop has read that the server hung up."""
+    reader = getattr(driver, "_reader", None)  # aiomysql
+    return reader is not None and (reader._eof or reader.exception() is not None)
+
+
 def _heard(driver: Any) -> bool:
     """Whether the event loop has read something already that nobody asked for: an error, or the end."""
     reader = getattr(driver, "_reader", None)  # aiomysql
-    return reader is not None and (bool(reader._buffer) or reader._eof or reader.exception() is not None)
+    return (reader is not None and bool(reader._buffer)) or has_heard_the_end(driver)
 
 
 def socket_of(driver: Any) -> Any:

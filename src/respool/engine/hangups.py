@@ -9,9 +9,9 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from respool.engine.drivers import driver_of, is_closed, socket_of
+from respool.engine.drivers import driver_of, has_heard_the_end, is_closed, socket_of
 
-__all__ = ["hung_up"]
+__all__ = ["has_hung_up", "hung_up"]
 
 #: What tells so without being asked for; and Linux's sign that the other end will send no more, which has to be.
 _ENDS = getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
@@ -28,6 +28,15 @@ def hung_up(records: list[Any]) -> list[Any]:
         elif (descriptor := _descriptor(driver)) is not None:
             sockets[descriptor] = record
     return gone + [sockets[descriptor] for descriptor in _ended(list(sockets))]
+
+
+def has_hung_up(dbapi_connection: Any) -> bool:
+    """Whether the server has hung up on this connection, as far as can be seen without asking it."""
+    driver = driver_of(dbapi_connection)
+    if is_closed(driver) or has_heard_the_end(driver):
+        return True
+    descriptor = _descriptor(driver)
+    return descriptor is not None and bool(_ended([descriptor]))
 
 
 def _descriptor(driver: Any) -> int | None:

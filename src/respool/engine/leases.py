@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Dialect, Engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection, QueuePool
 from sqlalchemy.pool.base import ResetStyle
 
-from respool.engine.arrivals import Arrival, arrival_of, autocommits
+from respool.engine.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.drivers import driver_of
 from respool.engine.listeners import more_than, unknown
 
@@ -188,7 +188,7 @@ def _arrival(pool: Pool, connection: Any) -> Arrival:
         return arrival
     if seen is None or seen[0] is not connection.dbapi_connection:
         seen = record.respool_seen = (connection.dbapi_connection, arrival_of(pool, connection.dbapi_connection))
-    return seen[1]  # type: ignore[no-any-return]
+    return after_reset(seen[1], pool, connection.dbapi_connection)
 
 
 # -- one lease --------------------------------------------------------------------------------------------------------
@@ -212,8 +212,8 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
     connection = pool.connect()
     try:
         mode = mode_of(_arrival(pool, connection))
-        if mode is TOGETHER:
-            connection._connection_record.respool_before = _leave(dialect, connection.dbapi_connection)
+        before = _leave(dialect, connection.dbapi_connection) if mode is TOGETHER else None
+        connection._connection_record.respool_before = before
     except BaseException as error:
         connection.invalidate(error)
         raise
@@ -227,8 +227,8 @@ def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
     """Give it back; one of a pool that is not ours is brought back into the mode in which it came."""
     if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
         try:
-            if mode_of(_arrival(pool, connection)) is TOGETHER:
-                _return(dialect, connection.dbapi_connection, connection._connection_record.respool_before)
+            if (before := connection._connection_record.respool_before) is not None:
+                _return(dialect, connection.dbapi_connection, before)
         except BaseException as error:
             connection.invalidate(error)
             raise

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from respool.engine.arrivals import Arrival, arrival_of
+from respool.engine.drivers import knows_its_transaction
 from respool.engine.leases import Before, Mode, mode_of
 from respool.engine.pipelining import is_far
 from respool.pool import CloseReason
@@ -37,6 +38,7 @@ class Record(Protocol):
     respool_arrival: Arrival  #: what its connection came with
     respool_before: Before  #: what a lease has changed about it
     respool_mode: Mode  #: what its connection is set to
+    respool_tells: bool  #: whether its connection can tell at any time that a transaction is open
     respool_far: bool  #: whether saving a round trip on it is worth some work
 
     def close(self) -> None: ...
@@ -69,6 +71,7 @@ class Records:
             self.spare.append(record)
             raise
         record.respool_mode = mode_of(record.respool_arrival)
+        record.respool_tells = knows_its_transaction(record.dbapi_connection)
         record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
         return record
 

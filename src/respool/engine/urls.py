@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NoReturn
 
 from sqlalchemy import exc
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 
 from respool.config import suggest
-from respool.errors import ConfigError
+from respool.errors import ConfigError, MissingExtra
 
 __all__ = ["is_memory", "mask", "parse"]
 
-_SYNC = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql", "oracle": "oracledb", "mssql": "pyodbc"}
-_ASYNC = {"postgresql": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql", "sqlite": "aiosqlite"}
+#: The driver to write where none is named; of several the first, or the first that is installed.
+_SYNC = {
+    "postgresql": ("psycopg",),
+    "mysql": ("pymysql",),
+    "mariadb": ("pymysql",),
+    "oracle": ("oracledb",),
+    "mssql": ("pyodbc",),
+}
+_ASYNC = {
+    "postgresql": ("asyncpg", "psycopg"),
+    "mysql": ("aiomysql", "asyncmy"),
+    "mariadb": ("aiomysql", "asyncmy"),
+    "sqlite": ("aiosqlite",),
+    "oracle": ("oracledb",),
+    "mssql": ("aioodbc",),
+}
+_KNOWN = sorted({*_SYNC, *_ASYNC})
+#: What others call a database that SQLAlchemy has another name for.
+_ALIASES = {
+    **dict.fromkeys(("postgres", "pgsql", "psql", "pg", "postgre", "postgis"), "postgresql"),
+    **dict.fromkeys(("mysql2", "mysqli"), "mysql"),
+    **dict.fromkeys(("sqlserver", "sqlsrv"), "mssql"),
+    "sqlite3": "sqlite",
+}
 #: Where the package to install is called otherwise than the module.
 _PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+#: The extra that brings a driver, by its module.
+_EXTRAS = {
+    "psycopg": "postgresql",
+    "psycopg2": "psycopg2",
+    "asyncpg": "asyncpg",
+    "pymysql": "pymysql",
+    "MySQLdb": "mysqlclient",
+    "aiomysql": "aiomysql",
+    "asyncmy": "asyncmy",
+    "aiosqlite": "aiosqlite",
+}
 #: What is hidden, by its name or by what stands in it: whole connection strings may stand there, and options.
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect|options|dsn|conninfo", re.IGNORECASE)
 
@@ -72,13 +106,23 @@ def parse(url: Any, *, asynchronous: bool) -> URL:
             setting="url",
         ) from None
     backend, _, driver = parsed.drivername.partition("+")
+    if backend.lower() in _ALIASES:
+        _refuse_alias(parsed, backend, driver, asynchronous)
+    dialect = _dialect_of(parsed, backend, driver, asynchronous)
     if not driver and (asynchronous or backend in _SYNC):
         raise ConfigError(
             f"{mask(parsed)!r} names no driver",
-            advice=[_with_driver(parsed, backend, asynchronous)],
+            advice=_with_driver(parsed, backend, asynchronous),
             setting="url",
         )
-    _require_kind(parsed, backend, asynchronous)
+    if dialect.is_async is not asynchronous:
+        given, other = ("a sync", "Database") if asynchronous else ("an async", "AsyncDatabase")
+        raise ConfigError(
+            f"{mask(parsed)!r} has {given} driver",
+            advice=[*_with_driver(parsed, backend, asynchronous), f"or keep the URL, and use {other}"],
+            setting="url",
+        )
+    _require_installed(parsed, dialect)
     return parsed
 
 
@@ -91,37 +135,73 @@ def is_memory(url: URL) -> bool:
     )
 
 
-def _require_kind(url: URL, backend: str, asynchronous: bool) -> None:
+def _refuse_alias(url: URL, backend: str, driver: str, asynchronous: bool) -> NoReturn:
+    name = _ALIASES[backend.lower()]
+    right = f"{name}+{driver}" if driver else _named(name, asynchronous)
+    raise ConfigError(
+        f"{mask(url)!r}: SQLAlchemy's name of {backend!r} is {name!r}",
+        advice=[
+            f"write {mask(url.set(drivername=right))}",
+            "where the URL comes from the machine that it runs on: "
+            + f'url.replace("{url.drivername}://", "{right}://", 1)',
+        ],
+        setting="url",
+    )
+
+
+def _dialect_of(url: URL, backend: str, driver: str, asynchronous: bool) -> type[Dialect]:
     try:
-        dialect = url.get_dialect(_is_async=asynchronous)
-        dialect.import_dbapi()
+        return url.get_dialect(_is_async=asynchronous)
     except exc.NoSuchModuleError:
-        known = sorted({*_SYNC, *_ASYNC})
-        raise ConfigError(
-            f"{mask(url)!r}: no dialect {url.drivername!r} is installed{suggest(backend, known)}",
-            advice=[f"known here: {', '.join(known)}; others come as packages of their own"],
-            setting="url",
-        ) from None
+        if backend not in _KNOWN:
+            advice = [f"known here: {', '.join(_KNOWN)}; others come as packages of their own"]
+            told = f"no dialect {backend!r} is installed{suggest(backend, [*_KNOWN, *_ALIASES])}"
+        else:
+            advice = _with_driver(url, backend, asynchronous)
+            told = f"{backend} has no driver {driver!r}{suggest(driver, _drivers(backend))}"
+        raise ConfigError(f"{mask(url)!r}: {told}", advice=advice, setting="url") from None
+
+
+def _require_installed(url: URL, dialect: type[Dialect]) -> None:
+    try:
+        dialect.import_dbapi()
     except ImportError as error:
         package = error.name or url.get_driver_name()
-        raise ConfigError(
+        extra = _EXTRAS.get(package)
+        raise MissingExtra(
             f"{mask(url)!r}: the driver {package!r} is not installed",
-            advice=[f"pip install {_PACKAGES.get(package, package)!r}"],
+            advice=[
+                *([f'pip install "respool[{extra}]"'] if extra else []),
+                f"{'or by itself: ' if extra else ''}pip install {_PACKAGES.get(package, package)!r}",
+            ],
             setting="url",
+            name=package,
+            extra=extra,
         ) from error
-    if dialect.is_async is not asynchronous:
-        given, other = ("a sync", "Database") if asynchronous else ("an async", "AsyncDatabase")
-        raise ConfigError(
-            f"{mask(url)!r} has {given} driver",
-            advice=[_with_driver(url, backend, asynchronous), f"or keep the URL, and use {other}"],
-            setting="url",
-        )
 
 
-def _with_driver(url: URL, backend: str, asynchronous: bool) -> str:
-    driver = (_ASYNC if asynchronous else _SYNC).get(backend)
-    name = f"{backend}+{driver}" if driver else backend
-    return f"write it with a driver: {mask(url.set(drivername=name))}"
+def _drivers(backend: str) -> list[str]:
+    return [*_SYNC.get(backend, ()), *_ASYNC.get(backend, ()), *(["psycopg2"] if backend == "postgresql" else [])]
+
+
+def _named(backend: str, asynchronous: bool) -> str:
+    """The backend with a driver, if possible one that is installed."""
+    drivers = (_ASYNC if asynchronous else _SYNC).get(backend, ())
+    if not drivers:
+        return backend
+    return f"{backend}+{next((driver for driver in drivers if find_spec(driver)), drivers[0])}"
+
+
+def _with_driver(url: URL, backend: str, asynchronous: bool) -> list[str]:
+    name = _named(backend, asynchronous)
+    driver = name.partition("+")[2]
+    right = url.set(drivername=name)
+    if backend == "sqlite" and url.host:  # sqlite://shop.db
+        right = URL.create(name, database="/".join(filter(None, (url.host, url.database))), query=url.query)
+    advice = [f"write it with a driver: {mask(right)}"]
+    if driver in _EXTRAS and not find_spec(driver):
+        advice.append(f'which comes with pip install "respool[{_EXTRAS[driver]}]"')
+    return advice
 
 
 def _example(asynchronous: bool) -> str:

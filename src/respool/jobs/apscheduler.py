@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from apscheduler.events import EVENT_EXECUTOR_ADDED
-from apscheduler.executors.pool import ProcessPoolExecutor
-from apscheduler.schedulers.base import BaseScheduler
+from respool.config import needs
+
+with needs("apscheduler"):
+    from apscheduler.events import EVENT_EXECUTOR_ADDED
+    from apscheduler.executors.pool import ProcessPoolExecutor
+    from apscheduler.schedulers.base import BaseScheduler
 
 from respool.jobs.installing import check_install
+from respool.session.applications import check_application
 from respool.session.jobs import JobKind, as_job
 
 __all__ = ["install"]
@@ -30,6 +34,7 @@ def install(scheduler: BaseScheduler, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or the scheduler has databases already.
     """
+    check_application(scheduler, BaseScheduler, module=__name__, what="the scheduler")
     check_install(scheduler, databases, asynchronous=True)
     for executor in scheduler._executors.values():
         _in_scopes(executor, databases)

@@ -8,9 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from arq import Worker, func
+from respool.config import needs
+
+with needs("arq"):
+    from arq import Worker, func
 
 from respool.jobs.installing import check_install
+from respool.session.applications import check_application
 from respool.session.jobs import JobKind, as_job
 
 __all__ = ["install"]
@@ -27,6 +31,7 @@ def install(worker: Any, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or the worker has databases already.
     """
+    check_application(worker, Worker, module=__name__, what="the worker", classes=True)
     check_install(worker, databases, asynchronous=True)
     if isinstance(worker, Worker):
         for function in worker.functions.values():  # its cron jobs are among them

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery
+from respool.config import needs
+
+with needs("celery"):
+    from celery import Celery
 
 from respool.jobs.installing import check_install
+from respool.session.applications import check_application
 from respool.session.database import Database
 from respool.session.jobs import JobKind, as_job
 
@@ -29,6 +33,7 @@ def install(app: Celery, *databases: Database) -> None:
     Raises:
         ConfigError: no database was given, or one needs asyncio, or the application has databases already.
     """
+    check_application(app, Celery, module=__name__, what="the application")
     check_install(app, databases, asynchronous=False)
     registry: Any = app._tasks  # app.tasks would finish the application, before it has its settings
     kind = type(registry)

@@ -9,11 +9,15 @@ from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any
 
-from dramatiq import Actor, Broker, Middleware
-from dramatiq.asyncio import async_to_sync
-from dramatiq.broker import MessageProxy
+from respool.config import needs
+
+with needs("dramatiq"):
+    from dramatiq import Actor, Broker, Middleware
+    from dramatiq.asyncio import async_to_sync
+    from dramatiq.broker import MessageProxy
 
 from respool.jobs.installing import check_databases, check_install
+from respool.session.applications import check_application
 from respool.session.jobs import Job, JobKind, as_job
 
 __all__ = ["RespoolMiddleware", "install"]
@@ -35,6 +39,7 @@ def install(broker: Broker, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or the broker has databases already.
     """
+    check_application(broker, Broker, module=__name__, what="the broker")
     check_install(broker, databases, asynchronous=True)
     middleware = RespoolMiddleware(*databases)
     broker.add_middleware(middleware)

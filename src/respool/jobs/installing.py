@@ -66,6 +66,8 @@ def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> None:
             )
         if database.name in names:
             raise ConfigError(
-                f"database {database.name!r} was given twice", advice=["name each once"], setting="databases"
+                f"database {database.name!r} was given twice, or there are two of this name",
+                advice=['name each once, and give each a name of its own: Database(url, name="reports")'],
+                setting="databases",
             )
         names.add(database.name)

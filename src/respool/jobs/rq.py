@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rq.job import Job
-from rq.worker import BaseWorker
+from respool.config import needs
+
+with needs("rq"):
+    from rq.job import Job
+    from rq.worker import BaseWorker
 
 from respool.jobs.installing import check_databases, check_install
+from respool.session.applications import check_application
 from respool.session.jobs import JobKind, as_job
 
 __all__ = ["ScopedJob", "install"]
@@ -51,6 +55,7 @@ def install(worker: BaseWorker, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or the worker has databases already.
     """
+    check_application(worker, BaseWorker, module=__name__, what="the worker")
     check_install(worker, databases, asynchronous=True)
     base: Any = worker.job_class
     scoped: Any = type(base.__name__, (ScopedJob, base), {"databases": databases})

@@ -9,9 +9,13 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+from respool.config import needs
+
+with needs("taskiq"):
+    from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
 from respool.jobs.installing import check_databases, check_install
+from respool.session.applications import check_application
 from respool.session.jobs import Job, JobKind, as_job
 
 __all__ = ["RespoolMiddleware", "install"]
@@ -35,6 +39,7 @@ def install(broker: AsyncBroker, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or the broker has databases already.
     """
+    check_application(broker, AsyncBroker, module=__name__, what="the broker")
     check_install(broker, databases, asynchronous=True)
     broker.add_middlewares(RespoolMiddleware(*databases))
 

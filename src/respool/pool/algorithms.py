@@ -80,7 +80,7 @@ def acquire(
     turn_had_come = False
     while True:
         if state.closed:
-            raise messages.pool_closed(name)
+            raise messages.pool_closed(name, state.closed_by)
         entry = state.take_any(who, claim)
         if entry is None:
             entry = yield from _wait(state, name, deadline, timeout, who, claim, first=turn_had_come)
@@ -178,7 +178,7 @@ def warm_up(state: PoolState, name: str, size: int, timeout: float) -> Generator
         PoolTimeout: they are not open within ``timeout`` seconds.
     """
     if state.closed:
-        raise messages.pool_closed(name)
+        raise messages.pool_closed(name, state.closed_by)
     waiter = state.warm_up(size)
     yield Park(waiter, state.now + timeout)
     if isinstance(waiter.error, PoolError):
@@ -189,14 +189,18 @@ def warm_up(state: PoolState, name: str, size: int, timeout: float) -> Generator
         raise (yield from _timed_out(state, name, timeout)) from state.last_error
 
 
-def close(state: PoolState, name: str, timeout: float) -> Generator[Effect, Any, list[str]]:
+def close(state: PoolState, name: str, timeout: float, by: str = "") -> Generator[Effect, Any, list[str]]:
     """End the pool: callers in line fail, connections are closed as they become free.
+
+    Args:
+        by: the line of code that asks for it, for those who come later.
 
     Returns:
         The stragglers, in words: what was still held, or being opened, after ``timeout`` seconds.
     """
     deadline = state.now + timeout
-    state.close(partial(messages.pool_closed, name))
+    state.closed_by = state.closed_by or by
+    state.close(partial(messages.pool_closed, name, state.closed_by))
     if state.entries:
         yield Park(state.wait_drained(), deadline)
     if not state.entries:

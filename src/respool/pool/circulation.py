@@ -68,6 +68,7 @@ class Circulation(Audience):
         "calm",
         "check_after",
         "closed",
+        "closed_by",
         "config",
         "generation",
         "hosts",
@@ -107,6 +108,7 @@ class Circulation(Audience):
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
         self.last_error: BaseException | None = None
         self.closed = False
+        self.closed_by = ""  #: the line of code, for people
         self.suspended = False
         self.alarm_at = inf
         self.busy = False  #: the driver is in the midst of a step

@@ -8,17 +8,33 @@ pool watches for leaks.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import sys
+import sysconfig
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from itertools import islice
 from types import FrameType
 from typing import Any, Protocol
 
-__all__ = ["Client", "Holder", "Who", "client", "frames_here", "get_label", "label", "stack", "watched"]
+__all__ = [
+    "Client",
+    "Holder",
+    "Who",
+    "client",
+    "frames_here",
+    "get_label",
+    "is_library",
+    "label",
+    "line_here",
+    "stack",
+    "watched",
+]
 
 #: Who has a connection, as it is kept: the arguments of :class:`Holder`, made at every checkout and seldom looked at.
 Who = tuple[Any, ...]
@@ -57,6 +73,12 @@ def watched(leave: Callable[[], object]) -> Iterator[None]:
 
 
 _DEPTH = 12
+#: Where Python's own modules are.
+_LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
+#: Where the commands are that packages have installed.
+_COMMANDS = sysconfig.get_path("scripts") + os.sep
+#: Folders of installed packages, of whichever environment: one may stand within another.
+_INSTALLED = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _OURS = ("respool.", "sqlalchemy.", "asyncio.", "threading", "contextlib", "concurrent.", "logging")
 
 
@@ -118,6 +140,19 @@ def stack() -> tuple[str, ...]:
     return _lines(frames_here())
 
 
+def line_here() -> str:
+    """The user's line that led here, or nothing."""
+    return next(iter(stack()), "")
+
+
+@cache
+def is_library(file: str) -> bool:
+    """Whether a file is of Python's own or of an installed package: never the line that somebody has to look at."""
+    if file.startswith(_COMMANDS) and not file.endswith(".py"):
+        return True
+    return file.startswith((*_LIBRARIES, "<frozen ")) or bool(_INSTALLED.search(file))
+
+
 def frames_here() -> Iterator[FrameType]:
     """The frames from here outwards. Where a greenlet's end, those of the one that started it go on."""
     frame: FrameType | None = sys._getframe(1)
@@ -158,4 +193,4 @@ def _lines(frames: Iterator[FrameType]) -> tuple[str, ...]:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).startswith(_OURS)
+    return str(frame.f_globals.get("__name__", "")).startswith(_OURS) or is_library(frame.f_code.co_filename)

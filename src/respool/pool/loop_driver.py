@@ -21,7 +21,7 @@ from respool.pool.clock import Clock
 from respool.pool.connector import AsyncConnector
 from respool.pool.entries import Claim, Closing, EntryState, PoolEntry
 from respool.pool.forks import arrive, here
-from respool.pool.holders import Who, get_label, stack
+from respool.pool.holders import Who, get_label, line_here, stack
 from respool.pool.keeper import keeper
 from respool.pool.monitor import Monitor
 from respool.pool.observer import PoolObserver
@@ -117,7 +117,7 @@ class LoopMonitor(Monitor):
     async def close(self, timeout: float) -> None:
         """See ``ConnectionPool.close``."""
         deadline = self.clock() + timeout
-        self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout)))
+        self.name_stragglers(await self.run(algorithms.close(self.state, self.name, timeout, line_here())))
         await self.wait_closings(max(0.0, deadline - self.clock()))
 
     async def dismiss(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from respool.config import UNLIMITED
 from respool.errors import CallerGone, ConfigError, ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool.state import PoolState
+from respool.pool.words import words_of
 
 __all__ = ["caller_gone", "connect_failed", "not_under_trio", "pool_closed", "pool_queue_full", "pool_timeout"]
 
 
 def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]) -> PoolTimeout:
     away = state.outage is not None
+    why = words_of(state.last_error) if state.last_error is not None else None
     advice = [
         "a request holds its connection while it waits for something else: give it back first (see the holders above)",
         "connections are not given back: use `with`, which does it on every path",
@@ -21,7 +23,7 @@ def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]
             0, "the database refuses connections or cannot be reached: see the error above, which caused this one"
         )
     return PoolTimeout(
-        f"no connection from pool {name!r} within {timeout:g} s",
+        f"no connection from pool {name!r} within {timeout:g} s" + (f": the database is away: {why}" if away else ""),
         now=[_numbers(state), *holders, *_connecting(state)],
         advice=advice,
         pool=name,
@@ -33,6 +35,7 @@ def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]
         connecting=state.connecting,
         waiting=state.line.waiting,
         database_away=away,
+        connect_error=why,
     )
 
 
@@ -50,11 +53,15 @@ def pool_queue_full(name: str, state: PoolState, holders: list[str]) -> PoolQueu
     )
 
 
-def pool_closed(name: str) -> PoolClosed:
+def pool_closed(name: str, by: str = "") -> PoolClosed:
     return PoolClosed(
-        f"pool {name!r} is closed",
-        advice=["something uses the database after shutdown began: end it before the pool is closed"],
+        f"pool {name!r} is closed{f': close() was called at {by}' if by else ''}",
+        advice=[
+            "something uses the database after shutdown began: end it before the pool is closed",
+            "to go on with it: db.reopen(), or engine.dispose(), which puts a new pool in the place of this one",
+        ],
         pool=name,
+        closed_by=by,
     )
 
 
@@ -79,9 +86,10 @@ def caller_gone(name: str) -> CallerGone:
 
 def connect_failed(name: str, error: BaseException) -> ConnectFailed:
     return ConnectFailed(
-        f"pool {name!r} could not open a connection: {type(error).__name__}",
+        f"pool {name!r} could not open a connection: {words_of(error)}",
         advice=["the database refuses what it was asked (see the error above, which caused this one): check the URL"],
         pool=name,
+        connect_error=words_of(error),
     )
 
 
@@ -104,5 +112,5 @@ def _connecting(state: PoolState) -> list[str]:
             f"database away for {state.now - state.outage.since:.1f} s, {state.outage.attempts} connects failed since"
         )
     if state.last_error is not None:
-        lines.append(f"last connect error: {type(state.last_error).__name__}")
+        lines.append(f"last connect error: {words_of(state.last_error)}")
     return lines

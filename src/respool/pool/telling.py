@@ -10,6 +10,7 @@ from typing import Any
 from respool.pool.entries import Tell
 from respool.pool.holders import Holder
 from respool.pool.observer import PoolObserver
+from respool.pool.words import words_of
 
 __all__ = ["Telling"]
 
@@ -55,7 +56,7 @@ class Telling:
 
     def _tell(self, event: str, *facts: Any, first: bool) -> None:
         if event == "connect_failed" and first:
-            self.say(logging.WARNING, "pool %r: connect failed, trying again: %s", type(facts[0]).__name__)
+            self.say(logging.WARNING, "pool %r: connect failed, trying again: %s", words_of(facts[0]))
         elif event in _WORDS:
             if event in ("leaked", "leak_returned"):
                 facts = (Holder(*facts[0]), *facts[1:])

@@ -19,7 +19,7 @@ from respool.pool.clock import Clock
 from respool.pool.connector import Connector
 from respool.pool.entries import Claim, CloseReason, Closing, EntryState, PoolEntry, Tell
 from respool.pool.forks import arrive, here
-from respool.pool.holders import Who, get_label, stack
+from respool.pool.holders import Who, get_label, line_here, stack
 from respool.pool.keeper import keeper
 from respool.pool.monitor import Monitor
 from respool.pool.observer import PoolObserver
@@ -111,7 +111,7 @@ class ThreadMonitor(Monitor):
 
     def close(self, timeout: float) -> None:
         """See :meth:`ConnectionPool.close`."""
-        self.name_stragglers(self.run(algorithms.close(self.state, self.name, timeout)))
+        self.name_stragglers(self.run(algorithms.close(self.state, self.name, timeout, line_here())))
 
     def tick(self, at: float | None = None) -> None:
         """Do what is due; ``at``: the time of the alarm that calls."""

@@ -16,44 +16,54 @@ from sqlalchemy import Engine
 
 from respool.config import PoolConfig
 from respool.engine import AsyncFairPool, FairPool, mask
-from respool.errors import ConfigError, NoScope, PoolClosed, ScopeError, UncommittedChanges
+from respool.errors import ConfigError, PoolClosed, ScopeError, UncommittedChanges
 from respool.session import watch
-from respool.session.checks import check_begin, check_keywords, check_name, check_variables, policy_of
+from respool.session.checks import (
+    check_begin,
+    check_keywords,
+    check_name,
+    check_options,
+    check_pool,
+    check_variables,
+    policy_of,
+)
 from respool.session.classes import SessionClass, asking
 from respool.session.events import Observers, SessionObserver
 from respool.session.jobs import HasJobs
 from respool.session.life import life_of
 from respool.session.nesting import Nesting
-from respool.session.places import Place, caller, running
+from respool.session.nowhere import no_scope
+from respool.session.places import Place, caller, near_line, running
 from respool.session.rule import Begin, BeginRule
 from respool.session.scope import OPEN, RELEASED, CommitPolicy, CurrentScope, LiveScopes, Scope
 from respool.session.session import Session
 from respool.session.several import check_twophase
+from respool.session.signposts import Signposts
 
 __all__ = ["DatabaseBase", "open_databases"]
 
 S = TypeVar("S")
 
 
-#: The databases that are open now, by name; one that nobody holds any more gives its name back.
-_names: weakref.WeakValueDictionary[str, DatabaseBase[Any]] = weakref.WeakValueDictionary()
+#: The databases that are open now. A name need not be theirs alone: each application has databases of its own.
+_open: weakref.WeakValueDictionary[int, DatabaseBase[Any]] = weakref.WeakValueDictionary()
 
 
 def open_databases() -> list[DatabaseBase[Any]]:
     """The databases of this process that are not closed."""
-    return list(_names.values())
+    return list(_open.values())
 
 
 def _after_fork() -> None:
     """The scopes that were open at a fork are the parent's. The child opens its own."""
-    for database in list(_names.values()):
+    for database in open_databases():
         database.forget()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class DatabaseBase(HasJobs, ABC, Generic[S]):
+class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
     """One database: an engine, the scope in force, and the rule by which a scope ends. ``S`` is the session's type."""
 
     #: The other kind, for the message that sends users there.
@@ -77,11 +87,13 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         self.name = name
         self.commit_policy = policy_of(commit)
         check_begin(begin)
+        check_pool(pool)
+        check_options(engine_options)
         self._begin = BeginRule(begin)
         self._sessions = self._class_of(session_class, session_options)
         self._current_session = asking(self._sessions.given)
-        _check_free(name)
         self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
+        self.given = self.engine is url  #: whether the engine is the user's own, who closes it as well
         self.twophase = twophase
         if twophase:
             check_twophase(self._sync_engine)
@@ -90,9 +102,10 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         self._observers = Observers()
         self._making = threading.Lock()
         self.nesting = Nesting()
-        self._closed = False
+        self.installed = False  #: whether an application's requests have scopes of it
+        self._closed: str | None = None  # by whom
         watch.engine(self._sync_engine)
-        _names[name] = self
+        _open[id(self)] = self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {mask(self._sync_engine.url)}{' closed' if self._closed else ''}>"
@@ -161,7 +174,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         """
         scope = self._current.get()
         if scope is None:
-            self._refuse_no_scope()
+            raise no_scope(self)
         face: S | None = scope.face
         return face if face is not None else self.open_session(scope)
 
@@ -186,6 +199,21 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         self._observers.add(observer, asynchronous=self._sync_engine.dialect.is_async)
         return lambda: self._observers.remove(observer)
 
+    def require_own_name(self) -> None:
+        """Refuse to have a scope in force beside one of another database of this name.
+
+        Raises:
+            ConfigError: there is one; errors and pages could not tell the two.
+        """
+        for other in open_databases() if len(_open) > 1 else ():
+            if other is not self and other.name == self.name and (scope := other.scope_here()) is not None:
+                raise ConfigError(
+                    f"two databases of one name, {self.name!r}, with a scope each in force together",
+                    now=[f"{other!r} has {scope.title}", f"{self!r} was asked for one at {caller()}"],
+                    advice=['give each a name of its own: Database(url, name="reports")'],
+                    setting="name",
+                )
+
     @property
     def max_connections(self) -> int | None:
         """How many connections the pool may have; ``None`` for no limit, or none that we know of."""
@@ -207,7 +235,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._closed
+        return self._closed is not None
 
     def holds_connection(self) -> bool:
         """Whether the scope in force here, or one around it, has a connection of the pool now."""
@@ -266,13 +294,10 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             ScopeEnded: the scope is over.
             PoolClosed: the database was closed.
         """
-        if self._closed:
-            raise PoolClosed(
-                f"database {self.name!r} is closed",
-                now=[f"a session was asked for at {caller()}"],
-                advice=["close() comes last, when no request is served any more; build a new one to go on"],
-                pool=self.name,
-            )
+        if self._closed is not None:
+            self._refuse_closed(self._closed)
+        if scope.place is None:
+            scope.asked = near_line()
         # with no lock held: a class of the user's has a constructor of his
         session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
         life = life_of(session)
@@ -290,17 +315,17 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             life.tell("created", session)
         return face
 
-    def _refuse_no_scope(self) -> NoReturn:
-        block = f'{"async with" if self._other == "Database" else "with"} db.scope("job") as session'
-        raise NoScope(
-            f"no request and no scope of database {self.name!r} is open here",
+    def _refuse_closed(self, by: str) -> NoReturn:
+        raise PoolClosed(
+            f"database {self.name!r} is closed: {by}",
             now=[f"a session was asked for at {caller()} in {running()}"],
             advice=[
-                "in a web application add the middleware: respool.web.asgi (or wsgi) RequestScopeMiddleware(app, db)",
-                f"anywhere else (a script, a job, a thread, a shell) open a scope: {block}",
-                "in a websocket open one for each message: there is no request that would end",
+                "close() comes last, when no request is served any more",
+                "db.reopen() opens it again, with a new pool of the same settings",
+                "so does the start of an application that has it: in tests, with TestClient(app) as client",
             ],
-            database=self.name,
+            pool=self.name,
+            closed_by=by,
         )
 
     def scope_here(self) -> Scope | None:
@@ -317,7 +342,7 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
         """
         scope = self._current.get()
         if scope is None:
-            self._refuse_no_scope()
+            raise no_scope(self)
         if not scope.live:
             scope.refuse_ended()
         return scope
@@ -367,24 +392,18 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             scope.state = OPEN
 
     def reopen(self) -> None:
-        """Open a closed database again, with a new pool of the same settings: an application may be started again.
-
-        Raises:
-            ConfigError: another open database has taken the name meanwhile.
-        """
-        if self._closed:
-            _check_free(self.name)
+        """Open a closed database again, with a new pool of the same settings: an application may be started again."""
+        if self._closed is not None:
             self._sync_engine.dispose(close=False)
-            self._closed = False
-            _names[self.name] = self
+            self._closed = None
+            _open[id(self)] = self
 
-    def _mark_closed(self) -> bool:
+    def _mark_closed(self, by: str | None) -> bool:
         """Close the front door; ``False`` if it was closed already."""
-        if self._closed:
+        if self._closed is not None:
             return False
-        self._closed = True
-        if _names.get(self.name) is self:
-            del _names[self.name]
+        self._closed = by or f"close() was called at {caller()} in {running()}"
+        _open.pop(id(self), None)
         return True
 
     def _refuse_engine(self, given: str, accepted: str) -> NoReturn:
@@ -392,13 +411,4 @@ class DatabaseBase(HasJobs, ABC, Generic[S]):
             f"{type(self).__name__} got {given}",
             advice=[f"give it {accepted}", f"or use {self._other}, which is made for it"],
             setting="url",
-        )
-
-
-def _check_free(name: str) -> None:
-    if name in _names:
-        raise ConfigError(
-            f"two databases of one name: {name!r} is {_names[name]!r} already",
-            advice=['give each a name of its own: name="reports"', "or close() the first one before"],
-            setting="name",
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from respool.session.ending import end_async, in_greenlet
 from respool.session.scope import Scope
+from respool.session.signposts import AsyncOnly, SyncOnly, refuse_decorating
 from respool.session.transaction import End, drive, end_idle
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["AsyncScopeBlock", "ScopeBlock"]
 S = TypeVar("S")
 
 
-class ScopeBlock(AbstractContextManager[S]):
+class ScopeBlock(SyncOnly, AbstractContextManager[S]):
     """A block in which a scope is in force; it ends with the block."""
 
     __slots__ = ("_database", "_scope")
@@ -27,12 +28,20 @@ class ScopeBlock(AbstractContextManager[S]):
         self._database = database
         self._scope = scope
 
+    if not TYPE_CHECKING:
+
+        def __call__(self, function: object) -> NoReturn:
+            refuse_decorating()
+
     def __enter__(self) -> S:
+        self._database.require_own_name()
+        if self._scope.parent is not None and self._scope.parent.due is not None:
+            self._scope.parent.due.make_way()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
-        except BaseException:
-            self._scope.leave()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
 
     def __exit__(
@@ -45,7 +54,7 @@ class ScopeBlock(AbstractContextManager[S]):
             self._scope.leave()
 
 
-class AsyncScopeBlock(AbstractAsyncContextManager[S]):
+class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
     """The same for asyncio. The end is finished even if the task is cancelled meanwhile."""
 
     __slots__ = ("_database", "_scope")
@@ -54,12 +63,20 @@ class AsyncScopeBlock(AbstractAsyncContextManager[S]):
         self._database = database
         self._scope = scope
 
+    if not TYPE_CHECKING:
+
+        def __call__(self, function: object) -> NoReturn:
+            refuse_decorating()
+
     async def __aenter__(self) -> S:
+        self._database.require_own_name()
+        if self._scope.parent is not None and self._scope.parent.due is not None:
+            await self._scope.parent.due.make_way_async()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
-        except BaseException:
-            self._scope.leave()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
             raise
 
     async def __aexit__(

@@ -135,6 +135,8 @@ class ChangeLog:
     flushing = False  #: what is executed belongs to a flush
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it
+    broken = False  #: PostgreSQL may have given the transaction up, and would roll back at a COMMIT
+    cut_off = False  #: it was not sent, for the server had hung up
     fetch: Fetch | None = None  #: how results of the session's connection are read
     holding = False  #: somebody will be told: keep the objects until then
 
@@ -158,7 +160,7 @@ class ChangeLog:
         self._statements = []
         self._locks = []
         self._marks = {}
-        self.committing = False
+        self.committing = self.broken = False
 
     # -- what happened --------------------------------------------------------------------------------------------
 

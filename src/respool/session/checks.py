@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from respool.config import PoolConfig, suggest
+from respool.engine import ENGINE_OPTIONS
 from respool.errors import ConfigError
 from respool.session.classes import session_options
 from respool.session.scope import CommitPolicy
 
-__all__ = ["check_begin", "check_keywords", "check_name", "check_variables", "policy_of"]
+__all__ = ["check_begin", "check_keywords", "check_name", "check_options", "check_pool", "check_variables", "policy_of"]
 
 _KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "session_class", "session_options", "engine_options")
 _POLICIES = ("manual", "on_success")
@@ -25,15 +26,64 @@ def check_keywords(unknown: Mapping[str, Any]) -> None:
     """
     if unknown:
         given = next(iter(unknown))
+        where = _where_it_goes(given, unknown)
+        near = "" if where else suggest(given, [*_KEYWORDS, *PoolConfig.names(), *session_options()])
         raise ConfigError(
-            f"unknown keyword {given!r}{suggest(given, [*_KEYWORDS, *PoolConfig.names(), *session_options()])}",
+            f"unknown keyword {given!r}{near}",
             advice=[
+                *([where] if where else []),
                 f"keywords: {', '.join(_KEYWORDS)}",
                 "settings of the pool go into pool=PoolConfig(max_size=20), those of create_engine into"
                 + " engine_options={...}, those of SQLAlchemy's Session into session_options={...}",
             ],
             setting=given,
         )
+
+
+def _where_it_goes(given: str, unknown: Mapping[str, Any]) -> str | None:
+    """What to write, where a keyword is known and only stands in the wrong place."""
+    settings = {name: value for name, value in unknown.items() if name in (*PoolConfig.names(), *PoolConfig.foreign())}
+    if given in settings:
+        return f"it is a setting of the pool: pool={PoolConfig.of(settings).as_call()}"
+    if given in ENGINE_OPTIONS:
+        return f'it is an argument of create_engine: engine_options={{"{given}": {unknown[given]!r}}}'
+    if given in session_options():
+        return f'it is an option of its sessions: session_options={{"{given}": {unknown[given]!r}}}'
+    return None
+
+
+def check_options(options: Any) -> None:
+    """Refuse what are no arguments of ``create_engine``.
+
+    Raises:
+        ConfigError: it is something else than a dict.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(
+            f"engine_options={options!r} is not accepted",
+            advice=['write a dict of arguments of create_engine: engine_options={"echo": True}'],
+            setting="engine_options",
+        )
+
+
+def check_pool(pool: Any) -> None:
+    """Refuse what are no settings of a pool.
+
+    Raises:
+        ConfigError: it is something else; where it is a dict, the message says how to write it.
+    """
+    if pool is None or isinstance(pool, PoolConfig):
+        return
+    if isinstance(pool, Mapping):
+        raise ConfigError(
+            f"pool={dict(pool)!r} is not accepted: it is a dict",
+            advice=[f"write pool={PoolConfig.of(pool).as_call()}"],
+            setting="pool",
+        )
+    advice = ["write the settings: pool=PoolConfig(max_size=20)"]
+    if hasattr(pool, "connect") or isinstance(pool, type):
+        advice.append("an engine of yours, with any pool, is given in place of the URL: Database(engine)")
+    raise ConfigError(f"pool={pool!r} is not accepted", advice=advice, setting="pool")
 
 
 def check_name(name: Any) -> None:
@@ -68,7 +118,10 @@ def policy_of(commit: Any) -> CommitPolicy:
     near = suggest(commit, _POLICIES) if isinstance(commit, str) else ""
     raise ConfigError(
         f"commit={commit!r} is not accepted{near}",
-        advice=['write "manual", "on_success", or a function of (status, exception) that says whether to commit'],
+        advice=[
+            'write "manual", "on_success", or a function of (status, exception) that says whether to commit',
+            "or one of (status, exception, method), for policies that go by the request's method",
+        ],
         setting="commit",
     )
 
@@ -79,7 +132,7 @@ def check_variables(prefix: str, environ: Mapping[str, str]) -> None:
     for variable in environ:
         if variable.startswith(prefix) and variable not in known:
             raise ConfigError(
-                f"unknown variable {variable}{suggest(variable, known)}",
+                f"unknown variable {variable}{suggest(variable, known, prefix=prefix)}",
                 advice=[f"variables: {', '.join(known)}"],
                 setting=variable,
             )

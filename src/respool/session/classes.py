@@ -185,6 +185,14 @@ class SessionClass:
         check_constructor(self.made, self.options)
         self._settle()
 
+    def only_here(self) -> type[Any]:
+        """The class, for those who listen to its events: one that no other database's sessions are of."""
+        if self.made is Session:
+            self.made = type("Session", (Session,), {"__module__": __name__, "__doc__": Session.__doc__})
+            self._settle()
+        made: type[Any] = self.made
+        return made
+
     def _settle(self) -> None:
         self._plainly_made = self.made.__new__ is object.__new__
         self.runs = has_own_constructor(self.made)  #: code of the user's runs when one is made

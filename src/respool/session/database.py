@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, contextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 
 from respool.config import PoolConfig
-from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_engine
+from respool.engine import AsyncFairPool, FairPool, build_async_engine, build_engine, require_greenlet
 from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
 from respool.session.blocks import AsyncScopeBlock, ScopeBlock
@@ -23,6 +21,7 @@ from respool.session.repeat import Work, name_of, perform, perform_async
 from respool.session.retry import Retry
 from respool.session.rule import Begin
 from respool.session.scope import CommitPolicy
+from respool.session.signposts import async_block, block, refuse_coroutine, require_coroutine
 from respool.session.units import UnitOptions
 
 if TYPE_CHECKING:
@@ -39,11 +38,12 @@ class Database(DatabaseBase[S]):
 
     Args:
         url: the database's URL, or an existing ``Engine``, which keeps the pool that it has.
-        name: what errors, logs and pages call it; no two open databases have the same.
+        name: what errors, logs and pages call it; no two databases of an application have the same.
         pool: settings of the pool; only together with a URL.
         commit: what happens to uncommitted changes at the end of a request or scope. ``"manual"``: they are rolled
             back and reported. ``"on_success"``: they are committed if the status is below 400 and no exception
-            escaped. Or a function of ``(status, exception)``, asked about successes, that says whether to commit.
+            escaped. Or a function of ``(status, exception)``, or of ``(status, exception, method)``, asked about
+            successes, that says whether to commit.
         begin: ``"on_write"``: until the first write each plain read leases a connection for that one statement, in
             autocommit. ``"on_use"``: a transaction begins with the first statement, whatever it is. By default
             ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.
@@ -79,6 +79,12 @@ class Database(DatabaseBase[S]):
             url, name, pool, commit, begin, twophase, session_class, session_options, engine_options, unknown
         )
 
+    @property
+    def session_type(self) -> type[S]:
+        """The class of its sessions, of no other database's: what ``event.listen(db.session_type, …)`` listens to."""
+        made: type[S] = self._sessions.only_here()
+        return made
+
     def scope(self, label: str, *, commit: CommitPolicy | None = None) -> ScopeBlock[S]:
         """A scope outside of HTTP: for a script, a job, a thread, a message.
 
@@ -95,7 +101,7 @@ class Database(DatabaseBase[S]):
         """
         return ScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
-    @contextmanager
+    @block
     def released(self) -> Iterator[None]:
         """Give the connection back to the pool for the length of a block. Objects stay as they are.
 
@@ -138,7 +144,11 @@ class Database(DatabaseBase[S]):
         work = Work(
             label or name_of(function), UnitOptions(isolation=isolation, read_only=read_only), Retry.of(retry), own=True
         )
-        return perform(self, lambda session: function(session, *args), work)
+
+        def checked(session: Any) -> T:
+            return refuse_coroutine(function(session, *args), function, "run()")  # type: ignore[no-any-return]
+
+        return perform(self, checked, work)
 
     def gather(
         self,
@@ -165,18 +175,24 @@ class Database(DatabaseBase[S]):
         """
         return gather(self, self.in_force(), functions, limit, executor)
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Close the pool and all its connections.
+    def close(self, timeout: float = 10.0, *, by: str | None = None) -> None:
+        """Close the pool and all its connections. An engine of yours goes on: only what is idle in its pool is closed.
 
         Args:
             timeout: seconds to wait for connections that are still in use.
+            by: who closes it, for the error of those who come later; the calling line by default.
         """
-        if self._mark_closed():
+        if self._mark_closed(by):
             pool = self.engine.pool
-            if isinstance(pool, FairPool):
+            if isinstance(pool, FairPool) and not self.given:
                 pool.close(timeout)
             else:
                 self.engine.dispose()
+
+    @property
+    def pool(self) -> FairPool:
+        """The pool of connections, with ``stats()`` and ``snapshot()``. An engine of yours keeps the pool that it has."""
+        return cast("FairPool", self.engine.pool)
 
     @property
     def _sync_engine(self) -> Engine:
@@ -249,7 +265,7 @@ class AsyncDatabase(DatabaseBase[AS]):
         """
         return AsyncScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
-    @asynccontextmanager
+    @async_block
     async def released(self) -> AsyncIterator[None]:
         """Give the connection back to the pool for the length of a block. Objects stay as they are.
 
@@ -279,7 +295,11 @@ class AsyncDatabase(DatabaseBase[AS]):
         work = Work(
             label or name_of(function), UnitOptions(isolation=isolation, read_only=read_only), Retry.of(retry), own=True
         )
-        return await perform_async(self, lambda session: function(session, *args), work)
+
+        def checked(session: Any) -> Awaitable[T]:
+            return require_coroutine(function(session, *args), function, "run()")  # type: ignore[no-any-return]
+
+        return await perform_async(self, checked, work)
 
     async def gather(
         self,
@@ -304,18 +324,24 @@ class AsyncDatabase(DatabaseBase[AS]):
         """
         return await gather_async(self, self.in_force(), functions, limit)
 
-    async def close(self, timeout: float = 10.0) -> None:
-        """Close the pool and all its connections.
+    async def close(self, timeout: float = 10.0, *, by: str | None = None) -> None:
+        """Close the pool and all its connections. An engine of yours goes on: only what is idle in its pool is closed.
 
         Args:
             timeout: seconds to wait for connections that are still in use.
+            by: who closes it, for the error of those who come later; the calling line by default.
         """
-        if self._mark_closed():
+        if self._mark_closed(by):
             pool = self.engine.pool
-            if isinstance(pool, AsyncFairPool):
+            if isinstance(pool, AsyncFairPool) and not self.given:
                 await pool.aclose(timeout)
             else:
                 await self.engine.dispose()
+
+    @property
+    def pool(self) -> AsyncFairPool:
+        """The pool of connections, with ``stats()`` and ``snapshot()``. An engine of yours keeps the pool that it has."""
+        return cast("AsyncFairPool", self.engine.pool)
 
     @property
     def _sync_engine(self) -> Engine:
@@ -350,12 +376,7 @@ def _as_given(engine: E, pool: PoolConfig | None, options: Mapping[str, Any]) ->
 
 def _require_greenlet() -> None:
     """Import what needs greenlet; from then on our annotations can be resolved too, as containers of dependencies do."""
-    if find_spec("greenlet") is None:
-        raise ConfigError(
-            "AsyncDatabase needs greenlet, which is not installed",
-            advice=['pip install "respool[asyncio]"'],
-            setting="url",
-        )
+    require_greenlet("AsyncDatabase")
     from respool.session.aio import AsyncSession
 
     globals()["AsyncSession"] = AsyncSession

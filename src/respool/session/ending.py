@@ -33,6 +33,8 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
 
     Raises:
         CommitOutcomeUnknown: the deadline passed, and a COMMIT may have been under way.
+        asyncio.CancelledError: the caller was cancelled; the end has come nevertheless. If it failed, that is logged,
+            and the cause.
         Exception: what the end itself raises.
     """
     if not end.begin():
@@ -45,18 +47,35 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
             if end.has_hooks:  # never a reason for an unknown outcome: by now it is known
                 await unhurried(drive_async(end.afterwards(), perform), grace=deadline)
     except DeadlinePassed as late:
-        if end.committing and end.error is None:
-            raise CommitOutcomeUnknown(
-                f"{end.scopes[0].title}: the end took longer than {deadline:g} s; the connection was discarded",
-                advice=[
-                    "look in the database whether the changes are there before doing them again",
-                    "find out what the database was waiting for: a lock, a full disk, a lost network",
-                ],
-                scope=end.scopes[0].title,
-            ) from late
-        logger.error("%s: the end took longer than %g s; the connection was discarded", end.scopes[0].title, deadline)
+        if (unknown := _too_late(end, deadline)) is not None:
+            raise unknown from late
+    except asyncio.CancelledError as cancelled:
+        failure = cancelled.__cause__
+        if isinstance(failure, DeadlinePassed):
+            failure = _too_late(end, deadline)
+        if isinstance(failure, Exception):  # nobody else will tell
+            logger.error("%s: its end failed while it was cancelled", end.scopes[0].title, exc_info=failure)
+            raise cancelled from failure
+        raise
     finally:
         end.cut_off()
+
+
+def _too_late(end: End, deadline: float) -> Exception | None:
+    """What is to be told of an end that was given up."""
+    title = end.scopes[0].title
+    if not end.committing or end.error is not None:
+        logger.error("%s: the end took longer than %g s; the connection was discarded", title, deadline)
+        return None
+    end.late = CommitOutcomeUnknown(
+        f"{title}: the end took longer than {deadline:g} s; the connection was discarded",
+        advice=[
+            "look in the database whether the changes are there before doing them again",
+            "find out what the database was waiting for: a lock, a full disk, a lost network",
+        ],
+        scope=title,
+    )
+    return end.late
 
 
 async def in_thread(executor: Executor, step: Step, session: Session) -> Any:

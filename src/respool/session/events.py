@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -100,12 +102,29 @@ class Observers:
             _call(observer, step, session, what)
 
     def tell(self, title: str, step: str, session: Any, *what: Any) -> None:
-        """Tell all; exceptions are logged, with the session's title."""
+        """Tell all; exceptions are logged, with the session's title. What is meant for the caller goes on when all were told."""
+        order: BaseException | None = None
         for observer in self.all:
             try:
                 _call(observer, step, session, what)
-            except Exception:
-                logger.exception("%s: %s.%s() failed", title, type(observer).__name__, step)
+            except BaseException as error:
+                if _is_order(error):
+                    order = order or error
+                else:
+                    logger.exception("%s: %s.%s() failed", title, type(observer).__name__, step)
+        if order is not None:
+            raise order
+
+
+def _is_order(error: BaseException) -> bool:
+    """Whether it comes from elsewhere, and only happened to meet an observer: a cancellation, a time limit, a signal."""
+    if isinstance(error, Exception):
+        return False
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return True
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return threading.current_thread() is threading.main_thread()
+    return any(kind.__module__.partition(".")[0] in ("greenlet", "gevent", "eventlet") for kind in type(error).__mro__)
 
 
 Observers.NOBODY = Observers()

@@ -112,7 +112,7 @@ def require_usable(life: Life) -> None:
     """Refuse a session where its scope is over or another one is in force, and an async one where nothing awaits it."""
     scope = life.scope
     if scope is not None:
-        if scope.state is ENDED:
+        if scope.state is ENDED or life.over:
             scope.refuse_ended()
         if not life.guard.taken():  # else whoever is inside was let in
             scope.require_usable()

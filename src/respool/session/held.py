@@ -7,22 +7,27 @@ pays for all of its events.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from respool.engine.checkout import Checkout
+from respool.engine.hangups import has_hung_up
+
 if TYPE_CHECKING:
     from respool.session.changes import ChangeLog
 
-__all__ = ["hold", "let_go", "log_of"]
+__all__ = ["discard", "give_back", "hold", "let_go", "log_of"]
 
 _LOG = "_respool_log"
 
 #: What is refused by the server once a transaction has executed anything.
 _FIRST_OF_ALL = re.compile(r"\s*SET\s+(?:(?:LOCAL|SESSION)\s+)?TRANSACTION\b", re.IGNORECASE)
 #: How a transaction comes to be one that has.
-_ANYTHING = {"postgresql": "SELECT 1", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
+_ANYTHING = {"postgresql": "SELECT 1 AS respool_question", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
 
 
 @cache
@@ -41,8 +46,11 @@ def _held(kind: Any) -> Any:
             return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
+            _look(self)
             self._respool_log.committing = True
             super()._commit_impl()
+            if isinstance(checkout := self._dbapi_connection, Checkout):
+                checkout.over = True
 
         def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
             self._respool_log.committing = True
@@ -54,6 +62,19 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _look(connection: Any) -> None:
+    """A COMMIT that is not sent has not come through, for certain; one that is cut off may have.
+
+    Raises:
+        CommitNotSent: the server has hung up.
+    """
+    dialect, checkout = connection.dialect, connection._dbapi_connection
+    if dialect.name != "sqlite" and checkout is not None and has_hung_up(checkout.dbapi_connection):
+        connection._respool_log.cut_off = True
+        lost = dialect.loaded_dbapi.OperationalError("the server had closed the connection before COMMIT was sent")
+        connection._handle_dbapi_exception(lost, None, None, None, None)
 
 
 def _noted(connection: Any, result: Any) -> Any:
@@ -103,3 +124,30 @@ def log_of(connection: Connection | None) -> ChangeLog | None:
     """The log of the session that has it, if one does."""
     log: ChangeLog | None = getattr(connection, _LOG, None)
     return log
+
+
+def give_back(connections: Iterable[Connection], error: BaseException) -> None:
+    """Closing has failed. What the server has answered, or a listener raised, leaves a connection that can be reset.
+
+    Args:
+        connections: those that the session had.
+        error: how it failed.
+    """
+    if not isinstance(error, Exception) or isinstance(error, OSError):  # cut off, or there was no answer
+        discard(connections)
+        return
+    for connection in connections:
+        connection._transaction = connection._nested_transaction = None  # their ends have been told
+        try:
+            connection.close()
+        except Exception:
+            discard([connection])
+
+
+def discard(connections: Iterable[Connection]) -> None:
+    """Whatever ails a connection, it does not stay with a session."""
+    for connection in connections:
+        with suppress(Exception):
+            connection.invalidate()
+        with suppress(Exception):
+            connection.close()

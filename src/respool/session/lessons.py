@@ -25,7 +25,7 @@ from respool.session.tracking import describe
 if TYPE_CHECKING:
     from respool.session.scope import Scope
 
-__all__ = ["END", "DetachedRead", "UnawaitedLoad", "not_awaited", "note", "teach"]
+__all__ = ["END", "DetachedRead", "UnawaitedLoad", "not_awaited", "note", "taken_away", "teach"]
 
 #: What everybody searches for who has met this error before.
 _SAID = str(MissingGreenlet("greenlet_spawn has not been called; can't call await_only() here"))
@@ -203,3 +203,19 @@ def _access() -> _Access | None:
             return _Access(found["self"].key, inspect(found["instance"]))
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def taken_away(scope: Scope) -> errors.RollbackOnly:
+    """What is told at the end of a request whose changes were rolled back after its answer had been made."""
+    reason = "what was to be saved with its answer was rolled back after that had been made"
+    return errors.RollbackOnly(
+        f"{scope.title} can only be rolled back any more: {reason}",
+        now=[f"rolled back at {caller()} in {running()}", *(scope.sealed or ())],
+        advice=[
+            "leave rollback() and close() to the end of the request, which does both",
+            "what cleans up and writes has a scope of its own: with db.scope(…) (async with on AsyncDatabase)",
+            "or commit in the handler",
+        ],
+        scope=scope.title,
+        reason=reason,
+    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
@@ -22,6 +22,7 @@ from respool.session.changes import UNSCOPED, ChangeLog, Changes
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
+from respool.session.held import discard, give_back
 from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
 from respool.session.losses import logger, report
 from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
@@ -47,10 +48,9 @@ _Theirs = orm.Session
 _parents: list[Any] = []
 
 
-def life_of(session: Any) -> Life:
-    """What the house knows of a session; of the sync one, where there is an async one around it."""
-    life: Life = session._respool_life
-    return life
+#: What the house knows of a session; of the sync one, where there is an async one around it. Asked for everywhere, so no
+#: function of Python's.
+life_of: Callable[[Any], Life] = attrgetter("_respool_life")
 
 
 def begin_life(
@@ -84,10 +84,12 @@ class Life:
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
     at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     connections: tuple[Connection, ...] = ()  #: those of its transaction
+    holds = False  #: what begins now is held: a write may read first, and ``connection()`` is the user's
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
+    over = False  #: its last word is said: who is told of that is refused
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
@@ -258,9 +260,20 @@ class Life:
         if not self.ending:
             self.hooks.run()
 
+    def is_sealed(self, session: orm.Session) -> bool:
+        """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
+        sealed = self.scope.sealed if self.scope is not None else None
+        if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
+            return False
+        return sealed == self.changes(session).lines()
+
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
         outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
+        if self.scope is not None and self.scope.sealed is not None and not self.ending:
+            if outcome is Outcome.ROLLED_BACK:
+                self.scope.taken = lessons.taken_away(self.scope)
+            self.scope.sealed = None
         self.hooks.ended(outcome)
         return outcome
 
@@ -303,59 +316,39 @@ class Life:
             report(self.scope, lost, how=how)
 
     def close(self, session: Session, close: Callable[[], None], how: str) -> None:
-        """Close, whatever it takes: afterwards the session has no connection."""
+        """Close, whatever it takes: afterwards the session has no connection.
+
+        One that a listener's error keeps from closing goes on with what it has, as SQLAlchemy's; not at a scope's end.
+        """
         self.leaving = how
         connections = self.connections
         lost = self.news.lost(self, session) if self.observers.all else None
         self._close_results(at_end=how is lessons.END)
+        goes_on = False
         try:
             close()
-        except BaseException:
-            _discard(connections)
+        except BaseException as error:
+            goes_on = session._transaction is not None and how is not lessons.END
+            if not goes_on:
+                give_back(connections, error)
             raise
         finally:
             self.leaving = None
-            self.read_from = ()
-            self.connections = ()
-            if self._log is not None:
-                self._log.clear()
-            self.phase = CLOSED
-            if self.observers.all:
-                if lost:
-                    self.tell("rolled_back", session, lost)
-                self.tell("closed", session)
+            if not goes_on:
+                self._closed(session, lost)
+
+    def _closed(self, session: Session, lost: Any) -> None:
+        self.read_from = ()
+        self.connections = ()
+        if self._log is not None:
+            self._log.clear()
+        self.phase = CLOSED
+        if self.observers.all:
+            if lost:
+                self.tell("rolled_back", session, lost)
+            self.tell("closed", session)
 
     # -- the end --------------------------------------------------------------------------------------------------
-
-    def commit(self, session: Session) -> None:
-        """Commit at the scope's end, as the user's class does it."""
-        if session._transaction is None and not session.autobegin:
-            session.begin()  # else SQLAlchemy would refuse; there may be hooks that wait for it
-        if self.own is not None and self.own.commit is not None:
-            self.own.commit(session)
-        else:
-            session.commit()
-
-    def settle(self, session: Session) -> None:
-        """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
-        if self.hooks.present:
-            try:
-                _Theirs.rollback(session)
-            except Exception:
-                logger.warning("rolling %s back failed; its connection was discarded", self.title, exc_info=True)
-                _discard(self.connections)
-            self.hooks.ended(Outcome.ROLLED_BACK)
-        if not self.hooks.due:
-            self.end(session)
-
-    def run_last_hooks(self, session: Session) -> list[str]:
-        """Run the hooks of the scope's end, then close for good. Returns what the hooks left uncommitted, in lines."""
-        self.hooks.run()
-        lost = self.losses(session)
-        self.settle(session)
-        self.hooks.run()
-        self.end(session)
-        return lost
 
     def end(self, session: Session) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
@@ -364,24 +357,34 @@ class Life:
         try:
             closed = self.own is not None and self._close_as_its_class_does(session, self.own)
             if session._transaction is not None:
-                self.close(session, lambda: _Theirs.close(session), lessons.END)
+                self._close_for_good(session)
                 return
-            self._close_results(at_end=True)
+            if self._log is not None or self.rest is not None:
+                self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
                 _Theirs.expunge_all(session)
                 self.let_go(states, lessons.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
-                    self.close(session, lambda: _Theirs.close(session), lessons.END)
+                    self._close_for_good(session)
                     return
+            self.over = True
             if self.observers.all and not closed:
                 self.tell("closed", session)
         except Exception:
             logger.warning("closing the session of %s failed; its connection was discarded", self.title, exc_info=True)
         finally:
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             if self.observers.all:
                 self.tell("removed", session)
+
+    def _close_for_good(self, session: Session) -> None:
+        def close() -> None:
+            session.expunge_all()  # who is told of that can still read
+            self.over = True
+            _Theirs.close(session)
+
+        self.close(session, close, lessons.END)
 
     def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
         """Whether it has a way of its own, which led to ours."""
@@ -399,9 +402,9 @@ class Life:
     def abandon(self, session: Session) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
         if self.phase is not REMOVED and not self.ending:
-            _discard(self.connections)
+            discard(self.connections)
             self.connections = ()
-            self.phase = REMOVED
+            self.over, self.phase = True, REMOVED
             self.tell("removed", session)
 
     def drop(self, session: Session) -> None:
@@ -423,12 +426,3 @@ class Life:
                 self.end(session)
             finally:
                 self.guard.release()
-
-
-def _discard(connections: Iterable[Connection]) -> None:
-    """Whatever ails a connection, it does not stay with a session."""
-    for connection in connections:
-        with suppress(Exception):
-            connection.invalidate()
-        with suppress(Exception):
-            connection.close()

@@ -30,11 +30,14 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
         method: the method.
         ignore_ended: do nothing after the scope's end instead: there is nothing left to close or to roll back.
     """
+    closes = method.__name__ == "expunge_all"  # which SQLAlchemy's close() calls
 
     @functools.wraps(method)
     def wrapper(session: Any, *args: Any, **kwargs: Any) -> Any:
         life = life_of(session)
         guard = life.guard
+        if life.over and life.scope is not None and not closes:
+            return None if ignore_ended else life.scope.refuse_ended()
         try:
             entered = guard.enter(life, session)
         except ScopeError:

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -22,6 +21,7 @@ from respool.session.life import life_of
 from respool.session.places import caller
 from respool.session.repeat import name_of
 from respool.session.scope import Scope
+from respool.session.signposts import async_block, block, refuse_coroutine, require_coroutine
 
 if TYPE_CHECKING:
     from respool.session.aio import AsyncSession
@@ -36,7 +36,7 @@ T = TypeVar("T")
 Rules = TypeVar("Rules", bound="Session")
 
 
-@contextmanager
+@block
 def fork_block(session: Rules, label: str, place: str) -> Iterator[Rules]:
     """The block of a child. See :meth:`respool.Session.fork`."""
     parent = _parent(session)
@@ -44,7 +44,7 @@ def fork_block(session: Rules, label: str, place: str) -> Iterator[Rules]:
         yield child
 
 
-@asynccontextmanager
+@async_block
 async def fork_block_async(face: F, label: str, place: str) -> AsyncIterator[F]:
     """The same for asyncio."""
     parent = _parent(face.sync_session)
@@ -108,7 +108,7 @@ async def gather_async(
     async def work() -> None:
         for number, function in rest:
             async with AsyncScopeBlock(database, _child(scope, name_of(function), place)) as child:
-                results[number] = await function(child)
+                results[number] = await require_coroutine(function(child), function, "gather()")
 
     with database.nesting.within(scope.session, database.max_connections, place):  # for all of them, or for none
         try:
@@ -175,7 +175,7 @@ class _Share(Generic[S]):
             number, function = taken
             try:
                 with ScopeBlock(self._database, _child(self._scope, name_of(function), self._place)) as child:
-                    self.results[number] = function(child)
+                    self.results[number] = refuse_coroutine(function(child), function, "gather()")
             except BaseException as error:
                 self._failures.append(error)
 

@@ -10,20 +10,29 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
-import sqlalchemy
+from respool.pool.holders import frames_here, is_library
 
-from respool.pool.holders import frames_here
+__all__ = [
+    "Place",
+    "Runner",
+    "at",
+    "caller",
+    "calling",
+    "in_module_body",
+    "near_line",
+    "place_of",
+    "running",
+    "shorten",
+]
 
-__all__ = ["Place", "Runner", "at", "caller", "calling", "place_of", "running", "shorten"]
-
-#: Where libraries are installed. Their frames are machinery between a user's line and us.
-_LIBRARIES = tuple(
-    {os.path.dirname(os.__file__) + os.sep, os.path.dirname(os.path.dirname(sqlalchemy.__file__)) + os.sep}
-)
-#: Our own floors below the user's code; what is above them (the command line's demo) counts as a user's.
-_FLOORS = ("respool.session", "respool.web", "respool.engine", "respool.pool")
-#: Our own files too, wherever they are.
-_MACHINERY = (*_LIBRARIES, os.path.dirname(os.path.dirname(__file__)) + os.sep)
+#: What stands between the user's line and where it is asked for.
+_MACHINERY = ("respool.", "sqlalchemy")
+#: An application like a user's.
+_DEMO = "respool.cli.demo"
+#: How many frames away a line is still near.
+_NEAR = 8
+#: Our own files, wherever they are.
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class Runner(NamedTuple):
@@ -52,6 +61,12 @@ def caller() -> str:
     return _place(frame) if frame is not None else place_of(running()) or "unknown place"
 
 
+def in_module_body() -> bool:
+    """Whether the user's line that led here stands in no function: a module is being imported, or a script runs."""
+    frame = _users(frames_here())
+    return frame is not None and frame.f_code.co_name == "<module>"
+
+
 def place_of(runner: Runner) -> str | None:
     """``file:line`` of the user's line where a thread or task is now, if there is one."""
     frames = list(_inwards(runner.task)) if runner.task is not None else []
@@ -72,16 +87,35 @@ class Place:
         return f"{shorten(self._code.co_filename)}:{self.line}"
 
     @property
+    def function(self) -> str:
+        """The name of the function that it stands in."""
+        return self._code.co_qualname
+
+    @property
     def line(self) -> int:
         """The line's number."""
         lines = (line for start, end, line in self._code.co_lines() if start <= self._at < end)
         return next(lines, None) or self._code.co_firstlineno
 
 
+def near_line() -> Place | None:
+    """The user's line that led here, if it is near: nobody may ever ask, so it must cost next to nothing."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_NEAR):
+        if frame is None:
+            return None
+        file = frame.f_code.co_filename
+        if not file.startswith(_OURS) and not is_library(file):
+            return Place(frame)
+        frame = frame.f_back
+    return None
+
+
 def calling() -> Place | str:
     """The line that has called the caller of this, if it is the user's; else what :func:`caller` finds."""
     frame = sys._getframe(2)
-    return caller() if frame.f_code.co_filename.startswith(_MACHINERY) else Place(frame)
+    file = frame.f_code.co_filename
+    return caller() if file.startswith(_OURS) or is_library(file) else Place(frame)
 
 
 def at(who: str, place: str | None) -> str:
@@ -99,16 +133,12 @@ def _place(frame: FrameType) -> str:
 
 
 def _users(frames: Iterable[FrameType]) -> FrameType | None:
-    """The first frame of the user's; the first that is at least not ours, where all are of libraries."""
-    others = None
+    """The first frame of the user's; none, where all are of libraries: no line of these is anybody's to mend."""
     for frame in frames:
         module: str = frame.f_globals.get("__name__", "")
-        if not module.startswith((*_FLOORS, "sqlalchemy")):
-            if module.startswith("respool.") or not frame.f_code.co_filename.startswith(_LIBRARIES):
-                return frame
-            if module.partition(".")[0] not in sys.stdlib_module_names:
-                others = others or frame
-    return others
+        if module.startswith(_DEMO) or not (module.startswith(_MACHINERY) or is_library(frame.f_code.co_filename)):
+            return frame
+    return None
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -32,12 +32,12 @@ class HasReads(orm.Session):
         life = self._respool_life
         if execution_options and life.read_from:
             execution_options = _too_late(self, life, bind_arguments, execution_options)
-        self._autobegin_t()
+        holds, life.holds = life.holds, True
         life.at_hand = bool(life.connections)
         try:
             return super().connection(bind_arguments=bind_arguments, execution_options=execution_options)
         finally:
-            life.at_hand = False
+            life.at_hand, life.holds = False, holds
 
     def begin(self, nested: bool = False) -> orm.SessionTransaction:
         """As SQLAlchemy's. After plain reads, which have begun none, it begins one."""
@@ -49,7 +49,7 @@ class HasReads(orm.Session):
         life = self._respool_life
         if life.rest is not None:  # it may have the only connection
             life.settle_rest()
-        if self._transaction is None and isinstance(engine, Engine):
+        if self._transaction is None and not life.holds and isinstance(engine, Engine):
             if self._trans_context_manager is not None:  # inside of a block whose transaction is over
                 TransactionalContext._trans_ctx_check(self)
             session: Any = self
@@ -82,10 +82,10 @@ class HasReads(orm.Session):
         session: Any = self
         life = self._respool_life
         guard = life.guard
-        entered = guard.enter(life, session)
+        entered, holds = guard.enter(life, session), life.holds
         try:
             if not getattr(statement, "is_select", False) and isinstance(statement, Executable):
-                _before_a_write(self, life, statement, execution_options)
+                life.holds = _before_a_write(self, life, statement, execution_options) or holds
             return super()._execute_internal(
                 statement,
                 params,
@@ -96,6 +96,7 @@ class HasReads(orm.Session):
                 _scalar_result=_scalar_result,
             )
         finally:
+            life.holds = holds
             if entered:
                 guard.leave(life, session)
 
@@ -109,12 +110,12 @@ def _too_late(session: orm.Session, life: Life, bind_arguments: Any, execution_o
     return None
 
 
-def _before_a_write(session: orm.Session, life: Life, statement: Any, options: Any) -> None:
+def _before_a_write(session: orm.Session, life: Life, statement: Any, options: Any) -> bool:
+    """Whether it begins the transaction: it may read first, and both belong into one."""
     word = life.reading or options.get(OPTION, statement.get_execution_options().get(OPTION))
     if word and _writes(statement, by_text=session._transaction is None):
         life.refuse_write("a statement that writes")
-    if session._transaction is None and not word and life.begin.may_lease:
-        session._autobegin_t()  # a write may read first, and both belong into one transaction
+    return not word and life.begin.may_lease
 
 
 @guarded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from respool.errors import ConfigError
+from respool.errors import CommitNotSent, ConfigError
 
 if TYPE_CHECKING:
     from respool.session.scope import Scope
@@ -67,7 +67,9 @@ class Retry:
 
 
 def transient(error: BaseException) -> str | None:
-    """The code of a failure that another attempt may not have: SQLSTATE 40001 or 40P01, MySQL's 1213 or 1205."""
+    """The code of a failure that another attempt may not have: SQLSTATE 40001 or 40P01, MySQL's 1213 or 1205, our S015."""
+    if isinstance(error, CommitNotSent):
+        return error.code
     if not isinstance(error, DBAPIError) or error.orig is None:
         return None
     original: Any = error.orig

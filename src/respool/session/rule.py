@@ -12,7 +12,7 @@ from respool.engine.listeners import more_than
 if TYPE_CHECKING:
     from respool.session.session import Session
 
-__all__ = ["Begin", "BeginRule", "hears_of_commits", "rule_of"]
+__all__ = ["Begin", "BeginRule", "hears_of_commits", "hears_of_partings", "rule_of"]
 
 #: When a transaction begins; ``None``: with the first write, where the database's isolation level allows it.
 Begin = Literal["on_write", "on_use"] | None
@@ -65,6 +65,8 @@ def rule_of(engine: Engine) -> LeaseRule:
 #: The events by which somebody hears of a session's transactions; we are one of those who listen.
 _TRANSACTIONS = ("after_begin", "after_transaction_create", "after_transaction_end")
 _COMMITS = ("before_commit", "after_commit", "after_transaction_create", "after_transaction_end")
+#: The events by which somebody hears that a session lets go of an object, and may use the session once more.
+_PARTINGS = ("persistent_to_detached", "deleted_to_detached")
 
 
 def hears_of_transactions(session: Any) -> bool:
@@ -75,3 +77,8 @@ def hears_of_transactions(session: Any) -> bool:
 def hears_of_commits(session: Any) -> bool:
     """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
     return session.expire_on_commit or more_than(1, session.dispatch, _COMMITS)
+
+
+def hears_of_partings(session: Any) -> bool:
+    """Whether somebody listens to what the session lets go of: by then it has to be usable still."""
+    return more_than(0, session.dispatch, _PARTINGS)

@@ -12,10 +12,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from copy import copy
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
-from respool.errors import ScopeEnded, WrongScope
+from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.pool.holders import Client, client, label
 from respool.session.places import Place, caller, running
 
@@ -32,12 +33,24 @@ __all__ = [
     "CommitPolicy",
     "CurrentScope",
     "LiveScopes",
+    "MakesWay",
     "Scope",
     "ScopeState",
 ]
 
-#: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``.
-CommitPolicy = Literal["manual", "on_success"] | Callable[[int | None, BaseException | None], bool]
+#: How a scope's end is decided: by hand, by success, or by a function of ``(status, exception)``, or of
+#: ``(status, exception, method)``.
+CommitPolicy = Literal["manual", "on_success"] | Callable[..., bool]
+
+
+class MakesWay(Protocol):
+    """What is done before a scope is opened within another one."""
+
+    def make_way(self) -> None:
+        """Do it, where nothing can be awaited."""
+
+    async def make_way_async(self) -> None:
+        """Do it."""
 
 
 class ScopeState(Enum):
@@ -75,10 +88,17 @@ class Scope:
     face: Any = None  #: what users hold: the same session, or the async one around it
     forked_from: int | None = None  #: the process that it belongs to, where that is not this one
     doomed: str | None = None  #: why this scope can only be rolled back any more
+    due: MakesWay | None = None  #: what has to be done before a scope is opened within this one
+    failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
+    method: str | None = None  #: of a request
+    sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made
+    taken: RespoolError | None = None  #: somebody has rolled it back nevertheless
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
+    waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
+    asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
     _around: Session | None = None  #: inside of which it is in force
 
@@ -117,6 +137,16 @@ class Scope:
         """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
         return f"request {self.label}" if self._place is None else f"scope {self.label!r} ({self.place})"
 
+    def describe(self, what: str) -> str:
+        """``what`` happened, with all that is known of the request and its handler."""
+        handler = getattr(self.client, "handler", lambda: None)()
+        asked = self.asked
+        return (
+            f"{what} of {self.title}"
+            + (f", handler {handler}" if handler else "")
+            + (f", whose session was first asked for at {asked} in {asked.function}()" if asked else "")
+        )
+
     @property
     def age(self) -> float:
         """Seconds since the scope was opened."""
@@ -146,7 +176,7 @@ class Scope:
     def live(self) -> bool:
         """Whether the scope's session may still be used."""
         state = self.state
-        return state is not ENDED and state is not FINISHING
+        return state is not ENDED and state is not FINISHING and self.waits is None
 
     @property
     def variable(self) -> CurrentScope:
@@ -209,6 +239,31 @@ class Scope:
         self.face = None
         self.life = None
 
+    def seal(self, status: int) -> None:
+        """The answer is made: no clean-up takes away what is to be committed, or it is no success any more.
+
+        Args:
+            status: the answer's.
+        """
+        saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
+        if saves and self.session is not None and self.life is not None:
+            self.sealed = self.life.changes(self.session).lines() or None
+
+    def go_on(self, failure: BaseException | None, *, anew: bool) -> None:
+        """After what might have been the end, the scope can be used again.
+
+        Args:
+            failure: why nothing that is done in it is committed any more, if so.
+            anew: with another session, since the one that it had is lost.
+        """
+        self.failure = self.failure or failure
+        if anew and self.life is not None:
+            self.life.scope = copy(self)
+            self.life.scope.end()
+            self._live.discard(self)
+            self.session = self.face = self.life = None
+        self.state = OPEN if self.session is not None else NEW
+
     def forget(self) -> None:
         """This is a forked child: the scope, its session and the connection belong to the parent, and stay as they are."""
         self.state = ENDED
@@ -229,6 +284,8 @@ class Scope:
         if self.parent is not None and self.parent.session is not None:
             self._enter_nested(self.parent.session)
         self._previous = self._current.get()
+        if self._previous is not None and self._previous.waits is not None and self._place is not None:
+            self._previous.waits()
         self._current.set(self)
         label.set(self.label)
         if self.client is not client.get():
@@ -263,7 +320,7 @@ class Scope:
             ScopeEnded: the request or scope is over.
             WrongScope: another one is in force here, or none.
         """
-        if self.state is ENDED:
+        if self.state is ENDED or self.waits is not None:
             self.refuse_ended()
         here = self._current.get()
         while here is not self:

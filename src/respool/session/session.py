@@ -6,7 +6,7 @@ What our own rooms need of it is in its :class:`~respool.session.life.Life`: not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
@@ -25,6 +25,7 @@ from respool.session.places import caller
 from respool.session.reads import HasReads
 from respool.session.rule import Begin, BeginRule
 from respool.session.scope import Scope
+from respool.session.signposts import block
 from respool.session.tracking import ObjectState
 from respool.session.unit_blocks import unit_block
 from respool.session.units import UnitOptions
@@ -160,7 +161,7 @@ class Session(HasReads, orm.Session):
         """
         return unit_block(self, UnitOptions(savepoint, new, isolation, read_only), caller())
 
-    @contextmanager
+    @block
     def read_only(self) -> Iterator[None]:
         """A block whose statements only read, by your word: none of them holds a connection, ``text()`` and functions too.
 
@@ -264,14 +265,16 @@ class Session(HasReads, orm.Session):
                 unit=None,
                 error=None,
             )
-        if not self.twophase or scope is None:
-            super().commit()
-            return
-        self.twophase = False  # a scope's end has prepared, if there are several databases
+        twophase = self.twophase
+        self.twophase = twophase and scope is None  # a scope's end has prepared, if there are several databases
         try:
             super().commit()
+        except Exception as error:
+            if scope is not None:
+                error.add_note(scope.describe("respool: this was the commit"))
+            raise
         finally:
-            self.twophase = True
+            self.twophase = twophase
 
     def rollback(self) -> None:
         """As SQLAlchemy's. Hooks that wait for a commit are dropped, those that wait for a rollback run.
@@ -280,6 +283,8 @@ class Session(HasReads, orm.Session):
             UnitError: a unit is open: it rolls back if an exception comes out of it.
         """
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         if life.units:
             life.units.refuse("rollback()")
         if life.read_from and self._transaction is None:
@@ -295,6 +300,8 @@ class Session(HasReads, orm.Session):
         The session can be used again within the same scope. Uncommitted changes are rolled back and reported.
         """
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         life.close_and_report(self, super().close, life.leaving or "close()")
         if self._close_state is _CLOSED:  # which SQLAlchemy refuses where a transaction begins: so one has to, always
             life.begin = _NEVER_BY_LEASE
@@ -302,6 +309,8 @@ class Session(HasReads, orm.Session):
     def reset(self) -> None:
         """The same as :meth:`close`; with ``close_resets_only=False`` the session can be used again after this only."""
         life = self._respool_life
+        if life.is_sealed(self):
+            return
         life.close_and_report(self, super().reset, life.leaving or "reset()")
 
     def remove(self) -> None:

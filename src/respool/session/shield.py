@@ -32,7 +32,8 @@ async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLIN
 
     Raises:
         DeadlinePassed: the deadline passed.
-        asyncio.CancelledError: the caller was cancelled; the work is done nevertheless.
+        asyncio.CancelledError: the caller was cancelled; the work is done nevertheless. Its cause is why it failed, or
+            that it was late.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work, name="respool: end of a scope")
@@ -44,10 +45,12 @@ async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLIN
         task.cancel()
         cancelled = await _wait(task, loop.time() + _GRACE) or cancelled
     problem = _outcome(task)
-    if cancelled is not None:
-        raise cancelled
     if late:
-        raise DeadlinePassed(f"not finished within {deadline:g} s") from problem
+        late_problem = DeadlinePassed(f"not finished within {deadline:g} s")
+        late_problem.__cause__ = problem
+        problem = late_problem
+    if cancelled is not None:
+        raise cancelled from problem
     if problem is not None:
         raise problem
 

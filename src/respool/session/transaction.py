@@ -9,27 +9,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 from typing import Any
 
 from respool.errors import ConcurrentUse, UncommittedChanges
+from respool.session.conclusion import Conclusion, Stays, Verdict, run_last_hooks
 from respool.session.guards import ENDING
-from respool.session.life import life_of
+from respool.session.hooks import NO_HOOKS
+from respool.session.life import Life, life_of
 from respool.session.losses import logger, report
-from respool.session.rule import hears_of_commits
+from respool.session.policies import ask
+from respool.session.rule import hears_of_commits, hears_of_partings
 from respool.session.scope import ENDED, FINISHING, CommitPolicy, Scope
 from respool.session.session import Session
 from respool.session.several import FirstFailure, Tally
 
-__all__ = ["End", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
-
-
-class Verdict(Enum):
-    """What becomes of a scope's changes at its end."""
-
-    COMMIT = "commit"
-    ROLLBACK = "roll back"  #: on purpose: an error status, an exception, or the policy said so
-    LEAVE = "leave"  #: nobody decided: what is uncommitted is rolled back and reported
+__all__ = ["End", "Stays", "Step", "Steps", "Verdict", "decide", "drive", "drive_async", "end_idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +51,29 @@ class Step:
 Steps = Generator[Step, Any, None]
 
 
-def decide(policy: CommitPolicy, status: int | None, error: BaseException | None, doomed: str | None = None) -> Verdict:
+def decide(
+    policy: CommitPolicy,
+    status: int | None,
+    error: BaseException | None,
+    doomed: str | None = None,
+    method: str | None = None,
+) -> Verdict:
     """What becomes of uncommitted changes.
 
     Args:
-        policy: ``"manual"``, ``"on_success"``, or a function of status and exception that says whether to commit;
-            it is asked about successes only.
+        policy: ``"manual"``, ``"on_success"``, or a function of status, exception and method that says whether to
+            commit; it is asked about successes only.
         status: the response's status; ``None`` outside of HTTP.
         error: the exception that escaped, if any.
         doomed: why the scope can only be rolled back, if so.
+        method: the request's; ``None`` outside of HTTP.
     """
     if error is not None or doomed is not None or (status is not None and status >= 400):
         return Verdict.ROLLBACK
     if policy == "manual":
         return Verdict.LEAVE
     if callable(policy):
-        return Verdict.COMMIT if policy(status, error) else Verdict.ROLLBACK
+        return Verdict.COMMIT if ask(policy, status, error, method) else Verdict.ROLLBACK
     return Verdict.COMMIT
 
 
@@ -85,28 +87,50 @@ class End:
         scopes: what ends, in the order in which the databases are to be committed.
         status: the response's status; ``None`` outside of HTTP.
         error: the exception that escaped, if any.
+        stays: whether the scopes can still be used afterwards. After a failure all that they do is rolled back.
     """
 
-    def __init__(self, scopes: Sequence[Scope], status: int | None = None, error: BaseException | None = None) -> None:
+    def __init__(
+        self,
+        scopes: Sequence[Scope],
+        status: int | None = None,
+        error: BaseException | None = None,
+        stays: Stays = Stays.NEVER,
+    ) -> None:
         self.scopes = scopes
         self.status = status
         self.error = error
+        self.stays = stays
         self.committing = False  #: whether a COMMIT was asked of any database
+        self.late: Exception | None = None  #: what is told of it since it was given up
+        self.saved = False  #: whether a COMMIT of something has succeeded
+        self._open: list[Scope] = []  #: taken out of use, and neither over nor given back yet
         self._verdicts: dict[Scope, Verdict] = {}
         self._first = FirstFailure()
         self._tally = Tally()
+        self._cut: BaseException | None = None  #: it was given up
         self._hooked: list[Scope] = []  # settled, and not over before their hooks have run
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it failed, so far."""
+        return self.late or self._first.failure
 
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
-        for outer in self.scopes:
-            for scope in outer.family():
-                if self._begins(scope):
-                    self._verdicts[scope] = Verdict.ROLLBACK
+        family = [scope for outer in self.scopes for scope in outer.family()]
+        if self.stays is Stays.ON_FAILURE and all(map(_is_idle, family)):
+            self.stays = Stays.NEVER  # nothing can fail
+        for scope in family:
+            if self._begins(scope):
+                self._verdicts[scope] = Verdict.ROLLBACK
         if self._verdicts:
             with self._first:
                 for scope in self._verdicts:
-                    verdict = decide(scope.policy, self.status, self.error, scope.doomed)
+                    if scope.taken is not None and self.error is None:
+                        raise scope.taken
+                    error = self.error or scope.failure
+                    verdict = decide(scope.policy, self.status, error, scope.doomed, scope.method)
                     if verdict is Verdict.COMMIT and scope not in self.scopes:
                         verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
                     self._verdicts[scope] = verdict
@@ -136,19 +160,26 @@ class End:
                     yield Step(scope, Session.prepare)
         # What is prepared comes last: its COMMIT can hardly fail any more, and until then it can be taken back.
         for scope in sorted(self._verdicts, key=prepared.__contains__):
+            if _is_idle(scope):
+                continue
             wanted = self._verdicts[scope]
             verdict = wanted if self._first.failure is None else Verdict.ROLLBACK
             commits = verdict is Verdict.COMMIT
             self.committing = self.committing or commits
+            conclusion = Conclusion(verdict, self.stays, several=len(self._verdicts) > 1)
             with (here := FirstFailure()):
-                lost.append((scope, (yield Step(scope, _Conclusion(verdict)))))
+                lost.append((scope, (yield Step(scope, conclusion))))
+                self.saved = self.saved or conclusion.saved
             self._first.failure = self._first.failure or here.failure
             self._tally.note(scope.database, here.failure, wrote=scope in writing, committing=commits)
             if scope.life is not None and scope.life.hooks.due:
                 self._hooked.append(scope)
-            else:
-                _complete(scope)
-        self._tell(lost)
+        for scope, lines in lost:
+            if lines:
+                with self._first:
+                    report(scope, lines)
+        yield from self._completions([scope for scope in self._open if scope not in self._hooked])
+        self._raise()
 
     @property
     def has_hooks(self) -> bool:
@@ -162,31 +193,44 @@ class End:
         """
         try:
             for scope in self._hooked:
-                lines = yield Step(scope, _run_last_hooks)
+                lines = yield Step(scope, partial(run_last_hooks, stays=self._goes_on(scope)))
                 if lines:
                     with suppress(UncommittedChanges):  # an error by the filters; it comes too late to be one here
                         report(scope, lines, how="the end of its hooks")
         finally:
             for scope in self._hooked:
-                _complete(scope)
+                self._complete(scope)
 
     def cut_off(self) -> None:
         """Discard the connections of sessions whose last step was never begun. After a full end there are none."""
-        for scope in self._verdicts:
-            if scope.life is not None and not scope.life.ending:
-                _complete(scope)
+        self._cut = _CutOff()
+        for scope in self._open.copy():
+            if scope.life is None or not scope.life.ending:
+                self._complete(scope)
+        self.stays = Stays.NEVER  # for those whose step is still under way
 
     def _begins(self, scope: Scope) -> bool:
         """Take the scope out of use; whether its session is there to be seen to."""
         session, life = scope.session, scope.life
-        if session is None or life is None or not scope.live:
+        if not scope.live:
             scope.end()
             return False
-        if end_idle(scope):
+        if self.stays is Stays.ALWAYS and (session is None or life is None or not _has_begun(session, life)):
+            scope.failure = scope.failure or self.error
+            return False
+        if session is None or life is None:
+            if self.stays is Stays.NEVER:
+                scope.end()
+            else:
+                self._take(scope)
+            return False
+        if self.stays is Stays.NEVER and end_idle(scope):
             return False
         if life.guard.seize():
-            scope.state = FINISHING
+            self._take(scope)
             return True
+        if self.stays is Stays.ALWAYS:  # the end itself will tell who it is
+            return False
         inside = life.guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
         life.last_one_out(session)
@@ -199,6 +243,39 @@ class End:
         )
         return False
 
+    def _take(self, scope: Scope) -> None:
+        scope.state = FINISHING
+        self._open.append(scope)
+
+    def _goes_on(self, scope: Scope) -> bool:
+        failed = self._first.failure is not None or self._cut is not None
+        return scope in self.scopes and (self.stays is Stays.ALWAYS or (failed and self.stays is Stays.ON_FAILURE))
+
+    def _completions(self, scopes: Sequence[Scope]) -> Steps:
+        for scope in scopes:
+            life = scope.life
+            if life is not None and life.own is not None and not self._goes_on(scope):  # may take its time
+                with self._first:
+                    yield Step(scope, life.end)
+            self._complete(scope)
+
+    def _complete(self, scope: Scope) -> None:
+        """The scope is over, or can be used again. Nothing is asked of a database."""
+        self._open.remove(scope)
+        session, life = scope.session, scope.life
+        settled = session is None or session._transaction is None
+        if self._goes_on(scope):
+            scope.go_on(self._first.failure or self.error or self._cut, anew=not settled)
+        else:
+            scope.end()
+        if session is not None and life is not None:
+            if settled and scope.state is ENDED:
+                life.guard.adopt()
+                life.end(session)
+            elif not settled:  # the last step was cut off
+                life.abandon(session)
+            life.guard.release()
+
     def _writing(self) -> list[Scope]:
         """The scopes that have changes to be committed, if there are several: with one there is nothing to agree on."""
         committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
@@ -206,11 +283,7 @@ class End:
             return []
         return [scope for scope in committing if _has_changes(scope)]
 
-    def _tell(self, lost: list[tuple[Scope, list[str]]]) -> None:
-        for scope, lines in lost:
-            if lines:
-                with self._first:
-                    report(scope, lines)
+    def _raise(self) -> None:
         failure = self._first.failure
         if failure is None:
             return
@@ -220,30 +293,40 @@ class End:
         raise self._tally.blame(failure, self.scopes[0].title)
 
 
+class _CutOff(Exception):
+    """The end of a scope took too long."""
+
+
 def end_idle(scope: Scope) -> bool:
     """End a scope at once where there is nothing to decide, and no connection to wait for; ``False`` elsewhere."""
     session, life = scope.session, scope.life
-    if session is None or life is None or session._transaction is not None or life.hooks.present or scope.children:
-        return False
-    if life.own is not None:  # what its class does at an end may take its time
-        return False
-    if scope.policy != "manual" and hears_of_commits(session):
+    if session is None or life is None or not _is_idle(scope):
         return False
     if not life.guard.seize():  # somebody is inside, or another end is under way
         return False
-    life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
+    if life.observers.all:
+        life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
     scope.end()
     life.end(session)
     life.guard.release()
     return True
 
 
-def _complete(scope: Scope) -> None:
+def _is_idle(scope: Scope) -> bool:
+    """Whether there is nothing to be decided at the end of a scope."""
     session, life = scope.session, scope.life
-    if session is not None and life is not None:
-        scope.end()
-        life.abandon(session)  # nothing is left to abandon, unless the last step was cut off
-        life.guard.release()
+    if session is None or life is None:
+        return True
+    if _has_begun(session, life) or scope.children or scope.taken is not None:
+        return False
+    if life.own is not None:  # what its class does at an end may take its time
+        return False
+    return (scope.policy == "manual" or not hears_of_commits(session)) and not hears_of_partings(session)
+
+
+def _has_begun(session: Session, life: Life) -> bool:
+    """Whether there is anything that can be rolled back."""
+    return session._transaction is not None or (life.hooks is not NO_HOOKS and life.hooks.present)
 
 
 def _unflushed(scope: Scope) -> bool:
@@ -258,26 +341,6 @@ def _has_changes(scope: Scope) -> bool:
 
 def _flush(session: Session) -> None:
     session.flush()
-
-
-def _run_last_hooks(session: Session) -> list[str]:
-    return life_of(session).run_last_hooks(session)
-
-
-@dataclass(frozen=True, slots=True)
-class _Conclusion:
-    """The last step of a session: commit or not, then give the connection back. Returns what was lost, in lines."""
-
-    verdict: Verdict
-
-    def __call__(self, session: Session) -> list[str]:
-        life = life_of(session)
-        try:
-            if self.verdict is Verdict.COMMIT:
-                life.commit(session)
-            return life.losses(session) if self.verdict is Verdict.LEAVE else []
-        finally:
-            life.settle(session)
 
 
 def drive(end: End) -> None:

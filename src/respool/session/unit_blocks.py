@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from respool.errors import PoolTimeout, ScopeEnded, UnitError
 from respool.session.life import life_of
 from respool.session.operations import guarded
+from respool.session.signposts import async_block, block
 from respool.session.units import Unit, UnitOptions, Units
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def leave_unit(session: Any, unit: Unit, error: BaseException | None) -> None:
     units.leave(session, unit, error)
 
 
-@contextmanager
+@block
 def unit_block(session: Rules, options: UnitOptions, place: str) -> Iterator[Rules]:
     """The block of a unit. See :meth:`respool.Session.unit`."""
     if options.new:
@@ -59,7 +60,7 @@ def unit_block(session: Rules, options: UnitOptions, place: str) -> Iterator[Rul
     leave_unit(session, unit, None)
 
 
-@asynccontextmanager
+@async_block
 async def unit_block_async(face: Face, options: UnitOptions, place: str) -> AsyncIterator[Face]:
     """The same for asyncio."""
     session: Any = face.sync_session

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import InstanceState, SessionTransaction
 
-from respool.errors import CommitOutcomeUnknown
+from respool.engine.hangups import has_hung_up
+from respool.errors import CommitNotSent, CommitOutcomeUnknown
 from respool.session import fetching, held
 from respool.session.hooks import Outcome
 from respool.session.life import life_of
@@ -162,15 +164,22 @@ _SESSION_LISTENERS = (
 
 def _failed(context: ExceptionContext) -> BaseException | None:
     """A connection that broke during its COMMIT: nobody can tell from here whether the changes are saved."""
+    refused = _refused(context)
     log = held.log_of(context.connection)
     if log is None:
-        return None
+        return refused
     if context.statement is None and _preparing(context.connection):
         # psycopg takes a PREPARE that failed for done, and can neither roll back nor be reset any more
         context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+    if log.cut_off:
+        log.cut_off, context.is_disconnect = False, True
+        return _not_sent(log.title)
     if not log.committing:
-        return None
+        log.broken = log.broken or context.dialect.name == "postgresql"
+        return refused
     log.committing = False
+    if refused is not None:
+        return _not_sent(log.title)
     if context.connection is not None and not context.is_disconnect:
         _leave_refused_transaction(context.connection)
     if not context.is_disconnect or not isinstance(context.original_exception, Exception):
@@ -184,6 +193,29 @@ def _failed(context: ExceptionContext) -> BaseException | None:
             "make the operation repeatable: a key that the client sends, a unique constraint on it",
         ],
         scope=log.title,
+    )
+
+
+def _refused(context: ExceptionContext) -> DBAPIError | None:
+    """A lost connection in asyncpg's words, once it has read that: only its own state is not as it should be."""
+    said, connection = str(context.original_exception), context.connection
+    if "cannot switch to state" not in said or connection is None or connection.invalidated:
+        return None
+    if not (context.is_disconnect or has_hung_up(connection.connection.dbapi_connection)):
+        return None
+    context.is_disconnect = True
+    lost = context.dialect.loaded_dbapi.OperationalError(f"the server has closed the connection (asyncpg: {said})")
+    return OperationalError(context.statement, context.parameters, lost, connection_invalidated=True)
+
+
+def _not_sent(title: str) -> CommitNotSent:
+    return CommitNotSent(
+        f"{title}: the server had closed the connection before COMMIT was sent: nothing is saved",
+        advice=[
+            "do it once more, from its start: @transactional(retry=3) does that by itself",
+            "find out who closes connections that are in use: a restart, an administrator, a limit for idle transactions",
+        ],
+        scope=title,
     )
 
 

@@ -1,22 +1,30 @@
-"""Bottle: ``install(app, db)``, with the commit as the outermost plugin of every route.
+"""Bottle: ``install(app, db)``, with the commit as the last thing before the first byte.
 
-So one that fails is answered by the application's own page for 500.
+One that fails is answered by the application's own page for 500.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+import traceback
+from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from typing import Any
 
-import bottle
+from respool.config import needs
 
-from respool.session.transaction import drive
+with needs("bottle"):
+    import bottle
+
+from respool.session.applications import check_application
+from respool.web.exchange import Exchange, Within
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
+from respool.web.requests import check_databases, check_new
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["RespoolPlugin", "install"]
+
+#: What Bottle makes into a body without running any code of the application's.
+_READY = (str, bytes, dict, list, tuple, type(None))
 
 
 def install(app: bottle.Bottle, *databases: Any) -> None:
@@ -29,18 +37,22 @@ def install(app: bottle.Bottle, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, bottle.Bottle, module=__name__)
     check_databases(databases, asynchronous=False)
     check_new(databases, [db for plugin in app.plugins if isinstance(plugin, RespoolPlugin) for db in plugin.databases])
-    vars(app)["wsgi"] = RequestScopeMiddleware(app.wsgi, *databases)  # Bottle itself would let it be set once only
+    around: Any = partial(RequestScopeMiddleware, answer_failure=partial(_answer, app))
+    vars(app)["wsgi"] = around(app.wsgi, *databases)  # Bottle itself would let it be set once only
+    if not any(isinstance(plugin, RespoolPlugin) for plugin in app.plugins):
+        vars(app)["_cast"] = _taking_back(app._cast)
     app.plugins.insert(0, RespoolPlugin(*databases))  # the first is around all others, the one for JSON among them
     app.reset()
 
 
 class RespoolPlugin:
-    """Ends the request's scopes when a route's function has returned. :func:`install` adds it.
+    """Tells what has become of a route's function, before hooks and pages run. :func:`install` adds it.
 
     Args:
-        databases: whose.
+        databases: those of the application.
     """
 
     name = "respool"
@@ -54,19 +66,70 @@ class RespoolPlugin:
 
         @wraps(callback)
         def call(*args: Any, **keywords: Any) -> Any:
+            exchange = Exchange.of(bottle.request.environ)
             try:
                 out = callback(*args, **keywords)
-                ours = out if isinstance(out, bottle.HTTPResponse) else bottle.response
-                self._finish(ours.status_code)
+                return out if exchange is None else _settled(exchange, out)
             except bottle.HTTPResponse as answer:
-                self._finish(answer.status_code)
+                if exchange is not None:
+                    _settled(exchange, answer)
                 raise
             except OVERLOAD as error:
-                told = refusal(error)
-                raise bottle.HTTPError(told.status, told.text, error, headers=told.headers) from error
-            return out
+                raise _overloaded(error) from error
 
         return call
 
-    def _finish(self, status: int) -> None:
-        drive(request_end(bottle.request.environ[ENVIRON_KEY], self.databases, status))
+
+def _settled(exchange: Exchange, out: Any) -> Any:
+    """What a route's function has returned or raised, with a body that is refused the request's session."""
+    answer = out if isinstance(out, bottle.HTTPResponse) else None
+    status: int = (bottle.response if answer is None else answer).status_code
+    if status >= 400:
+        return out
+    exchange.settle(status)
+    body = out if answer is None else answer.body
+    if isinstance(body, _READY) or hasattr(body, "read") or not hasattr(body, "__iter__"):
+        return out
+    body = Within(exchange.environ, body, [status])  # Bottle looks at its first part by itself
+    if answer is None:
+        return body
+    answer.body = body
+    return out
+
+
+def _taking_back(cast: Any) -> Any:
+    """What is called with an error, before the page for it."""
+
+    def cast_(out: Any, *args: Any) -> Any:
+        exchange = Exchange.of(bottle.request.environ)
+        if exchange is not None and isinstance(out, bottle.HTTPError):
+            exchange.take_back(out)
+        return cast(out, *args)
+
+    return cast_
+
+
+def _overloaded(error: BaseException) -> bottle.HTTPResponse:
+    told = refusal(error, bottle.request.get_header("Accept"))
+    if told.json:
+        return bottle.HTTPResponse(told.body, told.status, {"Content-Type": told.content_type, **told.headers})
+    return bottle.HTTPError(told.status, told.text, error, headers=told.headers)
+
+
+def _answer(app: bottle.Bottle, environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
+    """Answer an exception as if it had been raised by a route's function."""
+    if not app.catchall:
+        return None
+    bottle.request.bind(environ)
+    bottle.response.bind()
+    if isinstance(error, OVERLOAD):
+        out = _overloaded(error)
+    else:
+        stack = "".join(traceback.format_exception(error))
+        environ["wsgi.errors"].write(stack)
+        out = bottle.HTTPError(500, "Internal Server Error", error, stack)
+    out.apply(bottle.response)
+    app.trigger_hook("after_request")
+    body: Iterable[bytes] = app._cast(out)
+    start_response(bottle.response._wsgi_status_line(), bottle.response.headerlist)
+    return body

@@ -5,40 +5,52 @@ In the settings::
     MIDDLEWARE = ["respool.web.django.RequestScopeMiddleware", …]      # the first is around all others
     RESPOOL_DATABASES = ["shop.models.db"]
 
-A commit that fails is an exception for Django, which answers it by ``handler500``.
+With ``install`` the commit is the last thing before the first byte; by the settings it comes when the other middlewares
+have answered, or with the first part of a stream. One that fails is an exception for Django, and ``handler500`` answers it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import sys
+from collections.abc import Callable, Iterable
+from copy import copy
+from functools import partial, wraps
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpResponse
-from django.utils.module_loading import import_string
+from respool.config import needs
+
+with needs("django", "django", "asgiref"):
+    from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
+    from django.conf import settings
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.exception import convert_exception_to_response
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.core.signals import got_request_exception
+    from django.http import HttpResponse
+    from django.utils.module_loading import import_string
 
 from respool.errors import ConfigError
+from respool.session.applications import check_application
 from respool.session.ending import end_async
-from respool.session.transaction import drive
 from respool.session.workers import perform
 from respool.web import asgi, wsgi
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import (
-    ENVIRON_KEY,
     KEY,
     RequestScopes,
     called_by,
     check_databases,
     check_new,
     end_request,
-    request_end,
+    roll_back,
+    seal,
 )
 
 __all__ = ["RequestScopeMiddleware", "install"]
+
+#: Where the environ has the request.
+_REQUEST = "respool.django"
 
 
 def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
@@ -52,20 +64,150 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(application, WSGIHandler, ASGIHandler, module=__name__)
     asynchronous = isinstance(application, ASGIHandler)
     check_databases(databases, asynchronous=asynchronous)
     installed: list[Any] = vars(application).setdefault("respool_databases", [])
     check_new(databases, installed)
-    call = partial(type(application).__call__, application)
+    if installed:
+        application.respool_around.add(databases, **({"lifespan": lifespan} if asynchronous else {}))
+        installed.extend(databases)
+        return
+    handler: Any = type(application)
+    call = partial(handler.__call__, application)
+    around: Any
     if asynchronous:
-        called_by(application, asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan))
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around.answer_failure = partial(_answer_async, application)
     else:
-        called_by(application, wsgi.RequestScopeMiddleware(call, *databases))
-    name = "get_response_async" if asynchronous else "get_response"
-    within = RequestScopeMiddleware(getattr(application, name), *databases)
-    setattr(application, name, convert_exception_to_response(within))
-    application._exception_middleware.append(within.process_exception)  # after those of the settings
+        answer = partial(_answer, handler.__call__, application)
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer)
+    application.respool_around = around
+    called_by(application, _closing(around) if asynchronous else around)
+    _watch(application)
     installed.extend(databases)
+
+
+# -- within an application -----------------------------------------------------------------------------------------------
+
+
+def _watch(application: Any) -> None:
+    """Have an application tell what has become of a view, before middlewares and error handlers run."""
+    respond, respond_async = application.get_response, application.get_response_async
+    atomic = application.make_view_atomic
+
+    def get_response(request: Any) -> Any:
+        request.environ[_REQUEST] = request
+        return respond(request)
+
+    async def get_response_async(request: Any) -> Any:
+        request.scope[_REQUEST] = request
+        return await respond_async(request)
+
+    application.get_response, application.get_response_async = get_response, get_response_async
+    application.make_view_atomic = lambda view: _settling(atomic(view))
+    application._exception_middleware.insert(0, _take_back)
+    application._exception_middleware.append(_refuse)  # after those of the settings
+
+
+def _settling(view: Any) -> Any:
+    @wraps(view)
+    def settling(request: Any, *args: Any, **keywords: Any) -> Any:
+        response = view(request, *args, **keywords)
+        _settle(request, response)
+        return response
+
+    @wraps(view)
+    async def settling_async(request: Any, *args: Any, **keywords: Any) -> Any:
+        response = await view(request, *args, **keywords)
+        _settle(request, response)
+        return response
+
+    return settling_async if iscoroutinefunction(view) else settling
+
+
+def _settle(request: Any, response: Any) -> None:
+    status = getattr(response, "status_code", 500)
+    exchange = Exchange.of(request.META)
+    if exchange is not None:
+        exchange.settle(status)
+    elif hasattr(request, "scope"):
+        seal(request.scope.get(KEY, {}), status)
+
+
+def _take_back(request: Any, error: BaseException | None) -> None:
+    """An error is about to be answered. Django does so in threads, also under ASGI."""
+    if request is None or error is None:
+        return
+    exchange = Exchange.of(request.META)
+    if exchange is not None:
+        exchange.take_back(error)
+    elif scopes := getattr(request, "scope", {}).get(KEY):
+        async_to_sync(roll_back)(scopes, error, 500)
+
+
+def _unexpected(sender: Any, request: Any = None, **keywords: Any) -> None:
+    """Whatever has raised it, what answers it comes after this."""
+    _take_back(request, sys.exc_info()[1])
+
+
+got_request_exception.connect(_unexpected)
+
+
+def _answer(call: Any, application: Any, environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
+    """Answer an exception as if the outermost middleware had raised it."""
+    request = environ.get(_REQUEST)
+    if request is None:
+        return None
+    failing = copy(application)
+    failing.request_class = lambda environ: request
+    failing.get_response = partial(_page, error=error)
+    return call(failing, environ, start_response)  # type: ignore[no-any-return]
+
+
+def _closing(around: Any) -> Any:
+    """Django itself leaves the body of a request open when an exception comes out of sending the answer."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await around(scope, receive, send)
+        finally:
+            body = getattr(scope.get(_REQUEST), "_stream", None)
+            if body is not None and not body.closed:
+                body.close()
+
+    return serve
+
+
+async def _answer_async(
+    application: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool
+) -> bool:
+    request = scope.get(_REQUEST)
+    if request is None:
+        return False
+    response = await sync_to_async(_page)(request, error)
+    await application.send_response(response, send)
+    await sync_to_async(response.close)()
+    return True
+
+
+def _page(request: Any, error: Exception) -> Any:
+    def fail(request: Any) -> Any:
+        raise error
+
+    return _refuse(request, error) or convert_exception_to_response(fail)(request)
+
+
+def _refuse(request: Any, error: BaseException) -> Any:
+    """Called by Django for an exception of a view's, after the middlewares of the settings."""
+    if not isinstance(error, OVERLOAD):
+        return None
+    answer = refusal(error, request.headers.get("Accept"))
+    kind = answer.content_type
+    return HttpResponse(answer.body, status=answer.status, headers=answer.headers, content_type=kind)
+
+
+# -- by the settings -----------------------------------------------------------------------------------------------------
 
 
 class RequestScopeMiddleware:
@@ -97,25 +239,41 @@ class RequestScopeMiddleware:
         """Answer a request."""
         if self.asynchronous:
             return self._answer_async(request)
-        found = request.META.setdefault(ENVIRON_KEY, {})
-        scopes = RequestScopes(self.databases, found, f"{request.method} {request.path}")
-        scopes.enter()
+        exchange = Exchange.of(request.META)
+        if exchange is not None:
+            exchange.join(self.databases)
+            return self.get_response(request)
+        exchange = Exchange(self.databases, request.META, lambda status, headers: lambda data: None)
+        exchange.scopes.enter()
         try:
-            response = self.get_response(request)
-            drive(request_end(found, self.databases, response.status_code))
+            response = self._answer(exchange, request)
         except BaseException as error:
-            drive(scopes.end(None, error))
-            scopes.leave()
-            return self._refuse_or_raise(error)
-        response._resource_closers.append(scopes.leave)  # streams are read with the ended scopes in force
+            exchange.finish(None, error)
+            exchange.scopes.leave()
+            if not isinstance(error, OVERLOAD):
+                raise
+            return _refuse(request, error)
+        response._resource_closers.append(exchange.scopes.leave)  # streams are read with the ended scopes in force
+        return response
+
+    def _answer(self, exchange: Exchange, request: Any) -> Any:
+        response = self.get_response(request)
+        try:
+            exchange.start(str(response.status_code), [])
+            if getattr(response, "streaming", False) and not response.is_async:
+                response.streaming_content = exchange.stream(response.streaming_content)
+            else:
+                exchange.conclude()
+        except Exception as failure:
+            exchange.take_back(failure)
+            response = _page(request, failure)
+            exchange.start(str(response.status_code), [])
+            exchange.conclude()
         return response
 
     def process_exception(self, request: Any, error: Exception) -> Any:
         """Called by Django for an exception of a view's, after those of the middlewares within this one."""
-        if not isinstance(error, OVERLOAD):
-            return None
-        answer = refusal(error)
-        return HttpResponse(answer.text, status=answer.status, headers=answer.headers, content_type="text/plain")
+        return _refuse(request, error)
 
     async def _answer_async(self, request: Any) -> Any:
         found = request.scope.setdefault(KEY, {})
@@ -126,13 +284,10 @@ class RequestScopeMiddleware:
             await end_request(found, self.databases, response.status_code)
         except BaseException as error:
             await end_async(scopes.end(None, error), perform)
-            return self._refuse_or_raise(error)
+            if not isinstance(error, OVERLOAD):
+                raise
+            return _refuse(request, error)
         return response
-
-    def _refuse_or_raise(self, error: BaseException) -> Any:
-        if isinstance(error, OVERLOAD):
-            return self.process_exception(None, error)
-        raise error
 
 
 def _from_settings() -> list[Any]:

@@ -1,22 +1,31 @@
-"""Falcon, WSGI and ASGI: ``install(app, db)``, with the commit as the last ``process_response``.
+"""Falcon, WSGI and ASGI: ``install(app, db)``, with the commit as the last thing before the first byte.
 
-So one that fails is answered by the application's error handlers.
+One that fails is answered by the application's error handlers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from functools import partial
 from typing import Any
 
-import falcon
-import falcon.asgi
+from respool.config import needs
 
-from respool.session.transaction import drive
+with needs("falcon"):
+    import falcon
+    import falcon.asgi
+
+from respool.session.applications import check_application
 from respool.web import asgi, wsgi
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, KEY, called_by, check_databases, check_new, end_request, request_end
+from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal
 
 __all__ = ["install"]
+
+#: Where the environ has the request.
+_REQUEST = "respool.falcon"
 
 
 def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
@@ -30,38 +39,150 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, falcon.App, falcon.asgi.App, module=__name__)
     asynchronous = isinstance(app, falcon.asgi.App)
     check_databases(databases, asynchronous=asynchronous)
     present: list[Any] = app._unprepared_middleware
-    check_new(databases, [db for each in present if isinstance(each, _Finisher) for db in each.databases])
-    call = partial(type(app).__call__, app)
+    installed = [each for each in present if isinstance(each, _Requests)]
+    check_new(databases, [db for each in installed for db in each.databases])
+    if installed:
+        installed[0].add(databases, lifespan=lifespan)
+        return
+    kind = type(app)
+    app.__class__ = _watched(kind, _WatchedASGI if asynchronous else _Watched)
+    call = partial(kind.__call__, app)
+    around: Any
     if asynchronous:
-        called_by(app, asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan))
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around.answer_failure = partial(_answer_async, kind.__call__, app)
     else:
-        called_by(app, wsgi.RequestScopeMiddleware(call, *databases))
-    # Responses are processed in reverse order: what is first here comes last. add_middleware() takes note of it.
-    present.insert(0, _Finisher(databases))
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=partial(_answer, kind.__call__, app))
+    called_by(app, around)
+    present.insert(0, _Requests(around))  # add_middleware() takes note of it
     app.add_middleware([])
     for kind in OVERLOAD:
         if kind not in app._error_handlers:
             app.add_error_handler(kind, _overloaded_async if asynchronous else _overloaded)
 
 
-class _Finisher:
-    def __init__(self, databases: tuple[Any, ...]) -> None:
-        self.databases = databases
+class _Requests:
+    """Takes note of the request, before anybody else's middleware."""
 
-    def process_response(self, req: Any, resp: Any, resource: object, req_succeeded: bool) -> None:
-        drive(request_end(req.env[ENVIRON_KEY], self.databases, resp.status_code))
+    def __init__(self, around: Any) -> None:
+        self.around = around
 
-    async def process_response_async(self, req: Any, resp: Any, resource: object, req_succeeded: bool) -> None:
-        await end_request(req.scope[KEY], self.databases, resp.status_code)
+    @property
+    def databases(self) -> tuple[Any, ...]:
+        return self.around.databases  # type: ignore[no-any-return]
+
+    def add(self, databases: tuple[Any, ...], *, lifespan: bool) -> None:
+        if isinstance(self.around, asgi.RequestScopeMiddleware):
+            self.around.add(databases, lifespan=lifespan)
+        else:
+            self.around.add(databases)
+
+    def process_request(self, req: Any, resp: Any) -> None:
+        req.env[_REQUEST] = req
+
+    async def process_request_async(self, req: Any, resp: Any) -> None:
+        req.scope[_REQUEST] = req
+
+
+class _Watched:
+    """An application that tells what has become of a responder, before middlewares and error handlers run."""
+
+    __slots__ = ()
+
+    def _get_responder(self, req: Any) -> Any:
+        responder, *rest = super()._get_responder(req)  # type: ignore[misc]
+        exchange = Exchange.of(req.env)
+        if exchange is None:
+            return (responder, *rest)
+
+        def respond(req: Any, resp: Any, **params: Any) -> None:
+            responder(req, resp, **params)
+            exchange.settle(resp.status_code)
+
+        return (respond, *rest)
+
+    def _handle_exception(self, req: Any, resp: Any, ex: Exception, params: Any) -> Any:
+        exchange = Exchange.of(req.env)
+        if exchange is not None and _status_of(ex) >= 400:
+            exchange.take_back(ex)
+        return super()._handle_exception(req, resp, ex, params)  # type: ignore[misc]
+
+
+class _WatchedASGI:
+    """The same under ASGI."""
+
+    __slots__ = ()
+
+    def _get_responder(self, req: Any) -> Any:
+        responder, *rest = super()._get_responder(req)  # type: ignore[misc]
+        found = req.scope.get(KEY)
+        if found is None:
+            return (responder, *rest)
+
+        async def respond(req: Any, resp: Any, **params: Any) -> None:
+            await responder(req, resp, **params)
+            seal(found, resp.status_code)
+
+        return (respond, *rest)
+
+    async def _handle_exception(self, req: Any, resp: Any, ex: Exception, params: Any, ws: Any = None) -> Any:
+        if (found := req.scope.get(KEY)) is not None:
+            await roll_back(found, ex, _status_of(ex))
+        return await super()._handle_exception(req, resp, ex, params, ws)  # type: ignore[misc]
+
+
+def _watched(kind: Any, watched: Any) -> Any:
+    return type(kind)(kind.__name__, (watched, kind), {"__slots__": (), "__module__": kind.__module__})
+
+
+def _status_of(ex: Exception) -> int:
+    """A redirection is raised, too."""
+    return ex.status_code if isinstance(ex, falcon.HTTPStatus | falcon.HTTPError) else 500
+
+
+def _answer(call: Any, app: Any, environ: Any, start_response: Any, error: Exception) -> Iterable[bytes]:
+    """Answer an exception as if the responder had raised it."""
+
+    def fail(req: Any, resp: Any) -> None:
+        raise error
+
+    return call(_failing(app, environ, fail), environ, start_response)  # type: ignore[no-any-return]
+
+
+async def _answer_async(
+    call: Any, app: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool
+) -> bool:
+    async def fail(req: Any, resp: Any) -> None:
+        raise error
+
+    async def receive_again() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    await call(_failing(app, scope, fail), scope, receive_again, send)
+    return True
+
+
+def _failing(app: Any, environ: Any, fail: Any) -> Any:
+    """The application as it would be for this request, if nothing came before the failure."""
+    requests, _, responses = app._middleware
+    if not app._independent_middleware:
+        responses = [respond for _, respond in reversed(requests) if respond]
+    failing = copy(app)
+    failing._independent_middleware = True
+    failing._middleware = ([fail], (), responses)
+    if _REQUEST in environ:
+        failing._request_type = lambda *args, **keywords: environ[_REQUEST]
+    return failing
 
 
 def _overloaded(req: Any, resp: Any, error: Any, params: Any) -> None:
-    answer = refusal(error)
-    resp.status, resp.text = f"{answer.status} {answer.text}", answer.text
-    resp.content_type = falcon.MEDIA_TEXT
+    answer = refusal(error, req.get_header("Accept"), json=True)
+    resp.status, resp.text = f"{answer.status} {answer.text}", answer.body
+    resp.content_type = answer.content_type
     resp.set_headers(answer.headers)
 
 

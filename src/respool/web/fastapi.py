@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from respool.config import needs
 
+with needs("fastapi"):
+    from fastapi import FastAPI
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.middleware import Middleware
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
-from respool.web.asgi import RequestScopeMiddleware
-from respool.web.requests import check_databases, check_new
+from respool.web.stack import install_around
 
 __all__ = ["install", "session_of"]
 
@@ -19,6 +24,8 @@ S = TypeVar("S")
 def install(app: FastAPI, *databases: Any, lifespan: bool = True) -> None:
     """Give each request of an application a session of each database.
 
+    It is around all middleware, whether that was added before or will be later.
+
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
@@ -26,11 +33,10 @@ def install(app: FastAPI, *databases: Any, lifespan: bool = True) -> None:
 
     Raises:
         ConfigError: no database was given, or one is installed already.
+        RuntimeError: the application has started.
     """
-    check_databases(databases, asynchronous=True)
-    ours: Any = RequestScopeMiddleware
-    check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
-    app.add_middleware(ours, *databases, lifespan=lifespan)
+    check_application(app, FastAPI, module=__name__)
+    install_around(app, databases, lifespan, Middleware, run_in_threadpool)
 
 
 def session_of(database: DatabaseBase[S]) -> Callable[[], Awaitable[S]]:

@@ -1,32 +1,44 @@
-"""Flask: ``install(app, db)``, with the commit as the last of its ``after_request`` functions.
+"""Flask: ``install(app, db)``, with the commit as the last thing before the first byte.
 
-So one that fails is answered by the application's error handlers.
+One that fails is answered by the application's error handlers, in the context of the request, which is pushed once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, overload
+from typing import Any, Generic, cast, overload
 from weakref import WeakKeyDictionary
 
-from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
+from respool.config import needs
+
+with needs("flask"):
+    from flask import Flask, Response, current_app, g, has_app_context, has_request_context, request
+    from flask.globals import request_ctx
+
 from sqlalchemy import URL, make_url
 
 from respool.errors import ConfigError, NoScope
-from respool.session.base import open_databases
-from respool.session.classes import S
+from respool.session.applications import check_application
+from respool.session.classes import S, check_class
 from respool.session.database import Database
-from respool.session.places import calling
+from respool.session.in_force import SessionInForce
+from respool.session.places import caller, calling, running
 from respool.session.scope import CommitPolicy
+from respool.session.session import Session
 from respool.session.transaction import End, drive
+from respool.web.exchange import Exchange, Within
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, check_databases, check_new, request_end
+from respool.web.requests import called_by, check_databases, check_new
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
+#: Where the environ has the contexts of the request.
+_CONTEXT = "respool.flask"
 
 
 def install(app: Flask, *databases: Any) -> None:
@@ -39,13 +51,19 @@ def install(app: Flask, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(app, Flask, module=__name__)
     check_databases(databases, asynchronous=False)
     installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
     check_new(databases, installed)
-    app.wsgi_app = RequestScopeMiddleware(app.wsgi_app, *databases)  # type: ignore[method-assign, arg-type]
+    # Around what others have put around wsgi_app, and will; and around that, for whoever serves it by itself.
+    around: Any = partial(RequestScopeMiddleware, answer_failure=_answer)
+    called_by(app, around(partial(type(app).__call__, app), *databases))
+    app.wsgi_app = around(app.wsgi_app, *databases)  # type: ignore[method-assign]
     if not installed:
-        # Called in reverse order: what is first here comes last, after all that may still work with the session.
-        app.after_request_funcs.setdefault(None, []).insert(0, _finisher(app, installed))
+        app.process_response = _settling(app.process_response)  # type: ignore[method-assign]
+        app.finalize_request = _keeping_apart(app.finalize_request)  # type: ignore[method-assign]
+        app.handle_user_exception = _taking_back(app.handle_user_exception)  # type: ignore[method-assign]
+        app.handle_exception = _taking_back(app.handle_exception)  # type: ignore[method-assign]
         for kind in OVERLOAD:
             app.error_handler_spec[None][None].setdefault(kind, _overloaded)
     installed.extend(databases)
@@ -93,7 +111,12 @@ class Respool(Generic[S]):
                 advice=["tell the database: Database(url, session_class=…, session_options={…})"],
                 setting="session_class" if session_class is not None else "session_options",
             )
-        self._sessions = {"session_class": session_class, "session_options": session_options}
+        if session_class is not None:
+            check_class(session_class, Session, "session_class")
+        # a class of its own, whose events can be listened to before there is a database
+        own = type("Session", (session_class or Session,), {}) if not self.databases else None
+        self._in_force = SessionInForce(self._session, lambda: own or self.databases[0].session_type)
+        self._sessions = {"session_class": own, "session_options": session_options}
         self._first: WeakKeyDictionary[Flask, Database[S]] = WeakKeyDictionary()
         if isinstance(app, Flask):
             self.init_app(app)
@@ -119,14 +142,35 @@ class Respool(Generic[S]):
         if not has_app_context():
             raise NoScope(
                 "no application of Flask's is at work here",
+                now=[f"a session was asked for at {caller()} in {running()}"],
                 advice=["with app.app_context(): …", "or give Respool the database, and ask that: db.session"],
                 database=self.databases[0].name if self.databases else "default",
             )
-        return self._first[current_app._get_current_object()]  # type: ignore[attr-defined]
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        if (database := self._first.get(app)) is None:
+            raise ConfigError(
+                f"init_app() of this Respool was not called for the application {app.name!r}",
+                advice=[
+                    "call it where the application is made: db.init_app(app)",
+                    "with the very object that requests use: from shop.extensions import db, not another Respool()",
+                ],
+                setting="init_app",
+            )
+        return database
 
     @property
     def session(self) -> S:
-        """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block."""
+        """The session of the request; in a command, a shell or any ``app.app_context()`` block that of the block.
+
+        Outside of all of them, as when the application is made, it is an object that stands for whichever session is
+        in force when it is used. It can be handed to what asks for a session then: ``event.listen(db.session, …)``,
+        Flask-Admin, factory_boy, marshmallow. Used where none is in force it raises ``NoScope``.
+        """
+        if not has_app_context():
+            return cast("S", self._in_force)
+        return self._session()
+
+    def _session(self) -> S:
         database = self.database
         if not has_request_context() and database.scope_here() is None:
             g._respool_scope = scope = database.new_scope(f"{current_app.name} outside of requests", place=calling())
@@ -165,7 +209,7 @@ def _configured(app: Flask, **keywords: Any) -> Database[Any]:
         )
     options = dict(app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})
     options.setdefault("echo", app.config.get("SQLALCHEMY_ECHO", False))
-    taken = {database.name for database in open_databases()}  # several applications in one process, as in tests
+    taken = {database.name for database in app.extensions.get(_EXTENSION, ())}
     names = ("default", *(f"default-{number}" for number in range(2, len(taken) + 3)))
     name = next(name for name in names if name not in taken)
     return Database(_in_instance(app, make_url(url)), name=name, engine_options=options, **keywords)
@@ -180,20 +224,75 @@ def _in_instance(app: Flask, url: URL) -> URL:
     return url.set(database=str(Path(app.instance_path) / file))
 
 
-def _finisher(app: Flask, databases: list[Any]) -> Any:
-    def finish(response: Response) -> Response:
-        try:
-            drive(request_end(request.environ[ENVIRON_KEY], databases, response.status_code))
-        except Exception as failure:
-            answer = app.make_response(app.handle_user_exception(failure))
-            if answer.status_code < 400:
-                raise
-            return answer
+def _settling(process: Any) -> Any:
+    """What is called with the handler's response, before all that may still change it."""
+
+    def process_response(response: Response) -> Response:
+        exchange = Exchange.of(request.environ)
+        if exchange is not None:
+            request.environ[_CONTEXT] = (request_ctx._get_current_object(), g._get_current_object())  # type: ignore[attr-defined]
+            with suppress(Exception):  # it will be answered when all that follows a response has run
+                exchange.settle(response.status_code)
+        return process(response)  # type: ignore[no-any-return]
+
+    return process_response
+
+
+def _keeping_apart(finalize: Any) -> Any:
+    """What is called with the handler's value, and returns a response; others may read its stream before it leaves."""
+
+    def finalize_request(*args: Any, **keywords: Any) -> Response:
+        response: Response = finalize(*args, **keywords)
+        if response.is_streamed and not response.direct_passthrough and Exchange.of(request.environ) is not None:
+            response.response = Within(request.environ, response.response, [response.status_code])  # type: ignore[arg-type]
         return response
 
-    return finish
+    return finalize_request
 
 
-def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+def _taking_back(handle: Any) -> Any:
+    """What is called with an exception, before the handlers for it."""
+
+    def handle_exception(error: Exception) -> Any:
+        exchange = Exchange.of(request.environ)
+        if exchange is not None and _status_of(error) >= 400:
+            exchange.take_back(error)
+        return handle(error)
+
+    return handle_exception
+
+
+def _status_of(error: Any) -> int:
+    """A redirection, or any other answer, may be raised, too."""
+    if not hasattr(error, "get_response"):  # of Werkzeug's HTTPException
+        return 500
+    return int(error.code or getattr(error.response, "status_code", 500))
+
+
+def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
+    """Answer an exception as if it had been raised by the handler."""
+    contexts = environ.get(_CONTEXT)
+    if contexts is None:  # it was not the application that has answered
+        return None
+    context, globals_ = contexts
+    app: Flask = context.app
+    outer = app.app_context()
+    outer.g = globals_
+    with outer, context.copy():
+        try:
+            response = app.finalize_request(app.handle_user_exception(error))
+        except Exception as failure:
+            response = app.handle_exception(failure)
+        return response(environ, start_response)
+
+
+def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

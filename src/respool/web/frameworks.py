@@ -10,7 +10,10 @@ from typing import Any
 
 from respool import web
 
-__all__ = ["failure_answer"]
+__all__ = ["answers_json", "failure_answer"]
+
+#: Frameworks whose own answers to errors are JSON.
+_IN_JSON = frozenset({"falcon", "fastapi", "litestar"})
 
 #: Answers a failure by what the application has registered for it; whether it did.
 FailureAnswer = Callable[[Any, Any, Any, Exception, bool], Awaitable[bool]]
@@ -26,6 +29,12 @@ def failure_answer(scope: Mapping[str, Any]) -> FailureAnswer | None:
             if answer is not None:
                 return answer
     return None
+
+
+def answers_json(scope: Mapping[str, Any]) -> bool:
+    """Whether the framework of the application of an ASGI scope answers errors in JSON by itself."""
+    app = scope.get("app")
+    return app is not None and any(cls.__module__.partition(".")[0] in _IN_JSON for cls in type(app).__mro__)
 
 
 @cache

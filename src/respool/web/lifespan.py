@@ -19,11 +19,16 @@ __all__ = ["Lifespan", "start", "stop"]
 
 logger = logging.getLogger("respool.web")
 
+#: Who closes a database at the end of the application, for those who come later.
+_BY = "the application that it was installed in has stopped"
+
 #: Seconds that a start waits for the first connections.
 _WARM_UP = 10.0
 
 #: The databases that a stop has closed: if the application starts again, as in tests, they are opened again.
 _stopped: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
+#: How many applications that have started and not stopped have each database. The last one closes it.
+_users: weakref.WeakKeyDictionary[DatabaseBase[Any], int] = weakref.WeakKeyDictionary()
 
 
 async def start(databases: Sequence[DatabaseBase[Any]]) -> None:
@@ -50,17 +55,24 @@ async def start(databases: Sequence[DatabaseBase[Any]]) -> None:
             await compare_with_server(database)
         except PoolTimeout as error:
             logger.warning("database %r is not ready; starting without it: %s", database.name, error.headline)
+    for database in databases:
+        _users[database] = _users.get(database, 0) + 1
 
 
 async def stop(databases: Sequence[DatabaseBase[Any]]) -> None:
-    """Close the databases, after waiting for connections that are still in use."""
+    """Close the databases, after waiting for connections that are still in use.
+
+    What is not the application's stays open: an engine that the user made, and a database that another application
+    is at work with.
+    """
     for database in databases:
-        if not database.closed:
+        _users[database] = users = max(_users.get(database, 0) - 1, 0)
+        if not users and not database.closed and not database.given:
             _stopped.add(database)
             if isinstance(database, AsyncDatabase):
-                await database.close()
+                await database.close(by=_BY)
             else:
-                await asyncio.to_thread(database.close)  # type: ignore[attr-defined]
+                await asyncio.to_thread(database.close, by=_BY)  # type: ignore[attr-defined]
 
 
 class Lifespan:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from respool.config import UNLIMITED
 from respool.session.base import DatabaseBase
 from respool.session.database import AsyncDatabase, Database
-from respool.web.threads import holders_first
+from respool.web.threads import arrive, holders_first
 
 __all__ = ["Readiness", "compare_with_server"]
 
@@ -44,7 +44,8 @@ class Readiness:
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
     def require(self) -> None:
-        """Prepare them, unless that was done, or no session needs it."""
+        """Prepare them for this request, unless no session needs it."""
+        arrive()
         loop = asyncio.get_running_loop()
         if self._loop is None or self._loop() is not loop:
             self._loop = weakref.ref(loop)

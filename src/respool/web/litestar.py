@@ -1,22 +1,30 @@
-"""Litestar: ``install(app, db)``, a plugin for ``Litestar(plugins=[…])``, and the session as a dependency."""
+"""Litestar: ``install(app, db)``, a plugin for ``Litestar(plugins=[…])``, and the session as a dependency.
+
+Both are around the whole application: its routing, middleware, error pages and ``before_send`` hooks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from litestar import Litestar, Request, Response
-from litestar.config.app import AppConfig
-from litestar.di import Provide
-from litestar.exceptions.responses import create_exception_response
-from litestar.plugins import InitPluginProtocol
+from respool.config import needs
 
+with needs("litestar"):
+    from litestar import Litestar, Request, Response
+    from litestar.config.app import AppConfig
+    from litestar.di import Provide
+    from litestar.exceptions.responses import create_exception_response
+    from litestar.plugins import InitPluginProtocol
+    from litestar.utils.scope.state import ScopeState
+
+from respool.session.applications import check_application
 from respool.session.base import DatabaseBase
-from respool.web.asgi import RequestScopeMiddleware
-from respool.web.lifespan import start, stop
+from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import check_databases, check_new
+from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["RespoolPlugin", "answer_failure", "install", "session_of"]
 
@@ -32,18 +40,8 @@ def install(app: Litestar, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
-    check_databases(databases, asynchronous=True)
-    outer: Any = app.asgi_handler
-    installed: list[Any] = []
-    while isinstance(outer, RequestScopeMiddleware):
-        installed.extend(outer.databases)
-        outer = outer.app
-    check_new(databases, installed)
-    inner: Any = app.asgi_handler
-    app.asgi_handler = RequestScopeMiddleware(inner, *databases)  # type: ignore[assignment]
-    _add_handlers(app.exception_handlers)
-    if lifespan:
-        _add_hooks(app, databases)
+    check_application(app, Litestar, module=__name__)
+    _install(app, app, databases, lifespan)
 
 
 class RespoolPlugin(InitPluginProtocol):
@@ -62,16 +60,12 @@ class RespoolPlugin(InitPluginProtocol):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar while the application is made."""
-        app_config.middleware.insert(0, self._around)
-        _add_handlers(app_config.exception_handlers)
+        there: list[Any] = [getattr(plugin, "app", None) for plugin in app_config.plugins]
+        app = next(app for app in there if isinstance(app, Litestar))  # Litestar's own plugin for OpenAPI has it
+        _install(app, app_config, self.databases, self.lifespan)
         if self.session is not None:
             app_config.dependencies.setdefault(self.session, session_of(self.databases[0]))
-        if self.lifespan:
-            _add_hooks(app_config, self.databases)
         return app_config
-
-    def _around(self, app: Any) -> Any:
-        return RequestScopeMiddleware(app, *self.databases)
 
 
 def session_of(database: DatabaseBase[Any]) -> Provide:
@@ -99,7 +93,8 @@ async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, 
     if isinstance(error.__cause__, Exception):
         error = error.__cause__  # "Exception caught after response started"
     request: Request[Any, Any, Any] = Request(scope, receive, send)
-    handlers: Mapping[Any, Any] = scope["route_handler"].resolve_exception_handlers()
+    route = scope.get("route_handler")
+    handlers: Mapping[Any, Any] = route.resolve_exception_handlers() if route else scope["app"].exception_handlers
     handler = next((handlers[cls] for cls in (*type(error).__mro__, 500) if cls in handlers), None)
     response = (handler or create_exception_response)(request, error)
     response = await response if isawaitable(response) else response
@@ -107,22 +102,48 @@ async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, 
     return handler is not None
 
 
-def _add_handlers(handlers: Any) -> None:
+def _install(app: Litestar, config: Any, databases: tuple[Any, ...], lifespan: bool) -> None:
+    """Put databases around an application.
+
+    Args:
+        app: the application.
+        config: where its hooks are: itself, or what it is being made from.
+        databases, lifespan: as for :func:`install`.
+    """
+    check_databases(databases, asynchronous=True)
+    around: RequestScopeMiddleware | None = what_is_called(app)
+    if around is not None:
+        check_new(databases, around.databases)
+        around.add(databases, lifespan=lifespan)
+        return
+    inner: Any = partial(_call, type(app).__call__, app)
+    called_by(app, RequestScopeMiddleware(inner, *databases, lifespan=lifespan))
+    config.after_exception.insert(0, _failed)
+    config.before_send.insert(0, _sends)
     for kind in OVERLOAD:
-        handlers.setdefault(kind, _overloaded)
+        config.exception_handlers.setdefault(kind, _overloaded)
 
 
-def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    answer = refusal(error)
-    return Response(answer.text, status_code=answer.status, headers=answer.headers, media_type="text/plain")
+async def _call(call: Any, app: Litestar, scope: Any, receive: Any, send: Any) -> None:
+    """The application itself; a middleware of its, as for compression, may hold the start of an answer back."""
+    if scope["type"] == "http":
+        scope[SCOPES][0].hold_back(None, lambda: bool(ScopeState.from_scope(scope).response_started))
+    await call(app, scope, receive, send)
 
 
-def _add_hooks(app: Any, databases: Any) -> None:
-    async def warm_up() -> None:
-        await start(databases)
+async def _failed(error: Exception, scope: Any) -> None:
+    """Called before an exception is answered."""
+    if scope["type"] == "http":
+        await roll_back(scope.get(KEY, {}), error)
 
-    async def drain() -> None:
-        await stop(databases)
 
-    app.on_startup.insert(0, warm_up)
-    app.on_shutdown.append(drain)
+async def _sends(message: Any, scope: Any) -> None:
+    """Called before a message leaves."""
+    if message["type"] == "http.response.start":
+        scope[SCOPES][0].let_through()
+
+
+def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    answer = refusal(error, request.headers.get("accept"), json=True)
+    media_type = "application/json" if answer.json else "text/plain"
+    return Response(answer.body.encode(), status_code=answer.status, headers=answer.headers, media_type=media_type)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from respool.session.base import DatabaseBase
 from respool.session.ending import end_async
 from respool.session.scope import Scope
+from respool.session.transaction import Stays
 from respool.session.workers import perform
 from respool.web.departures import Watch
 from respool.web.requests import RequestScopes
@@ -25,7 +26,7 @@ class NativeRequest:
         is_gone: whether the client has hung up.
     """
 
-    __slots__ = ("enter", "leave", "scopes")
+    __slots__ = ("scopes",)
 
     def __init__(
         self,
@@ -35,18 +36,37 @@ class NativeRequest:
         is_gone: Callable[[], bool],
     ) -> None:
         self.scopes = RequestScopes(databases, found, label, Watch(is_gone))
-        self.enter = self.scopes.enter
-        self.leave = self.scopes.leave
 
-    async def end(self, status: int | None, error: BaseException | None = None) -> None:
+    @classmethod
+    def of(cls, scopes: RequestScopes) -> Self:
+        """The request whose scopes somebody else has made, and puts in force."""
+        request = cls.__new__(cls)
+        request.scopes = scopes
+        return request
+
+    def enter(self) -> None:
+        """Put the scopes in force."""
+        self.scopes.enter()
+
+    def leave(self) -> None:
+        """Put back what was in force before."""
+        self.scopes.leave()
+
+    async def end(self, status: int | None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> None:
         """Commit or roll back, and give every connection back; a second call does nothing.
+
+        But where a commit has failed, a success is refused again.
 
         Args:
             status: the answer's, which has not begun to leave.
             error: what escaped from the application.
+            stays: whether the session can be used afterwards, by an error page.
 
         Raises:
             Exception: what the end itself raises. The answer must not be sent then.
         """
+        broken = self.scopes.broken
+        if broken is not None and status is not None and status < 400:
+            raise broken
         if not self.scopes.end_unused():
-            await end_async(self.scopes.end(status, error), perform)
+            await end_async(self.scopes.end(status, error or self.scopes.failure, stays), perform)

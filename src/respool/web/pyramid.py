@@ -1,28 +1,38 @@
 """Pyramid: ``config.include("respool.web.pyramid")``, ``request.db_session``, and ``install(config, db)``.
 
-The scopes end in a tween over the exception views, so a commit that fails is answered by the one for its exception.
+The scopes end around the application that ``config.make_wsgi_app()`` makes, the last thing before the first byte. A commit
+that fails is answered by the exception view for it.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPNotFound
-from pyramid.path import DottedNameResolver
-from pyramid.response import Response
-from pyramid.tweens import EXCVIEW
+from respool.config import needs
+
+with needs("pyramid"):
+    from pyramid.config import Configurator
+    from pyramid.events import ApplicationCreated, NewResponse
+    from pyramid.httpexceptions import HTTPNotFound
+    from pyramid.path import DottedNameResolver
+    from pyramid.response import Response
+    from pyramid.threadlocal import RequestContext
+    from pyramid.tweens import EXCVIEW, MAIN
 
 from respool.errors import ConfigError
-from respool.session.transaction import drive
+from respool.session.applications import check_application
+from respool.web.exchange import Exchange
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import ENVIRON_KEY, RequestScopes, check_databases, check_new, request_label
+from respool.web.requests import called_by, check_databases, check_new
+from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["includeme", "install", "tween_factory"]
 
 _KEY = "respool.databases"
+#: Where the environ has the request, and that it is with its views.
+_REQUEST, _INSIDE = "respool.pyramid", "respool.pyramid.inside"
 
 
 def includeme(config: Configurator) -> None:
@@ -55,26 +65,29 @@ def install(config: Configurator, *databases: Any) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
+    check_application(config, Configurator, module=__name__, what="the configurator")
     _set_up(config, databases)
 
 
 def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """The tween in which requests have their scopes."""
-    databases: list[Any] = registry[_KEY]
+    """The tween next to the views: what comes after it leaves the work of a success alone."""
 
     def tween(request: Any) -> Any:
-        environ = request.environ
-        scopes = RequestScopes(databases, environ.setdefault(ENVIRON_KEY, {}), request_label(environ))
-        scopes.enter()
+        environ, exchange = request.environ, Exchange.of(request.environ)
+        if exchange is None or environ.get(_INSIDE):  # a request within the request
+            return handler(request)
+        exchange.forget()
+        environ[_INSIDE], environ[_REQUEST] = True, request
         try:
-            try:
-                response = handler(request)
-            except BaseException as error:
-                drive(scopes.end(None, error))
-                raise
-            return _finish(scopes, request, response)
+            response = handler(request)
+            exchange.settle(response.status_code)
+        except Exception as error:
+            if getattr(error, "status_code", 500) >= 400:
+                exchange.take_back(error)
+            raise
         finally:
-            scopes.leave()
+            environ[_INSIDE] = False
+        return response
 
     return tween
 
@@ -89,27 +102,36 @@ def _set_up(config: Configurator, databases: Sequence[Any]) -> None:
 
 
 def _add(config: Configurator) -> None:
-    config.add_tween("respool.web.pyramid.tween_factory", over=EXCVIEW)
+    config.add_tween("respool.web.pyramid.tween_factory", under=EXCVIEW, over=MAIN)
+    config.add_subscriber(_around, ApplicationCreated)
     config.add_request_method(lambda request: request.registry[_KEY][0].session, "db_session", property=True)
     for kind in OVERLOAD:
         config.add_exception_view(_overloaded, context=kind)
 
 
-def _finish(scopes: RequestScopes, request: Any, response: Any) -> Any:
-    try:
-        drive(scopes.end(response.status_code))
-    except Exception as failure:
+def _around(event: Any) -> None:
+    app = event.app
+    call = partial(type(app).__call__, app)
+    called_by(app, RequestScopeMiddleware(call, *app.registry[_KEY], answer_failure=_answer))
+
+
+def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
+    """Answer an exception by the exception view for it, with all that follows a response."""
+    request = environ.get(_REQUEST)
+    if request is None:
+        return None
+    with RequestContext(request):
         try:
-            answer = request.invoke_exception_view(sys.exc_info())
+            response = request.invoke_exception_view((type(error), error, error.__traceback__))
         except HTTPNotFound:
-            raise failure from None
-        if answer.status_code < 400:
-            raise
-        return answer
-    return response
+            return None
+        request._process_response_callbacks(response)
+        request.registry.notify(NewResponse(request, response))
+        request._process_finished_callbacks()
+    return response(environ, start_response)  # type: ignore[no-any-return]
 
 
 def _overloaded(error: Any, request: Any) -> Response:
-    answer = refusal(error)
-    headers = [("Content-Type", "text/plain; charset=UTF-8"), *answer.headers.items()]
-    return Response(answer.text, status=f"{answer.status} {answer.text}", headerlist=headers)
+    answer = refusal(error, request.headers.get("Accept"))
+    headers = [("Content-Type", answer.content_type), *answer.headers.items()]
+    return Response(answer.body.encode(), status=f"{answer.status} {answer.text}", headerlist=headers)

@@ -1,21 +1,31 @@
-"""Quart: ``install(app, db)``, with the commit as the last of its ``after_request`` functions.
+"""Quart: ``install(app, db)``, around the application, with the end when its answer is sent.
 
-So one that fails is answered by the application's error handlers.
+By then after_request functions, the saving of the browser's session, receivers of signals and teardown functions have
+run. Where the end fails the request is dispatched once more, and fails with its error from the start, so that the
+application's error handlers answer it.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from quart import Quart, Response, request
+from respool.config import needs
 
-from respool.web.asgi import RequestScopeMiddleware
+with needs("quart"):
+    from quart import Quart, current_app, has_request_context, request
+    from werkzeug.exceptions import HTTPException
+
+from respool.session.applications import check_application
+from respool.web.asgi import Beginning, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, check_databases, check_new, end_request
+from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
 
 __all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
+#: Where the error of a failed end is found in the ASGI scope.
+_FAILURE = f"{KEY}.failure"
 
 
 def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
@@ -29,17 +39,21 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Quart, module=__name__)
     check_databases(databases, asynchronous=True)
-    installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
-    check_new(databases, installed)
-    outer: Any = RequestScopeMiddleware(app.asgi_app, *databases, lifespan=lifespan)  # type: ignore[arg-type]
-    app.asgi_app = outer  # type: ignore[method-assign]
-    if not installed:
-        # Called in reverse order: what is first here comes last, after all that may still work with the session.
-        app.after_request_funcs.setdefault(None, []).insert(0, _finisher(app, installed))
-        for kind in OVERLOAD:
-            app.error_handler_spec[None][None].setdefault(kind, _overloaded)
-    installed.extend(databases)
+    around: RequestScopeMiddleware | None = what_is_called(app)
+    if around is not None:
+        check_new(databases, around.databases)
+        around.add(databases, lifespan=lifespan)
+        app.extensions[_EXTENSION].extend(databases)
+        return
+    around = RequestScopeMiddleware(partial(type(app).__call__, app), *databases, lifespan=lifespan)
+    around.answer_failure = partial(_answer_failure, app)
+    called_by(app, around)
+    _wrap(app)
+    app.extensions[_EXTENSION] = list(databases)
+    for kind in OVERLOAD:
+        app.error_handler_spec[None][None].setdefault(kind, _overloaded)
 
 
 class Respool:
@@ -62,21 +76,77 @@ class Respool:
         install(app, *self.databases)
 
 
-def _finisher(app: Quart, databases: list[Any]) -> Any:
-    async def finish(response: Response) -> Response:
-        try:
-            scope: Any = request.scope
-            await end_request(scope[KEY], databases, response.status_code)
-        except Exception as failure:
-            answer: Any = await app.make_response(await app.handle_user_exception(failure))
-            if answer.status_code < 400:
-                raise
-            return answer  # type: ignore[no-any-return]
+def _wrap(app: Any) -> None:
+    """Have the application tell of errors before it answers them, and when its answer is made."""
+    process_response = app.process_response
+    connection: Any = app.asgi_http_class
+
+    async def process_and_seal(response: Any, *context: Any) -> Any:
+        response = await process_response(response, *context)
+        seal(_found(), response.status_code)
         return response
 
-    return finish
+    def after_rollback(handle: Any) -> Any:
+        async def handle_after_rollback(error: Exception) -> Any:
+            await roll_back(_found(), error, _status(error))
+            return await handle(error)
+
+        return handle_after_rollback
+
+    class Connection(connection):  # type: ignore[misc]
+        async def __call__(self, receive: Any, send: Any) -> None:
+            def answer(scope: Any, receive: Any, send: Any) -> Any:
+                return connection.__call__(self, receive, send)
+
+            await Beginning(answer)(self.scope, receive, send)
+
+    app.asgi_http_class = Connection
+    app.process_response = process_and_seal
+    app.handle_user_exception = after_rollback(app.handle_user_exception)
+    app.handle_exception = after_rollback(app.handle_exception)
+    app.before_request_funcs.setdefault(None, []).insert(0, _fail)
 
 
-async def _overloaded(error: Exception) -> tuple[str, int, dict[str, str]]:
-    answer = refusal(error)
-    return answer.text, answer.status, answer.headers
+def _found() -> Any:
+    """The scopes of the request, if this is one."""
+    return request.scope.get(KEY, {}) if has_request_context() else {}
+
+
+def _status(error: Exception) -> int | None:
+    """The status of an exception that is an answer."""
+    if not isinstance(error, HTTPException):
+        return None
+    return error.code if error.response is None else getattr(error.response, "status_code", None)
+
+
+async def _fail() -> None:
+    failure: Any = request.scope.get(_FAILURE)
+    if failure is not None:
+        raise failure
+
+
+async def _answer_failure(app: Any, scope: Any, receive: Any, send: Any, error: Exception, outermost: bool) -> bool:
+    """Answer an error as if a handler had raised it.
+
+    Returns:
+        that the error is dealt with: Quart has a page for every one, and tells of it in its log.
+    """
+    body = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive_again() -> Any:
+        return body.pop() if body else await receive()
+
+    await app.asgi_app({**scope, _FAILURE: error}, receive_again, send)
+    return True
+
+
+async def _overloaded(error: Exception) -> Any:
+    answer = refusal(error, request.headers.get("Accept"))
+    kind: Any = current_app.aborter.mapping.get(answer.status)
+    if kind is not None:
+        unavailable = kind(retry_after=int(answer.headers["Retry-After"]))
+        own: Any = await current_app.handle_http_exception(unavailable)  # by the application's handler, if it has one
+        if own is not unavailable and (own := await current_app.make_response(own)).status_code == answer.status:
+            own.headers.setdefault("Retry-After", answer.headers["Retry-After"])
+            return own
+    return answer.body, answer.status, {"Content-Type": answer.content_type, **answer.headers}

@@ -1,30 +1,38 @@
-"""Sanic, by its own server or by ASGI: ``install(app, db)``, with the commit as the last of its response middlewares.
+"""Sanic, by its own server or by ASGI: ``install(app, db)``, with the end when the head of the response is written.
 
-Sanic logs what a response middleware raises and goes on; so a commit that fails is answered here, by the application's
-exception handlers.
+By then all middlewares and signals have had their say, and an end that fails is answered by the application's exception
+handlers. A handler that calls ``request.respond()`` by itself has begun its answer: there the end is.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial
-from inspect import isawaitable
+from functools import cache, partial
 from typing import Any
 
-from sanic import HTTPResponse, Request, Sanic
-from sanic.signals import Event
+from respool.config import needs
 
-from respool.web.asgi import RequestScopeMiddleware
+with needs("sanic"):
+    from sanic import HTTPResponse, Request, Sanic
+    from sanic.http import Stage
+    from sanic.signals import Event
+
+from respool.session.applications import check_application
+from respool.session.transaction import Stays
+from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.lifespan import start, stop
-from respool.web.limits import Readiness
 from respool.web.native import NativeRequest
 from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_databases, check_new, end_request
+from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["install"]
 
 #: The latest request of the connection whose task this is. Sanic does not tell when a request is over.
 _latest: ContextVar[NativeRequest | None] = ContextVar("respool_latest_request", default=None)
+
+#: Before all others; at the end of the application after them.
+_FIRST = 1_000_000
 
 
 def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> None:
@@ -40,15 +48,17 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
+    check_application(app, Sanic, module=__name__)
     check_databases(databases, asynchronous=True)
-    installed: list[Any] | None = getattr(app.ctx, KEY, None)
-    check_new(databases, installed or ())
-    if installed is None:
-        installed = app.ctx.respool = []
-        _add(app, installed)
-    installed.extend(databases)
-    call = partial(type(app).__call__, app)
-    called_by(app, RequestScopeMiddleware(call, *databases, lifespan=False))  # where it is served by ASGI
+    around: RequestScopeMiddleware | None = what_is_called(app)
+    if around is None:
+        call = partial(type(app).__call__, app)
+        around = RequestScopeMiddleware(call, *databases, lifespan=False)
+        called_by(app, around)  # where it is served by ASGI
+        _add(app, around)
+    else:
+        check_new(databases, around.databases)
+        around.add(databases, lifespan=False)
     if lifespan:
 
         async def warm_up(app: Sanic[Any, Any]) -> None:
@@ -57,44 +67,104 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
         async def drain(app: Sanic[Any, Any]) -> None:
             await stop(databases)
 
-        app.before_server_start(warm_up)
-        app.after_server_stop(drain)
+        app.before_server_start(warm_up, priority=_FIRST)
+        app.after_server_stop(drain, priority=_FIRST)
 
 
-def _add(app: Sanic[Any, Any], databases: list[Any]) -> None:
-    readiness = Readiness(databases)
-
+def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
     async def begin(request: Request[Any, Any]) -> None:
-        if app.asgi:
-            found = request.transport.scope.get(KEY)
-        else:
-            readiness.require()
-            found = {}
-            ours = NativeRequest(databases, found, f"{request.method} {request.path}", lambda: _gone(request))
-            if (before := _latest.get()) is not None:
-                before.leave()  # else each would keep the one before it
-            _latest.set(ours)
-            ours.enter()  # in force in the connection's task, until its end or its next request
-            if request.headers.get("upgrade", "").lower() == "websocket":
-                await ours.end(None)  # messages have scopes of their own
-                ours.scopes.hide()
-        request.ctx.respool = found or {}
+        await _begin(app, around, request)
 
-    async def end(request: Request[Any, Any], response: Any) -> Any:
-        try:
-            await end_or_raise(request, response)
-        except Exception as failure:
-            return await _answer_failure(app, request, failure)
-        return None
+    async def handling(request: Request[Any, Any]) -> None:
+        request.ctx.respool.handling = True
 
-    async def end_or_raise(request: Request[Any, Any], response: Any) -> None:
-        await end_request(getattr(request.ctx, KEY, {}), databases, response.status)
+    async def handled(request: Request[Any, Any]) -> None:
+        request.ctx.respool.handling = False
 
-    app.signal(Event.HTTP_LIFECYCLE_HANDLE)(begin)
-    app.register_middleware(end, "response", priority=1_000_000)  # the last, before the first byte of a stream too
-    app.signal(Event.HTTP_LIFECYCLE_RESPONSE)(end_or_raise)  # where another middleware had the last word
+    async def responds(request: Request[Any, Any], response: Any) -> None:
+        state = request.ctx.respool
+        if state.handling and state.ours is not None:  # the handler goes on, and makes the body
+            with suppress(Exception):  # told when the head is to be written: here Sanic would only log it
+                await state.ours.end(response.status, stays=Stays.ON_FAILURE)
+                state.begun = True
+
+    async def failed(request: Request[Any, Any], exception: Exception) -> None:
+        state: _State | None = getattr(request.ctx, KEY, None)
+        if state is None or state.ours is None:
+            return
+        stream: Any = request.stream
+        if state.begun and stream is not None and stream.stage is Stage.HANDLER:
+            await stream.send(b"", False)  # what the handler has begun is not to be taken back,
+            stream.stage = Stage.FAILED  # and is not the whole of it
+        await roll_back(state.found, exception)
+
+    app.signal(Event.HTTP_LIFECYCLE_HANDLE, priority=_FIRST)(begin)
+    app.signal(Event.HTTP_HANDLER_BEFORE)(handling)
+    app.signal(Event.HTTP_HANDLER_AFTER, priority=_FIRST)(handled)
+    app.signal(Event.HTTP_LIFECYCLE_EXCEPTION, priority=_FIRST)(failed)
+    app.register_middleware(responds, "response", priority=_FIRST)  # the last, as responses go
     handler: Any = app.error_handler
     handler.default = _overload_first(handler.default)
+
+
+async def _begin(app: Sanic[Any, Any], around: RequestScopeMiddleware, request: Request[Any, Any]) -> None:
+    """Begin a request, before anything else of it."""
+    state = request.ctx.respool = _State()
+    if app.asgi:
+        scope = request.transport.scope
+        if scope["type"] == "http":
+            state.ours, state.found = NativeRequest.of(scope[SCOPES][0]), scope[KEY]
+        return
+    around.require_readiness()
+    label = f"{request.method} {request.path}"
+    ours = NativeRequest(around.databases, state.found, label, lambda: _gone(request))
+    if (before := _latest.get()) is not None:
+        before.leave()  # else each would keep the one before it
+    _latest.set(ours)
+    ours.enter()  # in force in the connection's task, until its end or its next request
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        await ours.end(None)  # messages have scopes of their own
+        ours.scopes.hide()
+        return
+    state.ours = ours
+    stream: Any = request.stream
+    kind: Any = type(stream)
+    stream.__class__ = _ending(kind)
+    stream.response_func = stream.http1_response_header
+
+
+class _State:
+    """What there is to know of one request, as ``request.ctx.respool``."""
+
+    __slots__ = ("begun", "found", "handling", "ours")
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}  #: its scopes by name
+        self.ours: NativeRequest | None = None
+        self.handling = False  #: the handler is at work
+        self.begun = False  #: it has begun the answer by itself
+
+
+@cache
+def _ending(kind: Any) -> Any:
+    """The class of a connection, which ends the request before it writes the head of a response."""
+    if "respool" in vars(kind):
+        return kind
+
+    async def http1_response_header(self: Any, data: Any, end_stream: bool) -> None:
+        response = self.response
+        state: _State | None = getattr(self.request.ctx, KEY, None) if self.request is not None else None
+        if state is not None and state.ours is not None and isinstance(response.status, int) and response.status >= 200:
+            len(data)  # what cannot be sent is told before
+            await state.ours.end(response.status, stays=Stays.ON_FAILURE)
+            if response.status >= 400 and state.ours.scopes.saved:
+                state.ours.scopes.tell_saved(response.status)
+                response.headers[SAVED] = "yes"
+        await kind.http1_response_header(self, data, end_stream)
+
+    body = {"__slots__": (), "__module__": kind.__module__, "respool": True}
+    body["http1_response_header"] = http1_response_header
+    return type(kind)(kind.__name__, (kind,), body)
 
 
 def _overload_first(default: Any) -> Any:
@@ -103,17 +173,10 @@ def _overload_first(default: Any) -> Any:
     def answer(request: Request[Any, Any], error: Exception) -> Any:
         if not isinstance(error, OVERLOAD):
             return default(request, error)
-        told = refusal(error)
-        return HTTPResponse(told.text, status=told.status, headers=told.headers, content_type="text/plain")
+        told = refusal(error, request.headers.get("accept"), json=request.app.config.FALLBACK_ERROR_FORMAT == "json")
+        return HTTPResponse(told.body, status=told.status, headers=told.headers, content_type=told.content_type)
 
     return answer
-
-
-async def _answer_failure(app: Sanic[Any, Any], request: Request[Any, Any], failure: Exception) -> Any:
-    handler: Any = app.error_handler
-    answer = handler.response(request, failure)
-    answer = await answer if isawaitable(answer) else answer
-    return answer if answer.status >= 400 else handler.default(request, failure)
 
 
 def _gone(request: Request[Any, Any]) -> bool:

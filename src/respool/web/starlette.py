@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from respool.config import needs
 
-from respool.web.asgi import RequestScopeMiddleware
-from respool.web.requests import check_databases, check_new
+with needs("starlette"):
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+
+from respool.session.applications import check_application
+from respool.web.stack import call_handler, install_around
 
 __all__ = ["answer_failure", "install"]
 
 
 def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
     """Give each request of an application a session of each database.
+
+    It is around all middleware, whether that was added before or will be later.
 
     Args:
         app: the application.
@@ -26,11 +31,10 @@ def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
 
     Raises:
         ConfigError: no database was given, or one is installed already.
+        RuntimeError: the application has started.
     """
-    check_databases(databases, asynchronous=True)
-    ours: Any = RequestScopeMiddleware
-    check_new(databases, [db for middleware in app.user_middleware if middleware.cls is ours for db in middleware.args])
-    app.add_middleware(ours, *databases, lifespan=lifespan)
+    check_application(app, Starlette, module=__name__)
+    install_around(app, databases, lifespan, Middleware, run_in_threadpool)
 
 
 async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, outermost: bool) -> bool:
@@ -59,10 +63,7 @@ async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, 
     if handler is None:
         return False
     request = Request(scope, receive, send)
-    if iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
-        response = await handler(request, error)
-    else:
-        response = await run_in_threadpool(handler, request, error)
+    response = await call_handler(handler, request, error, run_in_threadpool)
     if response is not None:
         await response(scope, receive, send)
     return handled

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.core.signals import request_finished
 from django.http import HttpResponse, StreamingHttpResponse
+from django.template.response import SimpleTemplateResponse
 from django.urls import include, path
 from sqlalchemy.exc import IntegrityError
 
 from respool.errors import PoolQueueFull
 from respool.web.django import install
-from tests.web.stands.base import STARLETTES, ASGIStand, Stand, WSGIStand
+from tests.web.stands.base import STARLETTES, ASGIStand, Late, Stand, WSGIStand
+from tests.web.stands.middleware import HoldsBack as HoldsBackASGI
+from tests.web.stands.wsgis import HoldsBack
 
 if not settings.configured:
     settings.configure(
@@ -44,21 +50,30 @@ class Ending:
         if self.asynchronous:
             return self.answer(request)
         response = self.get_response(request)
-        if (stand := stand_of(request)) is not None:
-            stand.work.teardown()
-        return response
+        if (stand := stand_of(request)) is None:
+            return response
+        stand.work.teardown()
+        return stand.change(response) if stand.guest_at == "middleware" else response
 
     async def answer(self, request: Any) -> Any:
         response = await self.get_response(request)
-        if (stand := stand_of(request)) is not None:
-            stand.work.teardown()
-        return response
+        if (stand := stand_of(request)) is None:
+            return response
+        stand.work.teardown()
+        return await stand.change_async(response) if stand.guest_at == "middleware" else response
 
     def process_exception(self, request: Any, error: Exception) -> Any:
         stand = stand_of(request)
         if stand is not None and stand.handlers and isinstance(error, PoolQueueFull):
             return HttpResponse("busy", status=429)
+        if stand is not None and stand.guest_at == "handled" and isinstance(error, LookupError):
+            return HttpResponse("handled")
         return None
+
+    def process_template_response(self, request: Any, response: Any) -> Any:
+        if stand_of(request).guest_at == "process_template_response":
+            response.status_code = stand_of(request).work.guest() or response.status_code
+        return response
 
 
 def stand_of(request: Any) -> Any:
@@ -68,8 +83,6 @@ def stand_of(request: Any) -> Any:
 
 def failed(request: Any) -> HttpResponse:
     """Django's ``handler500``."""
-    import sys
-
     if isinstance(sys.exc_info()[1], IntegrityError):
         return HttpResponse("no such product", status=409)
     return HttpResponse("sorry", status=500)
@@ -80,6 +93,8 @@ class Urls:
 
     urlpatterns: Any = ()
     stand: Any = None
+    handler403: Any = "django.views.defaults.permission_denied"
+    handler404: Any = "django.views.defaults.page_not_found"
     handler500: Any = "django.views.defaults.server_error"
 
 
@@ -90,30 +105,95 @@ def urls(stand: Any) -> Any:
         path("answer/<what>/<int:status>", stand.answer),
         path("stream", stand.stream),
         path("background", stand.background),
+        path("failing", stand.failing),
+        path("streamed", stand.streamed),
+        path("unsendable/<what>", stand.cannot_send),
     ]
     conf = Urls()
     conf.urlpatterns = [*routes, path("nested/", include(routes))]
     conf.stand = stand
-    if stand.handlers:
+    if stand.guest_at == "pages":
+        conf.handler403, conf.handler404, conf.handler500 = stand.page(403), stand.page(404), stand.page(500)
+    elif stand.handlers:
         conf.handler500 = failed
     return conf
 
 
+class Lazy(SimpleTemplateResponse):
+    """A response that is made when all middlewares have seen it."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__("")
+        self.make = make
+
+    @property
+    def rendered_content(self) -> Any:
+        return self.make()
+
+
 class DjangoStand(WSGIStand):
     name = "Django"
+    late: ClassVar = (
+        Late("middleware", status=True, cleans=True),
+        Late("process_template_response", status=True, cleans=True),
+        Late("rendering", cleans=True),
+        Late("a post-render callback", cleans=True),
+    )
+    after: ClassVar = ("a closer of a response", "request_finished")
+    unsendable: ClassVar = {"nothing": 500, "number": 500, "rendering": 500}
 
     def build(self) -> Any:
         from django.core.wsgi import get_wsgi_application
 
         settings.ROOT_URLCONF = urls(self)
-        app = get_wsgi_application()
+        app: Any = get_wsgi_application()
         install(app, *self.databases)
-        return app
+        return HoldsBack(app) if self.guest_at == "gzip" else app
+
+    def change(self, response: Any) -> Any:
+        status = self.work.guest()
+        return HttpResponse("changed", status=status) if status else response
+
+    def page(self, status: int) -> Any:
+        def answer(request: Any, exception: Any = None) -> HttpResponse:
+            conflict = self.handlers and isinstance(sys.exc_info()[1], IntegrityError)
+            return HttpResponse(self.work.page(), status=409 if conflict else status)
+
+        return answer
 
     def do(self, request: Any, what: str, number: int) -> Any:
         if request.method == "OPTIONS":
             return HttpResponse(status=204)
-        return HttpResponse(self.work.do(what, number))
+        text = self.work.do(what, number)
+        response: Any = HttpResponse(text)
+        if self.guest_at == "process_template_response":
+            response = Lazy(lambda: text)
+        if self.guest_at == "rendering":
+            response = Lazy(lambda: self.work.guest() or text)
+        if self.guest_at == "a post-render callback":
+            response = Lazy(lambda: text)
+            response.add_post_render_callback(lambda response: self.work.guest())
+        if self.guest_at == "a closer of a response":
+            response._resource_closers.append(self.work.guest)
+        if self.guest_at == "request_finished":
+            request_finished.connect(self.finished)
+        return response
+
+    def finished(self, **keywords: Any) -> None:
+        request_finished.disconnect(self.finished)
+        self.work.guest()
+
+    def failing(self, request: Any) -> Any:
+        return StreamingHttpResponse(self.work.failing())
+
+    def streamed(self, request: Any) -> Any:
+        return StreamingHttpResponse(self.work.streamed())
+
+    def cannot_send(self, request: Any, what: str) -> Any:
+        self.work.do("flushed", 1)
+        if what == "rendering":
+            return Lazy(lambda: 1 / 0)
+        return None if what == "nothing" else 5
 
     def refuse(self, request: Any, what: str) -> Any:
         self.work.do(what, 1)
@@ -131,20 +211,40 @@ class DjangoStand(WSGIStand):
 
 class DjangoASGI(ASGIStand):
     name = "Django (ASGI)"
-    missing: ClassVar = {"base_http_middleware": STARLETTES, "websocket": "Django has none"}
+    missing: ClassVar = {
+        "base_http_middleware": STARLETTES,
+        "websocket": "Django has none",
+        "error_pages": "Django calls its error handlers as sync functions",
+        "error_page_of_a_failed_commit": "Django calls its error handlers as sync functions",
+        "stopping": "Django has no start and stop",
+    }
+    late: ClassVar = (Late("middleware", status=True, cleans=True),)
+    after: ClassVar = ("request_finished",)
+    unsendable: ClassVar = DjangoStand.unsendable
+
+    async def change_async(self, response: Any) -> Any:
+        status = await self.work.guest()
+        return HttpResponse("changed", status=status) if status else response
+
+    async def finished(self, **keywords: Any) -> None:
+        request_finished.disconnect(self.finished)
+        await self.work.guest()
 
     def build(self) -> Any:
         from django.core.asgi import get_asgi_application
 
         settings.ROOT_URLCONF = urls(self)
-        app = get_asgi_application()
+        app: Any = get_asgi_application()
         install(app, *self.databases)
-        return app
+        return HoldsBackASGI(app) if self.guest_at == "gzip" else app
 
     async def do(self, request: Any, what: str, number: int) -> Any:
         if request.method == "OPTIONS":
             return HttpResponse(status=204)
-        return HttpResponse(await self.work.do(what, number))
+        response = HttpResponse(await self.work.do(what, number))
+        if self.guest_at == "request_finished":
+            request_finished.connect(self.finished)
+        return response
 
     async def refuse(self, request: Any, what: str) -> Any:
         await self.work.do(what, 1)
@@ -156,23 +256,55 @@ class DjangoASGI(ASGIStand):
     async def stream(self, request: Any) -> Any:
         return StreamingHttpResponse(await self.work.stream())
 
+    async def failing(self, request: Any) -> Any:
+        return StreamingHttpResponse(await self.work.failing())
+
+    async def streamed(self, request: Any) -> Any:
+        return StreamingHttpResponse(await self.work.streamed())
+
+    async def cannot_send(self, request: Any, what: str) -> Any:
+        await self.work.do("flushed", 1)
+        if what == "rendering":
+            return Lazy(lambda: 1 / 0)
+        return None if what == "nothing" else 5
+
     async def background(self, request: Any) -> Any:
         return HttpResponse(await self.work.do("spawn", 1))
 
 
 class DjangoASGISync(DjangoASGI):
     kind = "sync"
+    missing: ClassVar = {
+        "base_http_middleware": STARLETTES,
+        "websocket": "Django has none",
+        "stopping": "Django has no start and stop",
+    }
+    late: ClassVar = DjangoStand.late
+    after: ClassVar = DjangoStand.after
+    change = DjangoStand.change
+    page = DjangoStand.page
+    finished = DjangoStand.finished  # type: ignore[assignment]
+
+    async def change_async(self, response: Any) -> Any:
+        return await sync_to_async(self.change)(response)
+
     do = DjangoStand.do  # type: ignore[assignment]
     refuse = DjangoStand.refuse  # type: ignore[assignment]
     answer = DjangoStand.answer  # type: ignore[assignment]
     background = DjangoStand.background  # type: ignore[assignment]
+    cannot_send = DjangoStand.cannot_send  # type: ignore[assignment]
 
     def stream(self, request: Any) -> Any:  # type: ignore[override]
-        body = self.work.stream()
+        return self.streaming(self.work.stream())
 
+    def failing(self, request: Any) -> Any:  # type: ignore[override]
+        return self.streaming(self.work.failing())
+
+    def streamed(self, request: Any) -> Any:  # type: ignore[override]
+        return self.streaming(self.work.streamed())
+
+    def streaming(self, body: Any) -> Any:
         async def parts() -> AsyncIterator[bytes]:
-            from asgiref.sync import sync_to_async
-
             while (part := await sync_to_async(next)(body, None)) is not None:
                 yield part
 

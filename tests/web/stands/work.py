@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from respool.errors import ScopeError
 from tests.session.shop import Order, Product
@@ -31,6 +31,8 @@ class Work:
         self.ran: list[str] = []  #: handlers that came to their end
         self.broken_teardown = False  #: whether somebody else's clean-up fails
         self.jobs: list[Any] = []  #: threads and tasks that outlive their request
+        self.plan = ""  #: what a guest does: one of the methods of its kind
+        self.guests = 0  #: how often there was one
 
     def refusal(self, use: Callable[[], Any]) -> None:
         try:
@@ -42,6 +44,16 @@ class Work:
         """What another extension does at the end of a request."""
         if self.broken_teardown:
             raise ArithmeticError("somebody else's clean-up")
+
+    def guest_now(self) -> int | None:
+        """A guest who cannot wait for anything."""
+        self.guests += 1
+        if self.plan == "fail":
+            raise LookupError("somebody else's")
+        if self.plan == "status":
+            return 409
+        self.db.session.add(Order(product_id=999 if self.plan == "refused" else 1))
+        return None
 
 
 class SyncWork(Work):
@@ -102,6 +114,47 @@ class SyncWork(Work):
             yield again.encode()
 
         return body()
+
+    def failing(self) -> Iterator[bytes]:
+        self.flushed(1)
+        return map(int.to_bytes, [-1])  # an OverflowError with the first part
+
+    def streamed(self) -> Iterator[bytes]:
+        """A body with a scope of its own, which sees what the request has saved, and writes."""
+        self.flushed(1)
+
+        def body() -> Iterator[bytes]:
+            with self.db.scope("export") as own:
+                there = own.scalar(select(func.count()).select_from(Order))
+                own.add(Order(product_id=1))
+            yield f"{there} there".encode()
+
+        return body()
+
+    def guest(self) -> int | None:
+        """Code of somebody else's: what ``plan`` says."""
+        if self.plan in ("fail", "status", "refused"):
+            return self.guest_now()
+        self.guests += 1
+        if self.plan == "use":
+            name = self.db.session.get_one(Product, 1).name
+            self.db.session.add(Order(product_id=1, note=name))
+        elif self.plan == "job":
+            self.job()
+        elif self.plan == "after":
+            self.refusal(lambda: self.db.session.get(Product, 1))
+            self.job()
+        else:
+            getattr(self.db.session, self.plan)()
+        return None
+
+    def page(self) -> str:
+        """An error page, which reads, adds what is not to be saved, and logs what is."""
+        self.guests += 1
+        name = str(self.db.session.get_one(Product, 1).name)
+        self.db.session.add(Order(product_id=1))
+        self.job()
+        return name
 
     def job(self) -> None:
         """Work that goes on after the request."""
@@ -201,6 +254,54 @@ class AsyncWork(Work):
             yield again.encode()
 
         return body()
+
+    async def failing(self) -> AsyncIterator[bytes]:
+        await self.flushed(1)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield int.to_bytes(-1)  # an OverflowError with the first part
+
+        return body()
+
+    async def streamed(self) -> AsyncIterator[bytes]:
+        """A body with a scope of its own, which sees what the request has saved, and writes."""
+        await self.flushed(1)
+
+        async def body() -> AsyncIterator[bytes]:
+            async with self.db.scope("export") as own:
+                there = await own.scalar(select(func.count()).select_from(Order))
+                own.add(Order(product_id=1))
+            yield f"{there} there".encode()
+
+        return body()
+
+    async def guest(self) -> int | None:
+        """Code of somebody else's: what ``plan`` says."""
+        if self.plan in ("fail", "status", "refused"):
+            return self.guest_now()
+        self.guests += 1
+        if self.plan == "use":
+            name = (await self.db.session.get_one(Product, 1)).name
+            self.db.session.add(Order(product_id=1, note=name))
+        elif self.plan == "job":
+            await self.job()
+        elif self.plan == "after":
+            try:
+                await self.db.session.get(Product, 1)
+            except ScopeError as error:
+                self.told.append(error)
+            await self.job()
+        else:
+            await getattr(self.db.session, self.plan)()
+        return None
+
+    async def page(self) -> str:
+        """An error page, which reads, adds what is not to be saved, and logs what is."""
+        self.guests += 1
+        name = str((await self.db.session.get_one(Product, 1)).name)
+        self.db.session.add(Order(product_id=1))
+        await self.job()
+        return name
 
     async def job(self) -> None:
         """Work that goes on after the request."""

@@ -23,7 +23,7 @@ from respool import AsyncDatabase, PoolConfig
 from respool.cli.demo.app import create_app
 from respool.cli.demo.store import open_database, prepare
 from respool.engine import mask
-from respool.errors import ConfigError, PoolError, RespoolError
+from respool.errors import ConfigError, MissingExtra, PoolError, RespoolError
 
 __all__ = ["run"]
 
@@ -202,6 +202,10 @@ def _try_sqlite(dialect: Dialect, url: URL) -> None:
 
 
 def _why_no_database(url: str, error: BaseException) -> str:
+    if (
+        isinstance(error, MissingExtra) and error.extra == "aiosqlite"
+    ):  # as by default: the demo has an extra of its own
+        return f'{error.headline}; pip install "respool[demo]"'
     if isinstance(error, ConfigError):
         return "; ".join([error.headline, *error.advice[:1]])
     reason = error.__cause__ if isinstance(error, PoolError) and error.__cause__ is not None else error
