@@ -178,7 +178,7 @@ MUTATIONS = (
     mutation(
         "a clean-up takes away what is to be committed",
         "late_cleanup",
-        ("session/life.py", "        if sealed is None or self", "        if True or self"),
+        ("session/life.py", "        return sealed == self.changes", "        return False and sealed == self.changes"),
     ),
     mutation(
         "what makes a body does not wait for the commit",

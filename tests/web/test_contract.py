@@ -24,7 +24,10 @@ async def test_contract(stand: type[Stand], name: str, shop_url: str, tmp_path: 
 
 
 #: What a database of its own account has a say in: when a deferred constraint fails, and what is over then.
-TRUTH = ("success", "failing_commit", "failing_commit_with_a_handler", "two_databases")
+TRUTH = (
+    *("success", "failing_commit", "failing_commit_with_a_handler", "two_databases"),
+    *("late_failing_commit", "held_back_start", "error_page_of_a_failed_commit"),
+)
 ON_POSTGRES = [
     pytest.param(stand, name, driver, id=f"{stand.title()}-{driver}-{name}")
     for stand, name in RUNS

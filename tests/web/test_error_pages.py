@@ -203,6 +203,23 @@ async def test_a_clean_up_that_has_written_and_rolls_back_makes_an_error_of_the_
     assert (acquired(db), db.scopes()) == (0, ())
 
 
+async def test_quarts_asgi_app_by_itself_is_a_request_too(db: Database, shop_url: str) -> None:
+    """As dispatchers call it."""
+    app = Quart("shop")
+    quart.install(app, db)
+    app.register_error_handler(IntegrityError, lambda error: (db.session.get_one(Product, 1).name, 409))
+
+    @app.post("/<int:number>")
+    def order(number: int) -> str:
+        db.session.add(Order(product_id=number))
+        return "thanks"
+
+    wrapped: Any = app.asgi_app
+    assert (await call_asgi(wrapped, "/1", "POST")).status == 200
+    refused = await call_asgi(wrapped, "/999", "POST")
+    assert (refused.status, refused.body, count(shop_url)) == (409, b"tea", 1)
+
+
 async def test_a_clean_up_after_an_error_takes_away_what_it_will(db: Database, shop_url: str) -> None:
     app = Quart("shop")
     quart.install(app, db)

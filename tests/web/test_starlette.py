@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.routing import Mount, Route
 
 from respool import Database
 from respool.errors import ConfigError
+from respool.session.ending import in_greenlet
 from respool.web.starlette import install
 from tests.session.shop import Order, count, opened, opened_async
 from tests.web.clients import call_asgi
@@ -79,7 +81,15 @@ async def read_first(request: Any, call_next: Any) -> Any:
     return PlainTextResponse(b"".join(parts), response.status_code)
 
 
-PASSES, READS = (Middleware(BaseHTTPMiddleware, dispatch=each) for each in (pass_on, read_first))
+async def look(request: Any, call_next: Any) -> Any:
+    """With a scope of its own beside the body; the request's work is not committed before its answer leaves."""
+    response = await call_next(request)
+    async with request.app.state.database.scope("look") as session:
+        assert await session.scalar(select(func.count()).select_from(Order)) == 0
+    return response
+
+
+PASSES, READS, LOOKS = (Middleware(BaseHTTPMiddleware, dispatch=each) for each in (pass_on, read_first, look))
 GZIP = Middleware(GZipMiddleware, minimum_size=0)
 
 
@@ -96,6 +106,9 @@ GZIP = Middleware(GZipMiddleware, minimum_size=0)
         [PASSES, READS],
         [READS, PASSES],
         [GZIP, READS],
+        [LOOKS],
+        [GZIP, LOOKS],
+        [LOOKS, PASSES],
     ],
     ids=[
         "alone",
@@ -107,6 +120,9 @@ GZIP = Middleware(GZipMiddleware, minimum_size=0)
         "passes-reads",
         "reads-passes",
         "gzip-reads",
+        "looks",
+        "gzip-looks",
+        "looks-passes",
     ],
 )
 async def test_a_stream_with_a_scope_of_its_own_comes_after_the_commit(
@@ -138,7 +154,45 @@ async def test_a_stream_with_a_scope_of_its_own_comes_after_the_commit(
 
             app = Starlette(routes=[Route("/", order)], middleware=middleware)
             install(app, db, adb)
+            app.state.database = adb
             answer = await call_asgi(app, headers={"accept-encoding": "gzip"})
     unpacked = gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
     assert (answer.status, unpacked) == (200, b"1 there")
     assert count(shop_url) == 2
+
+
+async def test_a_stream_beside_a_middleware_waits_for_a_commit_that_is_under_way(
+    async_shop_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base class runs the application in a task of its own, which goes on while the answer waits for its COMMIT."""
+    committing, opening, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    entered: list[bool] = []
+
+    async def perform(step: Any) -> Any:
+        committing.set()
+        await go.wait()
+        return await in_greenlet(step)
+
+    monkeypatch.setattr("respool.web.asgi.perform", perform)
+    async with opened_async(async_shop_url, commit="on_success") as db:
+
+        async def body() -> AsyncIterator[bytes]:
+            await committing.wait()
+            opening.set()
+            async with db.scope("export") as session:
+                entered.append(go.is_set())
+                yield b"%d there" % (await session.scalar(select(func.count()).select_from(Order)))
+
+        async def order(request: Any) -> StreamingResponse:
+            db.session.add(Order(product_id=1))
+            await db.session.flush()
+            return StreamingResponse(body())
+
+        app = Starlette(routes=[Route("/", order)], middleware=[PASSES])
+        install(app, db)
+        asked = asyncio.create_task(call_asgi(app))
+        await opening.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go.set()
+        assert ((await asked).body, entered) == (b"1 there", [True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.validate import validator
@@ -312,3 +314,61 @@ def test_a_start_that_comes_with_an_error_after_the_first_part_is_the_servers_to
     body = RequestScopeMiddleware(app, db)({}, lambda *head: seen.append(head) or (lambda data: None))
     assert list(body) == [b"one"]
     assert [head[0] for head in seen] == ["200 OK", "500 Oops"]
+
+
+def test_a_body_after_a_request_that_has_only_read_can_fail_still(db: Database) -> None:
+    def body() -> Iterator[bytes]:
+        with db.scope("export") as own:
+            own.get_one(Product, 5)
+        yield b"never"
+
+    def app(environ: Any, start_response: Any) -> Any:
+        db.session.get(Product, 1)
+        start_response("200 OK", TEXT)
+        return body()
+
+    done = call_wsgi(RequestScopeMiddleware(app, db))
+    assert (done.status, done.complete) == (500, True)
+
+
+def test_who_holds_back_a_body_can_use_the_session_between_its_parts(db: Database, shop_url: str) -> None:
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        return iter([b"one", b"two"])
+
+    inner = RequestScopeMiddleware(app, db)
+
+    def buffers(environ: Any, start_response: Any) -> Any:
+        heads: list[Any] = []
+        parts = iter(inner(environ, lambda *head: heads.append(head)))
+        body = [next(parts)]
+        db.session.add(Order(product_id=1))
+        body += parts
+        start_response(*heads[-1])
+        return body
+
+    done = call_wsgi(RequestScopeMiddleware(buffers, db))
+    assert (done.status, done.body, count(shop_url)) == (200, b"onetwo", 1)
+
+
+@pytest.mark.parametrize("product_id", [1, 999])
+def test_a_request_leaves_nothing_to_the_collector(db: Database, product_id: int) -> None:
+    app = RequestScopeMiddleware(handler(db, product_id=product_id, body=parts(b"ok")), db, answer_failure=page(db))
+    environ = Environ()
+    there = weakref.ref(environ)
+    gc.collect()
+    gc.disable()
+    try:
+        body: Any = app(environ, lambda *head: lambda data: None)
+        assert list(body) in ([b"ok"], [b"tea"])
+        body.close()
+        exchange = environ.get("respool.exchange")
+        del environ, body
+        assert exchange is None
+        assert there() is None or product_id == 999  # a traceback has frames
+    finally:
+        gc.enable()
+
+
+class Environ(dict[str, Any]):
+    """One that can be seen to go."""

@@ -35,8 +35,9 @@ class ScopeBlock(SyncOnly, AbstractContextManager[S]):
 
     def __enter__(self) -> S:
         self._database.require_own_name()
-        if self._scope.parent is not None and self._scope.parent.due is not None:
-            self._scope.parent.due.make_way()
+        around = self._scope.variable.get()  # perhaps its end is under way
+        if around is not None and around.due is not None:
+            around.due.make_way()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)
@@ -70,8 +71,9 @@ class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
 
     async def __aenter__(self) -> S:
         self._database.require_own_name()
-        if self._scope.parent is not None and self._scope.parent.due is not None:
-            await self._scope.parent.due.make_way_async()
+        around = self._scope.variable.get()  # perhaps its end is under way
+        if around is not None and around.due is not None:
+            await around.due.make_way_async()
         self._scope.enter()
         try:
             return self._database.open_session(self._scope)

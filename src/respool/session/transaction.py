@@ -254,7 +254,9 @@ class End:
     def _completions(self, scopes: Sequence[Scope]) -> Steps:
         for scope in scopes:
             life = scope.life
-            if life is not None and life.own is not None and not self._goes_on(scope):  # may take its time
+            if (
+                life is not None and life.own is not None and not (life.over or self._goes_on(scope))
+            ):  # may take its time
                 with self._first:
                     yield Step(scope, life.end)
             self._complete(scope)

@@ -24,7 +24,16 @@ from respool.web.frameworks import answers_json, failure_answer
 from respool.web.lifespan import Lifespan
 from respool.web.limits import Readiness
 from respool.web.overload import OVERLOAD, Refusal, refusal
-from respool.web.requests import KEY, SAVED, RequestScopes, check_databases, handler_of, roll_back, without_scopes
+from respool.web.requests import (
+    KEY,
+    SAVED,
+    Layer,
+    RequestScopes,
+    check_databases,
+    handler_of,
+    roll_back,
+    without_scopes,
+)
 
 __all__ = ["SCOPES", "Beginning", "Beside", "EndOfRequest", "RequestScopeMiddleware"]
 
@@ -157,7 +166,8 @@ class Beginning:
                 scopes.hold_back(message["status"])
 
         try:
-            await self.app(scope, receive, begin)
+            with scopes.making():
+                await self.app(scope, receive, begin)
         except Exception as error:  # whatever somebody further out makes of it
             await roll_back(scope.get(KEY, {}), error)
             raise
@@ -180,14 +190,14 @@ class Beside:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scopes, _ = scope[SCOPES]
+        with Layer() as layer:
 
-        async def begin(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                scopes.barriers.append(partial(send, {"type": "http.response.body", "body": b"", "more_body": True}))
-            await send(message)
+            async def begin(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    layer.barrier = partial(send, {"type": "http.response.body", "body": b"", "more_body": True})
+                await send(message)
 
-        await self.app(scope, receive, begin)
+            await self.app(scope, receive, begin)
 
 
 class _Client(Inbox):

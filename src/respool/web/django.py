@@ -49,7 +49,7 @@ from respool.web.requests import (
 
 __all__ = ["RequestScopeMiddleware", "install"]
 
-#: Where the environ has the request.
+#: Where the ASGI scope has the request, until it is over.
 _REQUEST = "respool.django"
 
 
@@ -97,7 +97,9 @@ def _watch(application: Any) -> None:
     atomic = application.make_view_atomic
 
     def get_response(request: Any) -> Any:
-        request.environ[_REQUEST] = request
+        exchange = Exchange.of(request.environ)
+        if exchange is not None:
+            exchange.note = request
         return respond(request)
 
     async def get_response_async(request: Any) -> Any:
@@ -156,9 +158,10 @@ got_request_exception.connect(_unexpected)
 
 def _answer(call: Any, application: Any, environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
     """Answer an exception as if the outermost middleware had raised it."""
-    request = environ.get(_REQUEST)
-    if request is None:
+    exchange = Exchange.of(environ)
+    if exchange is None or exchange.note is None:
         return None
+    request = exchange.note
     failing = copy(application)
     failing.request_class = lambda environ: request
     failing.get_response = partial(_page, error=error)
@@ -172,7 +175,7 @@ def _closing(around: Any) -> Any:
         try:
             await around(scope, receive, send)
         finally:
-            body = getattr(scope.get(_REQUEST), "_stream", None)
+            body = getattr(scope.pop(_REQUEST, None), "_stream", None)
             if body is not None and not body.closed:
                 body.close()
 

@@ -46,7 +46,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("answer_failure", "answered", "code", "environ", "error", "failure", "head", "returned", "scopes"),
+        *("answer_failure", "answered", "code", "environ", "error", "failure", "head", "note", "returned", "scopes"),
         *("_place", "_start_on", "_thread", "_write_on"),
     )
 
@@ -63,6 +63,7 @@ class Exchange:
         self.scopes = self._new_scopes(databases)
         self.head: tuple[Any, ...] | None = None  #: what the application has handed to start_response
         self.code = 0  #: the status in it
+        self.note: Any = None  #: what the framework needs to answer a failure
         self.returned = False  #: the application has handed over its body
         self.answered = False  #: the answer has begun to leave
         self.error: BaseException | None = None  #: what the application's own answer is about
@@ -179,7 +180,7 @@ class Exchange:
         Raises:
             Exception: as :meth:`settle`.
         """
-        if self.failure is not None or self._thread or self.scopes.end_unused():
+        if self.failure is not None or self._thread:
             return
         self.settle(code)
         self.code, self._thread = code, get_ident()
@@ -207,7 +208,7 @@ class Exchange:
         except BaseException as failure:
             self.failure = failure
             raise
-        self.answered = True
+        self._answers()
         self._write_on = self._start_on(*self.head)
 
     def take_back(self, error: BaseException) -> None:
@@ -272,7 +273,8 @@ class Exchange:
 
     def _give_way(self) -> None:
         """The body opens a scope of its own, which is to see what was saved, and must not wait for it."""
-        if get_ident() == self._thread:
+        holds = any(scope.session is not None and scope.session.in_transaction() for scope in self.scopes.scopes)
+        if holds and get_ident() == self._thread:
             if self.head is None:
                 self.finish(self.code, self.error)
             else:
@@ -287,9 +289,14 @@ class Exchange:
     def _refuse(self, error: BaseException) -> list[bytes]:
         answer = refusal(error, self.environ.get("HTTP_ACCEPT"))
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
-        self.answered = True
+        self._answers()
         self._start_on(f"{answer.status} {answer.text}", [*headers, *answer.headers.items()])
         return [answer.body.encode()]
+
+    def _answers(self) -> None:
+        self.answered, self.note = True, None
+        if self.environ.get(_KEY) is self:  # neither keeps the other
+            del self.environ[_KEY]
 
     def _new_scopes(self, databases: Sequence[DatabaseBase[Any]]) -> RequestScopes:
         return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))

@@ -24,7 +24,7 @@ from respool.web.requests import KEY, called_by, check_databases, check_new, rol
 
 __all__ = ["install"]
 
-#: Where the environ has the request.
+#: Where the ASGI scope has the request, until it is over.
 _REQUEST = "respool.falcon"
 
 
@@ -57,12 +57,22 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
         around.answer_failure = partial(_answer_async, kind.__call__, app)
     else:
         around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=partial(_answer, kind.__call__, app))
-    called_by(app, around)
+    called_by(app, _forgetting(around) if asynchronous else around)
     present.insert(0, _Requests(around))  # add_middleware() takes note of it
     app.add_middleware([])
     for kind in OVERLOAD:
         if kind not in app._error_handlers:
             app.add_error_handler(kind, _overloaded_async if asynchronous else _overloaded)
+
+
+def _forgetting(around: Any) -> Any:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await around(scope, receive, send)
+        finally:
+            scope.pop(_REQUEST, None)  # it has the scope, too: neither keeps the other
+
+    return serve
 
 
 class _Requests:
@@ -82,7 +92,9 @@ class _Requests:
             self.around.add(databases)
 
     def process_request(self, req: Any, resp: Any) -> None:
-        req.env[_REQUEST] = req
+        exchange = Exchange.of(req.env)
+        if exchange is not None:
+            exchange.note = req
 
     async def process_request_async(self, req: Any, resp: Any) -> None:
         req.scope[_REQUEST] = req
@@ -150,7 +162,9 @@ def _answer(call: Any, app: Any, environ: Any, start_response: Any, error: Excep
     def fail(req: Any, resp: Any) -> None:
         raise error
 
-    return call(_failing(app, environ, fail), environ, start_response)  # type: ignore[no-any-return]
+    exchange = Exchange.of(environ)
+    failing = _failing(app, exchange.note if exchange is not None else None, fail)
+    return call(failing, environ, start_response)  # type: ignore[no-any-return]
 
 
 async def _answer_async(
@@ -162,11 +176,11 @@ async def _answer_async(
     async def receive_again() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    await call(_failing(app, scope, fail), scope, receive_again, send)
+    await call(_failing(app, scope.get(_REQUEST), fail), scope, receive_again, send)
     return True
 
 
-def _failing(app: Any, environ: Any, fail: Any) -> Any:
+def _failing(app: Any, request: Any, fail: Any) -> Any:
     """The application as it would be for this request, if nothing came before the failure."""
     requests, _, responses = app._middleware
     if not app._independent_middleware:
@@ -174,8 +188,8 @@ def _failing(app: Any, environ: Any, fail: Any) -> Any:
     failing = copy(app)
     failing._independent_middleware = True
     failing._middleware = ([fail], (), responses)
-    if _REQUEST in environ:
-        failing._request_type = lambda *args, **keywords: environ[_REQUEST]
+    if request is not None:
+        failing._request_type = lambda *args, **keywords: request
     return failing
 
 

@@ -37,8 +37,6 @@ from respool.web.wsgi import RequestScopeMiddleware
 __all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
-#: Where the environ has the contexts of the request.
-_CONTEXT = "respool.flask"
 
 
 def install(app: Flask, *databases: Any) -> None:
@@ -230,7 +228,7 @@ def _settling(process: Any) -> Any:
     def process_response(response: Response) -> Response:
         exchange = Exchange.of(request.environ)
         if exchange is not None:
-            request.environ[_CONTEXT] = (request_ctx._get_current_object(), g._get_current_object())  # type: ignore[attr-defined]
+            exchange.note = (request_ctx._get_current_object(), g._get_current_object())  # type: ignore[attr-defined]
             with suppress(Exception):  # it will be answered when all that follows a response has run
                 exchange.settle(response.status_code)
         return process(response)  # type: ignore[no-any-return]
@@ -271,10 +269,10 @@ def _status_of(error: Any) -> int:
 
 def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
     """Answer an exception as if it had been raised by the handler."""
-    contexts = environ.get(_CONTEXT)
-    if contexts is None:  # it was not the application that has answered
+    exchange = Exchange.of(environ)
+    if exchange is None or exchange.note is None:  # it was not the application that has answered
         return None
-    context, globals_ = contexts
+    context, globals_ = exchange.note
     app: Flask = context.app
     outer = app.app_context()
     outer.g = globals_

@@ -126,9 +126,13 @@ def _install(app: Litestar, config: Any, databases: tuple[Any, ...], lifespan: b
 
 async def _call(call: Any, app: Litestar, scope: Any, receive: Any, send: Any) -> None:
     """The application itself; a middleware of its, as for compression, may hold the start of an answer back."""
-    if scope["type"] == "http":
-        scope[SCOPES][0].hold_back(None, lambda: bool(ScopeState.from_scope(scope).response_started))
-    await call(app, scope, receive, send)
+    if scope["type"] != "http":
+        await call(app, scope, receive, send)
+        return
+    scopes = scope[SCOPES][0]
+    scopes.hold_back(None, lambda: bool(ScopeState.from_scope(scope).response_started))
+    with scopes.making():
+        await call(app, scope, receive, send)
 
 
 async def _failed(error: Exception, scope: Any) -> None:
@@ -139,7 +143,7 @@ async def _failed(error: Exception, scope: Any) -> None:
 
 async def _sends(message: Any, scope: Any) -> None:
     """Called before a message leaves."""
-    if message["type"] == "http.response.start":
+    if message["type"] == "http.response.start" and SCOPES in scope:
         scope[SCOPES][0].let_through()
 
 

@@ -31,8 +31,8 @@ from respool.web.wsgi import RequestScopeMiddleware
 __all__ = ["includeme", "install", "tween_factory"]
 
 _KEY = "respool.databases"
-#: Where the environ has the request, and that it is with its views.
-_REQUEST, _INSIDE = "respool.pyramid", "respool.pyramid.inside"
+#: In the environ: the request is with its views.
+_INSIDE = "respool.pyramid.inside"
 
 
 def includeme(config: Configurator) -> None:
@@ -77,7 +77,7 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
         if exchange is None or environ.get(_INSIDE):  # a request within the request
             return handler(request)
         exchange.forget()
-        environ[_INSIDE], environ[_REQUEST] = True, request
+        environ[_INSIDE], exchange.note = True, request
         try:
             response = handler(request)
             exchange.settle(response.status_code)
@@ -117,9 +117,10 @@ def _around(event: Any) -> None:
 
 def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:
     """Answer an exception by the exception view for it, with all that follows a response."""
-    request = environ.get(_REQUEST)
-    if request is None:
+    exchange = Exchange.of(environ)
+    if exchange is None or exchange.note is None:
         return None
+    request = exchange.note
     with RequestContext(request):
         try:
             response = request.invoke_exception_view((type(error), error, error.__traceback__))

@@ -14,10 +14,9 @@ from respool.config import needs
 
 with needs("quart"):
     from quart import Quart, current_app, has_request_context, request
-    from werkzeug.exceptions import HTTPException
 
 from respool.session.applications import check_application
-from respool.web.asgi import Beginning, RequestScopeMiddleware
+from respool.web.asgi import SCOPES, Beginning, RequestScopeMiddleware
 from respool.web.overload import OVERLOAD, refusal
 from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
 
@@ -50,7 +49,7 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     around = RequestScopeMiddleware(partial(type(app).__call__, app), *databases, lifespan=lifespan)
     around.answer_failure = partial(_answer_failure, app)
     called_by(app, around)
-    _wrap(app)
+    _wrap(app, around)
     app.extensions[_EXTENSION] = list(databases)
     for kind in OVERLOAD:
         app.error_handler_spec[None][None].setdefault(kind, _overloaded)
@@ -76,7 +75,7 @@ class Respool:
         install(app, *self.databases)
 
 
-def _wrap(app: Any) -> None:
+def _wrap(app: Any, around: RequestScopeMiddleware) -> None:
     """Have the application tell of errors before it answers them, and when its answer is made."""
     process_response = app.process_response
     connection: Any = app.asgi_http_class
@@ -98,7 +97,11 @@ def _wrap(app: Any) -> None:
             def answer(scope: Any, receive: Any, send: Any) -> Any:
                 return connection.__call__(self, receive, send)
 
-            await Beginning(answer)(self.scope, receive, send)
+            app: Any = Beginning(answer)
+            if SCOPES not in self.scope:  # somebody has called app.asgi_app, and not the application
+                app = RequestScopeMiddleware(app, *around.databases)
+                app.answer_failure = around.answer_failure
+            await app(self.scope, receive, send)
 
     app.asgi_http_class = Connection
     app.process_response = process_and_seal
@@ -112,11 +115,12 @@ def _found() -> Any:
     return request.scope.get(KEY, {}) if has_request_context() else {}
 
 
-def _status(error: Exception) -> int | None:
-    """The status of an exception that is an answer."""
-    if not isinstance(error, HTTPException):
+def _status(error: Any) -> int | None:
+    """The status of an exception that is an answer, as Werkzeug's are."""
+    if not hasattr(error, "get_response"):
         return None
-    return error.code if error.response is None else getattr(error.response, "status_code", None)
+    status: int | None = error.code if error.response is None else getattr(error.response, "status_code", None)
+    return status
 
 
 async def _fail() -> None:

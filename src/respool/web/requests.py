@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from inspect import iscoroutinefunction, unwrap
-from typing import Any
+from typing import Any, Self
 
 from respool.errors import ConfigError
 from respool.pool.holders import Client
@@ -24,6 +25,7 @@ __all__ = [
     "ENVIRON_KEY",
     "KEY",
     "SAVED",
+    "Layer",
     "RequestScopes",
     "called_by",
     "check_databases",
@@ -131,7 +133,7 @@ class RequestScopes:
         client: for whom it is answered, where the server tells of its departure.
     """
 
-    __slots__ = ("_held_back", "barriers", "ends", "label", "loop", "scopes", "status")
+    __slots__ = ("_held_back", "ends", "label", "loop", "scopes", "status")
 
     def __init__(
         self,
@@ -146,7 +148,6 @@ class RequestScopes:
         self.status: int | None = None  #: of an answer that somebody holds back
         self._held_back: Callable[[], bool] = lambda: False
         self.loop = _running_loop()
-        self.barriers: list[Callable[[], Awaitable[object]]] = []  #: what is over when nobody works beside the body
         self.scopes: list[Scope] = []
         for database in databases:
             outer = found.get(database.name)
@@ -230,17 +231,28 @@ class RequestScopes:
         for scope in self.scopes:
             scope.due = None
 
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """What runs in the block, with all that it starts, makes the answer; what is around it does not."""
+        token = _making.set(self)
+        try:
+            yield
+        finally:
+            _making.reset(token)
+
     async def make_way_async(self) -> None:
         """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
-        if self._held_back():
-            while self.barriers:
-                await self.barriers.pop(0)()
+        if self._is_awaited():
+            for layer in reversed(_layers.get()):
+                barrier, layer.barrier = layer.barrier, None
+                if barrier is not None:
+                    await barrier()
             self.let_through()
             await end_async(self.end(self.status, stays=Stays.ALWAYS), perform)
 
     def make_way(self) -> None:
         """The same where nothing can be awaited; in the event loop's own thread sync sessions only can be seen to."""
-        if not self._held_back():
+        if not self._is_awaited():
             return
         if self.loop is not None and _running_loop() is None:
             asyncio.run_coroutine_threadsafe(self.make_way_async(), self.loop).result()
@@ -249,6 +261,37 @@ class RequestScopes:
         end = self.end(self.status, stays=Stays.ALWAYS)
         end.scopes = [scope for scope in end.scopes if scope.life is None or not scope.life.asynchronous]
         drive(end)
+
+    def _is_awaited(self) -> bool:
+        """Whether who is here makes the body of an answer that is held back."""
+        return _making.get() is self and self._held_back()
+
+
+#: The request whose answer is made here.
+_making: ContextVar[RequestScopes | None] = ContextVar("respool_making", default=None)
+
+
+class Layer:
+    """A middleware that works beside what is within it. As a block: what runs in it is within.
+
+    Attributes:
+        barrier: what is over when the middleware does not work any more, but waits for the body.
+    """
+
+    __slots__ = ("_token", "barrier")
+
+    def __init__(self) -> None:
+        self.barrier: Callable[[], Awaitable[object]] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _layers.set((*_layers.get(), self))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _layers.reset(self._token)
+
+
+_layers: ContextVar[tuple[Layer, ...]] = ContextVar("respool_layers", default=())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
