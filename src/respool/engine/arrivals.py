@@ -14,7 +14,7 @@ from sqlalchemy.pool import Pool
 from respool.engine.drivers import driver_of, knows_its_transaction, transaction_note
 from respool.engine.listeners import unknown
 
-__all__ = ["Arrival", "after_reset", "arrival_of", "autocommits"]
+__all__ = ["NOTHING", "Arrival", "after_reset", "arrival_of", "autocommits"]
 
 
 class Arrival(NamedTuple):
@@ -27,7 +27,7 @@ class Arrival(NamedTuple):
 
 
 #: Of a pool without an engine, or a connection that is not the driver's: nothing is known, and nobody leases.
-_NOTHING = Arrival(lends=False, alone=False)
+NOTHING = Arrival(lends=False, alone=False)
 
 
 #: What a driver's package is called, where SQLAlchemy calls it otherwise.
@@ -49,7 +49,7 @@ def arrival_of(pool: Pool, dbapi_connection: Any) -> Arrival:
     """
     dialect: Any = pool._dialect
     if not (isinstance(dialect, Dialect) and _is_drivers(dialect, dbapi_connection)):
-        return _NOTHING
+        return NOTHING
     alone = _is_alone(dialect, dbapi_connection)
     return Arrival(_lends(pool, dialect, dbapi_connection, alone), alone)
 
