@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
+import threading
 import warnings
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
 
 from respool.engine import FairPool
+from respool.pool import ConnectionPool
 
 PID = sa.text("SELECT pg_backend_pid()")
 
@@ -60,3 +66,81 @@ def test_a_connection_held_over_a_fork_is_forgotten_in_the_child(pg_url: str) ->
     assert held.scalar(PID) is not None, "the child said nothing on the parent's socket"
     held.close()
     engine.dispose()
+
+
+def in_a_child_without_hooks(function: Callable[[], object]) -> str:
+    """What a function returns in a child that Python knows nothing of, as uWSGI forks its workers."""
+    reading, writing = os.pipe()
+    child = ctypes.CDLL(None).fork()
+    if child == 0:
+        signal.alarm(20)  # rather no answer than a test that hangs
+        try:
+            os.write(writing, str(function()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no page of memory tells of a fork")
+
+
+@linux
+def test_promise_07_a_pool_serves_in_a_child_that_python_knows_nothing_of(pg_url: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool, max_size=2)
+    with engine.connect() as connection, engine.connect() as other:
+        before = {connection.scalar(PID), other.scalar(PID)}
+
+    def use() -> str:
+        with engine.connect() as connection, engine.connect() as other:
+            return f"{connection.scalar(PID)} {other.scalar(PID)}"
+
+    in_child = {int(number) for number in in_a_child_without_hooks(use).split()}
+    with engine.connect() as connection, engine.connect() as other:
+        after = {connection.scalar(PID), other.scalar(PID)}
+    assert before == after
+    assert len(in_child) == 2
+    assert not in_child & before
+    engine.dispose()
+
+
+@linux
+def test_what_is_held_over_such_a_fork_is_not_closed_in_the_child(pg_url: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool, max_size=1)
+    held = engine.connect()
+
+    def let_go() -> int:
+        held.close()
+        engine.dispose()
+        with engine.connect() as connection:
+            return int(connection.scalar(PID) or 0)
+
+    assert int(in_a_child_without_hooks(let_go)) > 0
+    assert held.scalar(PID) is not None
+    held.close()
+    engine.dispose()
+
+
+@linux
+def test_time_passes_in_such_a_child() -> None:
+    class Connection:
+        def close(self) -> None:
+            closed.set()
+
+    closed = threading.Event()
+    pool = ConnectionPool(Connection, max_size=1, max_idle=0.05)
+    with pool.acquire():
+        pass
+
+    def use() -> bool:
+        with pool.acquire():
+            pass
+        return closed.wait(10)
+
+    assert closed.wait(10)
+    closed.clear()
+    assert in_a_child_without_hooks(use) == "True"
+    pool.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from typing import Any
 
@@ -93,6 +94,8 @@ class _PostgresError(Exception):
 
 
 class _Dialect:
+    """Of MySQL, where nothing else is said."""
+
     name = "mysql"
 
     class dbapi:
@@ -108,9 +111,85 @@ class _Dialect:
         (ConnectionRefusedError(), True),
         (_Dialect.dbapi.OperationalError(2003, "can't connect"), True),
         (_Dialect.dbapi.OperationalError(1045, "access denied"), False),
+        (_Dialect.dbapi.OperationalError(1203, "User shop already has more than 'max_user_connections'"), True),
+        (_Dialect.dbapi.OperationalError(2003, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), False),
+        (_Dialect.dbapi.OperationalError(2026, "SSL connection error"), False),
+        (FileNotFoundError(2, "No such file or directory", "/run/secrets/password"), False),
+        (PermissionError(13, "Permission denied", "/run/secrets/password"), False),
+        (FileNotFoundError(2, "No such file or directory"), True),  # asyncpg, when a Unix socket is not there
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), False),
+        (ssl.SSLError(1, "wrong version number"), False),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), True),
+        (ConnectionError("PostgreSQL server at 'db:5432' rejected SSL upgrade"), False),
         (ValueError("a bug"), False),
     ],
     ids=repr,
 )
 def test_what_counts_as_away(error: Exception, away: bool) -> None:
     assert is_outage(_Dialect, error) is away
+
+
+class _PostgreSQL(_Dialect):
+    name = "postgresql"
+
+
+@pytest.mark.parametrize(
+    "text, away",
+    [
+        ('connection to server at "127.0.0.1", port 1 failed: Connection refused', True),
+        ("connection timeout expired", True),
+        ('could not translate host name "db" to address: Temporary failure in name resolution', True),
+        (
+            'connection to server on socket "/tmp/.s.PGSQL.1" failed: No such file or directory\n\tIs the server running',
+            True,
+        ),
+        ("server closed the connection unexpectedly", True),
+        ("SSL connection has been closed unexpectedly", True),
+        ("SSL SYSCALL error: EOF detected", True),
+        ("session is read-only", True),
+        ("FATAL:  the database system is starting up", True),
+        ("FATAL:  no more connections allowed (max_client_conn)", True),
+        ("FATAL:  query_wait_timeout", True),
+        ("FATAL:  sorry, too many clients already", True),
+        ("FATAL:  server login has been failing, try again later (server_login_retry)", True),
+        ('FATAL:  password authentication failed for user "shop"', False),
+        ("fe_sendauth: no password supplied", False),
+        ("server does not support SSL, but SSL was required", False),
+        ("SSL error: certificate verify failed", False),
+        ('root certificate file "/nowhere/root.crt" does not exist', False),
+        ('could not open certificate file "/nowhere/client.crt": No such file or directory', False),
+        ('private key file "client.key" has group or world access', False),
+        ('invalid sslmode value: "yes"', False),
+        ('invalid connection option "colour"', False),
+        ('definition of service "shop" not found', False),
+        ("channel binding required, but SSL not in use", False),
+    ],
+)
+def test_what_passes_and_what_does_not(text: str, away: bool) -> None:
+    assert is_outage(_PostgreSQL, _Dialect.dbapi.OperationalError(text)) is away
+
+
+def test_no_host_is_fit_for_a_moment() -> None:
+    class TargetServerAttributeNotMatched(Exception):
+        """As asyncpg's."""
+
+    assert is_outage(
+        _PostgreSQL, TargetServerAttributeNotMatched("None of the hosts match the target attribute requirement")
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sslmode": "require"},
+        {"sslmode": "verify-full", "sslrootcert": "/nowhere/root.crt"},
+        {"colour": "red"},
+        {"sslmode": "perhaps"},
+    ],
+)
+def test_what_can_never_succeed_is_told_at_once(postgres: PostgresServer, options: dict[str, str]) -> None:
+    engine = sa.create_engine(postgres.url(), poolclass=FairPool, connect_args=options)
+    with pytest.raises(sa.exc.DBAPIError) as told:
+        engine.connect()
+    assert not isinstance(told.value, PoolTimeout)
+    engine.dispose()

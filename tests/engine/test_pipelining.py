@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -87,3 +88,56 @@ def test_an_isolated_read_is_replaced_when_its_connection_was_stale(postgres: An
         assert connection.scalar(sa.select(1)) == 1
         assert status(connection) == "INTRANS"
     engine.dispose()
+
+
+@pytest.mark.parametrize("statement", ["SELECT pg_sleep(60)", "INSERT INTO things SELECT 1 FROM pg_sleep(60)"])
+async def test_a_cancelled_pipeline_is_left(postgres: Any, pg_url: str, statement: str) -> None:
+    url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
+    engine = create_async_engine(url, poolclass=AsyncFairPool, max_size=1)
+    pool: Any = engine.pool
+    database = str(url.database)
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.create_all)
+
+    async def ask() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(sa.text(statement))
+
+    for _ in range(3):
+        task = asyncio.create_task(ask())
+        while not postgres.sleeps(database):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        async with engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            assert driver.pgconn.pipeline_status == 0
+            assert driver._pipeline is None
+            assert not driver.autocommit
+            assert await connection.scalar(sa.text("SELECT 1")) == 1
+            assert status(connection.sync_connection) == "INTRANS"
+    assert pool.stats().connects == 1
+    await engine.dispose()
+
+
+async def test_a_pipeline_whose_end_was_cut_off_is_left_when_the_connection_is_made_whole(
+    pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cut_off(connection: Any, cursor: Any, run: Any) -> None:
+        await connection.pipeline().__aenter__()
+        raise asyncio.CancelledError
+
+    url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
+    engine = create_async_engine(url, poolclass=AsyncFairPool, max_size=1)
+    async with engine.connect() as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(pipelining, "_execute", cut_off)
+            with pytest.raises(asyncio.CancelledError):
+                await connection.execute(sa.text("SELECT 1"))
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        assert driver.pgconn.pipeline_status == 0
+        assert driver._pipeline is None
+        assert await connection.scalar(sa.text("SELECT 1")) == 1
+    await engine.dispose()

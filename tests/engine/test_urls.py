@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from respool import PoolConfig
 from respool.engine import build_async_engine, build_engine, mask
@@ -80,6 +82,35 @@ def test_no_password_is_shown(url: str, shown: str) -> None:
 def test_more_than_one_connection_to_a_database_in_memory_is_refused() -> None:
     with pytest.raises(ConfigError, match="lives in one connection"):
         build_engine("sqlite://", pool=PoolConfig(max_size=5))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://app:p@s3cr3t@db/shop",
+        "postgresql+psycopg://app:s3/cr3t@db/shop",
+        "postgresql+psycopg://app:12/s3cr3t@db/shop",
+        "postgresql+psycopg://app:s3cr3t?@db/shop",
+        "postgresql+psycopg://app:a?s3cr3t@db/shop",
+        "postgresql+psycopg://app:s3:cr3t@db/shop",
+        "postgresql+psycopg://app:p@db/shop?password=s3cr3t&options=-c%20my.key%3Ds3cr3t",
+        "postgresql+psycopg://db/shop?passfile=/s3cr3t&sslpassword=s3cr3t",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3DODBC%3BUID%3Dapp%3BPWD%3Ds3cr3t",
+        "postgresql+psycopg2:///?dsn=host%3Ddb%20password%3Ds3cr3t",
+        "postgresql+psycopg://db/shop?service=x&application_name=pwd%3Ds3cr3t",
+        "app:s3cr3t@db/shop",
+        "postgresql+psycopg://app:s3cr3t",
+    ],
+)
+@pytest.mark.parametrize("made", [str, make_url], ids=["text", "URL"])
+def test_no_part_of_a_password_is_shown(url: str, made: Any) -> None:
+    try:
+        given = made(url)
+    except (ArgumentError, ValueError):
+        return  # SQLAlchemy cannot read it
+    shown = mask(given)
+    assert "s3" not in shown
+    assert "cr3t" not in shown
 
 
 def test_a_sync_driver_is_called_one_even_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

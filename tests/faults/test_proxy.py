@@ -150,6 +150,11 @@ def test_half_close_ends_what_the_server_says_and_still_passes_what_the_client_s
         assert one.recv(1) == b""
         one.sendall(b"still heard\n")
         assert [echo.heard.get(timeout=10) for _ in range(2)] == [b"a\n", b"still heard\n"]
+        for line in (b"and after\n", b"the server's answer\n"):
+            one.sendall(line)
+            assert echo.heard.get(timeout=10) == line
+        assert one.recv(1) == b""
+        assert proxy.open == 1
 
 
 @pytest.mark.parametrize("sign", [None, b"now"])

@@ -386,3 +386,16 @@ def test_a_closed_pool_is_not_warmed_up() -> None:
     rig = Rig()
     Run(rig, algorithms.close(rig.state, "shop", 0))
     assert isinstance(warm_up(rig).error, PoolClosed)
+
+
+def test_a_check_that_hears_nothing_costs_those_that_have_rested_longer_too() -> None:
+    rig = rested()
+    run = acquire(rig, timeout=30)
+    assert isinstance(run.effect, Check)
+    rig.advance(2)
+    run.throw(TimeoutError())  # the limit of the check
+    assert rig.reasons == ["failed_check", "failed_check"]
+    assert isinstance(run.effect, Park)
+    rig.connect()
+    run.answer()
+    assert run.result is not None

@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolResetState
 from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
 
 from respool.engine.connectors import AsyncRecordConnector
 from respool.engine.mending import MENDING_SECONDS, roll_back
 from respool.engine.pools import FairPool
 from respool.engine.records import Records
-from respool.pool.aio import LoopMonitor
-from respool.pool.entries import PoolEntry
+from respool.pool.entries import Claim, PoolEntry
+from respool.pool.loop_driver import LoopMonitor
 from respool.pool.loops import LoopMonitors
 from respool.pool.monitor import Monitor
 
@@ -39,6 +40,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         self._records.spare.clear()
         connector = AsyncRecordConnector(self, self._records)
         monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
+        connector.monitor = monitor
         self._like_queue_pool(monitor)
         return monitor
 
@@ -47,8 +49,8 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         """The running loop's."""
         return self._monitors.current()
 
-    def _acquire(self, monitor: Any) -> PoolEntry:
-        entry: PoolEntry = await_only(monitor.acquire_in_line(self._longest_wait))
+    def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
+        entry: PoolEntry = await_only(monitor.acquire_in_line(claim, self._longest_wait))
         return entry
 
     def mend(self, record: Any) -> None:
@@ -87,7 +89,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         self._records.spare.clear()
         for monitor in self._monitors.all():
             monitor.step(monitor.state.dismiss)
-            if monitor.is_here:
+            if monitor.is_here and in_greenlet():  # from a coroutine nobody can wait; they are closed all the same
                 await_only(monitor.wait_closings(_CLOSING_SECONDS))
         self.logger.info("Pool disposed. %s", self.status())
 

@@ -7,7 +7,6 @@ nothing is done.  Harder to break: a cancelled query does not cost the connectio
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,9 +17,10 @@ from sqlalchemy.pool import base
 
 from respool.engine.arrivals import after_reset
 from respool.engine.cursors import watched_cursor
-from respool.engine.drivers import transaction_note
+from respool.engine.drivers import driver_of, is_closed, transaction_note
 from respool.engine.leases import ALONE, mode_of
 from respool.engine.mending import can_mend
+from respool.pool import CloseReason
 from respool.pool.entries import ACQUIRED
 
 if TYPE_CHECKING:
@@ -96,19 +96,31 @@ class Checkout(base._ConnectionFairy):
     #: Why the connection must not be used again, when it was lost while being rolled back.
     lost: BaseException | None = None
 
-    def __init__(self, pool: FairPool, record: Any, echo: Any) -> None:
+    # It is a ``Claim`` as well: empty at first, so that it is there before the pool does anything for it.
+    _entry: Any = None
+    _waiter: Any = None
+    _who: Any = None
+    _monitor: Any = None
+
+    def __init__(self, pool: FairPool, echo: Any) -> None:
+        self.dbapi_connection = None  # type: ignore[assignment]
         self._pool = pool
         self._counter = 1
         self._echo = echo
-        self._connection_record = record
-        self.dbapi_connection = record.dbapi_connection
-        record.fairy_ref = ref(self)
+        self._connection_record = None
+        self.take()
 
-    def hold(self, record: Any) -> None:
-        """Become the proxy of this record's connection."""
-        self._connection_record = record
-        self.dbapi_connection = record.dbapi_connection
-        record.fairy_ref = weakref.ref(self)
+    def take(self) -> None:
+        """Take a connection from the pool, and become its proxy."""
+        try:
+            record: Any = self._pool._do_get(self)
+            self._connection_record = record
+            self.dbapi_connection = record.dbapi_connection
+            record.fairy_ref = ref(self)
+        except BaseException:
+            if self._monitor is not None:
+                self._monitor.abandon(self)
+            raise
 
     @property
     def is_fresh(self) -> bool:
@@ -120,6 +132,7 @@ class Checkout(base._ConnectionFairy):
         record = self._connection_record
         self._connection_record = None
         self.dbapi_connection = None  # type: ignore[assignment]
+        self._entry = None
         if record is not None:
             record.fairy_ref = None
         return record
@@ -132,6 +145,8 @@ class Checkout(base._ConnectionFairy):
             super().invalidate(e, soft)
 
     def __getattr__(self, key: str) -> Any:
+        if key in ("_connection_record", "dbapi_connection"):  # it was interrupted while it was made
+            return None
         self.committed = False  # whatever it is for
         return getattr(self.dbapi_connection, key)
 
@@ -176,10 +191,7 @@ class Checkout(base._ConnectionFairy):
     def _checkin(self, transaction_was_reset: bool = False) -> None:
         record, pool = self._connection_record, self._pool
         if self.lost is not None and record is not None:
-            self.let_go()
-            pool.doubt()
-            with _returning(record, pool):
-                record._checkin_failed(self.lost, _fairy_was_created=False)
+            self._checkin_lost(self.lost)
             return
         if record is None:
             super()._checkin(transaction_was_reset)
@@ -215,6 +227,11 @@ class Checkout(base._ConnectionFairy):
                 record.invalidate(e=error)
         elif self._echo:
             pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
+        if pool.has_server and self.lost is None and is_closed(driver_of(self.dbapi_connection)):
+            self.lost = ConnectionError("the connection was lost while it was held")
+        if self.lost is not None:
+            self._checkin_lost(self.lost)
+            return
         self._connection_record = None
         self.dbapi_connection = None
         record.fairy_ref = None
@@ -223,12 +240,25 @@ class Checkout(base._ConnectionFairy):
                 record.checkin(_fairy_was_created=False)
         else:  # the rest of what checkin() does
             pool._do_return_conn(record)
+        self._entry = None
+
+    def _checkin_lost(self, error: BaseException) -> None:
+        """Give the place back, and not the connection: it was lost while it was held."""
+        record, pool = self.let_go(), self._pool
+        if not pool.as_queue_pool:
+            pool.doubt()
+        with _returning(record, pool):
+            record._checkin_failed(error, _fairy_was_created=False)
 
     def __del__(self) -> None:
         record = self._connection_record
-        if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-            record.fairy_ref = _nobody
-            _finalize(record, self._pool, self._echo)
+        try:
+            if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
+                record.fairy_ref = _nobody
+                _finalize(record, self._pool, self._echo)
+        finally:
+            if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+                self._monitor.abandon(self, CloseReason.BROKEN)
 
 
 class WatchedCheckout(Checkout):

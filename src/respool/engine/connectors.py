@@ -15,6 +15,7 @@ from respool.engine.mending import prepare
 from respool.engine.outage import is_outage
 from respool.pool import CloseReason
 from respool.pool.connector import CheckAborted
+from respool.pool.monitor import Monitor
 
 if TYPE_CHECKING:
     from respool.engine.async_pools import AsyncFairPool
@@ -27,10 +28,17 @@ __all__ = ["AsyncRecordConnector", "RecordConnector"]
 class RecordConnector:
     """For threads. A resource is a connection record, which connects when it is made and closes by itself."""
 
+    monitor: Monitor  #: that it works for
+
     def __init__(self, pool: FairPool, records: Records) -> None:
         self._pool = pool
-        self.connect = records.connect
+        self._records = records
         self.close = records.close
+
+    def connect(self) -> Any:
+        record = self._records.connect()
+        record.respool_monitor = self.monitor
+        return record
 
     def check(self, record: Any, timeout: float) -> None:
         ping(self._pool, record)
@@ -41,6 +49,10 @@ class RecordConnector:
     def is_outage(self, error: BaseException) -> bool:
         return is_outage(self._pool._dialect, error)
 
+    def is_databases(self, error: BaseException) -> bool:
+        kind: Any = getattr(getattr(self._pool._dialect, "dbapi", None), "Error", OSError)
+        return isinstance(error, (kind, OSError))
+
     def note(self, record: Any) -> str | None:
         return transaction_note(record.dbapi_connection)
 
@@ -50,6 +62,8 @@ class RecordConnector:
 
 class AsyncRecordConnector:
     """For asyncio: the same, in the greenlet that SQLAlchemy's async drivers need."""
+
+    monitor: Monitor  #: that it works for
 
     def __init__(self, pool: AsyncFairPool, records: Records) -> None:
         self._pool = pool
@@ -62,6 +76,7 @@ class AsyncRecordConnector:
     def _connect(self) -> Any:
         record = self._records.connect()
         try:
+            record.respool_monitor = self.monitor
             prepare(self._pool._dialect, record.dbapi_connection)
         except BaseException:
             record.close()
@@ -73,7 +88,7 @@ class AsyncRecordConnector:
 
     async def check(self, record: Any, timeout: float) -> None:
         """In a task that can be left behind: a driver may answer a cancellation by another word to a stalled network."""
-        check = asyncio.create_task(greenlet_spawn(ping, self._pool, record))
+        check = asyncio.Task(greenlet_spawn(ping, self._pool, record), loop=asyncio.get_running_loop())
         try:
             await asyncio.wait({check})
         except asyncio.CancelledError:

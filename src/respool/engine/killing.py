@@ -90,7 +90,10 @@ def _in_a_task(kind: type, name: str) -> Callable[..., Any]:
     method = getattr(kind, name)
 
     async def run(self: Any, *args: Any, **options: Any) -> Any:
-        self.respool_task = task = asyncio.create_task(method(self, *args, **options), name=name)
+        # whatever factory of tasks the loop has
+        self.respool_task = task = asyncio.Task(
+            method(self, *args, **options), loop=asyncio.get_running_loop(), name=name
+        )
         task.add_done_callback(_look)
         await asyncio.wait({task})
         return task.result()

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.util import await_only
 
-from respool.engine import killing
+from respool.engine import killing, pipelining
 
 __all__ = ["MENDING_SECONDS", "can_mend", "prepare", "roll_back"]
 
@@ -43,6 +43,8 @@ def roll_back(dialect: Any, dbapi_connection: Any, connect: Callable[[], Any]) -
     if dialect.driver in killing.DRIVERS:
         killing.settle(dbapi_connection, connect)
     driver = dbapi_connection.driver_connection
+    if dialect.driver.startswith("psycopg"):
+        pipelining.leave(driver)
     dbapi_connection.rollback()
     if hasattr(driver, "is_in_transaction"):  # asyncpg
         await_only(driver.fetchrow(";"))  # in step again: only now does it know

@@ -16,7 +16,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from respool.engine.drivers import unprepared
 
-__all__ = ["FAR", "execute", "goes_along", "is_far"]
+__all__ = ["FAR", "execute", "goes_along", "is_far", "leave"]
 
 #: Seconds of a round trip above which it is worth saving: several times what saving it costs.
 FAR = 0.0003
@@ -92,6 +92,17 @@ def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object]) ->
                 run(cursor)
     finally:
         connection._autocommit = False
+
+
+def leave(connection: Any) -> None:
+    """Bring a connection of psycopg out of a pipeline whose end was cut off.
+
+    Raises:
+        OperationalError: answers are still to come that nobody waits for; it cannot be used again.
+    """
+    if connection.pgconn.pipeline_status:
+        connection.pgconn.exit_pipeline_mode()
+    connection._pipeline = None
 
 
 async def _execute(connection: Any, cursor: Any, run: Callable[[Any], object]) -> None:

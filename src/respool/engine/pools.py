@@ -19,7 +19,7 @@ from sqlalchemy.pool import (
 from sqlalchemy.pool.base import ResetStyle
 
 from respool.config import PoolConfig
-from respool.engine import leases
+from respool.engine import hosts, leases, readonly
 from respool.engine.checkout import Checkout
 from respool.engine.compat import QueuePoolFace
 from respool.engine.connectors import RecordConnector, ping
@@ -29,9 +29,9 @@ from respool.engine.staleness import watch
 from respool.engine.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
-from respool.pool.entries import PoolEntry
+from respool.pool.entries import Claim, PoolEntry
 from respool.pool.monitor import Monitor, resized
-from respool.pool.threads import ThreadMonitor
+from respool.pool.thread_driver import ThreadMonitor
 
 __all__ = ["FairPool"]
 
@@ -113,8 +113,11 @@ class FairPool(QueuePoolFace):
         self._use_lifo = use_lifo
         self.as_queue_pool = as_queue_pool
         self._disposed = False
+        self.has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
         if isinstance(self._dialect, Dialect):
             watch(self._dialect)
+            readonly.watch(self._dialect)
+            hosts.watch(self._dialect)
         self._start()
 
     def _start(self) -> None:
@@ -123,6 +126,7 @@ class FairPool(QueuePoolFace):
         inline = getattr(self._dialect, "name", None) == "sqlite"
         connector = RecordConnector(self, self._records)
         self._monitor = ThreadMonitor(connector, self.config, self.pool_name, self._observer, inline=inline)
+        connector.monitor = self._monitor
         self._monitor.by_caller = self.as_queue_pool
         self._like_queue_pool(self._monitor)
 
@@ -131,15 +135,14 @@ class FairPool(QueuePoolFace):
         monitor.state.most_recent_first = self._use_lifo
         if self.as_queue_pool:
             monitor.state.keep = self._size
-        has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
-        monitor.look_at_idle(has_server and not self.as_queue_pool)
+        monitor.look_at_idle(self.has_server and not self.as_queue_pool)
 
     # -- SQLAlchemy's side: one record out, one record back ----------------------------------------------------------
 
     def connect(self) -> PoolProxiedConnection:
         """A connection in a caller's hands; ``Engine.connect`` calls this."""
         echo = self.logger.isEnabledFor(DEBUG)
-        checkout = Checkout(self, self._do_get(), echo)
+        checkout = Checkout(self, echo)
         if checkout._connection_record.respool_mode is leases.ALONE:
             leases.settle(checkout)
         return self._announced(checkout) if echo or self.dispatch.checkout else checkout
@@ -151,7 +154,7 @@ class FairPool(QueuePoolFace):
             ``None`` if connections do not come as that needs them.
         """
         echo = self.logger.isEnabledFor(DEBUG)
-        checkout = Checkout(self, self._do_get(), echo)
+        checkout = Checkout(self, echo)
         checkout.alone = True
         if checkout._connection_record.respool_mode is leases.TOGETHER:
             leases.settle(checkout)
@@ -169,23 +172,23 @@ class FairPool(QueuePoolFace):
             return Checkout._checkout(self, fairy=checkout)
         return checkout
 
-    def _do_get(self) -> ConnectionPoolEntry:
-        monitor = self._monitor
+    def _do_get(self, claim: Any = None) -> ConnectionPoolEntry:
+        claim = claim or Claim()
+        claim._monitor = monitor = self._monitor
         while True:
             try:
-                entry = monitor.take() or self._acquire(monitor)
+                entry = monitor.take(claim) or self._acquire(monitor, claim)
             except PoolTimeout as error:
                 raise as_sqlalchemy(error, self._dialect) from error.__cause__
             record = entry.resource
             record.respool_entry = entry
-            record.respool_monitor = monitor
             suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
             if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
 
-    def _acquire(self, monitor: Any) -> PoolEntry:
+    def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
         """Wait for a connection."""
-        entry: PoolEntry = monitor.acquire(self._longest_wait)
+        entry: PoolEntry = monitor.acquire(claim, self._longest_wait)
         return entry
 
     def _is_usable(self, record: Any) -> bool:
@@ -218,13 +221,20 @@ class FairPool(QueuePoolFace):
     def _invalidate(
         self, connection: PoolProxiedConnection, exception: BaseException | None = None, _checkin: bool = True
     ) -> None:
-        """A connection was found dead. It costs that one; the idle ones are checked before they are handed out."""
+        """A connection was found dead. It costs that one; the idle ones are checked before they are handed out.
+
+        But one that a listener to ``handle_error`` calls dead may answer a check well: then all of its time are replaced.
+        """
         self._invalidate_time = time.time()
-        self.doubt()
+        if exception is None or not isinstance(self._dialect, Dialect) or self.is_disconnect(exception, connection):
+            self.doubt()
+        else:
+            for monitor in self._running_monitors():
+                monitor.step(monitor.state.evict)
         if _checkin and getattr(connection, "is_valid", False):
             connection.invalidate(exception)
 
-    def is_disconnect(self, error: Exception, checkout: Checkout) -> bool:
+    def is_disconnect(self, error: BaseException, checkout: Any) -> bool:
         """Whether the driver's error says that the connection is lost."""
         dialect = self._dialect
         if not isinstance(dialect, Dialect) or not isinstance(error, dialect.loaded_dbapi.Error):
@@ -247,7 +257,7 @@ class FairPool(QueuePoolFace):
         else:
             self._do_return_conn(record)
         self.doubt()
-        checkout.hold(self._do_get())
+        checkout.take()
         leases.settle(checkout)
         if told and self.dispatch.checkout:
             self.dispatch.checkout(checkout.dbapi_connection, checkout._connection_record, checkout)

@@ -111,6 +111,5 @@ class Records:
         if record.dbapi_connection is None:
             entry.resource = None
             self.spare.append(record)
-        record.respool_monitor.give(
-            entry, CloseReason.BROKEN
-        )  # the pool closes it, where no cancellation of the caller's can reach
+        # the pool closes it, where no cancellation of the caller's can reach
+        record.respool_monitor.give(entry, CloseReason.BROKEN)

@@ -51,8 +51,8 @@ _EXTRAS = {
     "asyncmy": "asyncmy",
     "aiosqlite": "aiosqlite",
 }
-_SECRET = re.compile(r"pass|pwd|secret|token|key|credential", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"^([^/]*//)?.*@", re.DOTALL)
+#: What is hidden, by its name or by what stands in it: whole connection strings may stand there, and options.
+_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect|options|dsn|conninfo", re.IGNORECASE)
 
 
 def mask(url: str | URL) -> str:
@@ -60,12 +60,25 @@ def mask(url: str | URL) -> str:
     if isinstance(url, str):
         try:
             url = make_url(url)
-            if "@" in (url.host or ""):  # an unquoted @ in the password: the rest of it is taken for the host
-                raise ValueError("not a host")
         except (exc.ArgumentError, ValueError):
-            return _CREDENTIALS.sub(r"\1***@", str(url).split("?")[0])
-    hidden = {key: "***" for key in url.query if _SECRET.search(key)}
+            return _masked_text(str(url))
+    if _is_misread(url):
+        return _masked_text(url.render_as_string(hide_password=False))
+    hidden = {key: "***" for key, value in url.query.items() if _SECRET.search(key) or _SECRET.search(str(value))}
     return url.update_query_dict(hidden).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _is_misread(url: URL) -> bool:
+    """Whether a character of the password that is not quoted has cut it: parts of it are taken for something else."""
+    rest = [url.host, *url.query, *map(str, url.query.values()), url.database if url.host else None]
+    return any("@" in part for part in rest if part)
+
+
+def _masked_text(text: str) -> str:
+    """Of what cannot be read: what it begins with, and the host if there is one; all between may be the password."""
+    scheme, separator, rest = text.partition("://") if "://" in text else ("", "", text)
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}***" + (f"@{host.partition('?')[0]}" if at else "")
 
 
 def parse(url: Any, *, asynchronous: bool) -> URL:

@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Any
 
 from respool.errors import PoolError, PoolTimeout
 from respool.pool import messages
 from respool.pool.connector import CheckAborted
-from respool.pool.entries import CloseReason, EntryState, PoolEntry, Waiter
+from respool.pool.entries import Claim, CloseReason, EntryState, PoolEntry, Waiter
 from respool.pool.state import PoolState
 
 __all__ = ["Check", "Describe", "Effect", "Park", "Reset", "acquire", "close", "give_back", "warm_up"]
@@ -37,7 +36,7 @@ class Park:
 
 @dataclass(slots=True)
 class Check:
-    """Ask the connection whether it is alive; raise when it is not, or when the deadline comes first."""
+    """Ask the connection whether it is alive; raise when it is not, or when the deadline or a limit comes first."""
 
     entry: PoolEntry
     deadline: float
@@ -60,7 +59,9 @@ class Describe:
 Effect = Park | Check | Reset | Describe
 
 
-def acquire(state: PoolState, name: str, timeout: float, who: Any) -> Generator[Effect, Any, PoolEntry]:
+def acquire(
+    state: PoolState, name: str, timeout: float, who: Any, claim: Claim | None = None
+) -> Generator[Effect, Any, PoolEntry]:
     """A connection for a caller: an idle one, or whichever comes first, a returned or a new one.
 
     Args:
@@ -68,56 +69,64 @@ def acquire(state: PoolState, name: str, timeout: float, who: Any) -> Generator[
         timeout: seconds for everything: waiting, connecting, checking. 0: do not wait for others; a check, or the
             connect that is made while the limit is not reached, may then take ``connect_timeout``.
         who: the caller, for people.
+        claim: where the caller finds what it has or waits for, whenever it is interrupted.
 
     Raises:
         PoolTimeout, PoolClosed, PoolQueueFull: as they say.
         Exception: the connect that was this caller's turn failed for good.
     """
+    claim = claim or Claim()
     deadline = state.now + timeout
     turn_had_come = False
     while True:
         if state.closed:
             raise messages.pool_closed(name, state.closed_by)
-        entry = state.take_any()
+        entry = state.take_any(who, claim)
         if entry is None:
-            entry = yield from _wait(state, name, deadline, timeout, who, first=turn_had_come)
+            entry = yield from _wait(state, name, deadline, timeout, who, claim, first=turn_had_come)
         turn_had_come = True
-        entry.holder = who
         if not state.needs_check(entry):
             return entry
+        entry.doubted = True  # until the check has passed
         try:
-            yield Check(entry, deadline if timeout else state.now + _connect_limit(state))
+            yield Check(entry, deadline if timeout else state.now + state.connect_limit)
         except CheckAborted as aborted:
             state.drop(entry, CloseReason.FAILED_CHECK)
             raise (aborted.__cause__ or aborted) from None
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TimeoutError) and state.now < deadline:  # its own limit, not the caller's
+                state.forgotten_since(entry.idle_since)
             state.drop(entry, CloseReason.FAILED_CHECK)
             if timeout and state.now >= deadline:
                 raise (yield from _timed_out(state, name, timeout)) from state.last_error
         except BaseException:
-            state.drop(entry, CloseReason.BROKEN)
+            _throw_away(state, entry, who)
             raise
         else:
+            entry.doubted = False
             return entry
 
 
 def _wait(
-    state: PoolState, name: str, deadline: float, timeout: float, who: Any, *, first: bool
+    state: PoolState, name: str, deadline: float, timeout: float, who: Any, claim: Claim, *, first: bool
 ) -> Generator[Effect, Any, PoolEntry]:
     limit = state.config.max_waiting
     if limit is not None and not first and _behind_others(state) >= limit:
         state.count["refused"] += 1
         raise messages.pool_queue_full(name, state, (yield from _oldest_holders(state)))
     if timeout == 0 and state.connects_at_once:
-        deadline = state.now + _connect_limit(state)
-    waiter = state.join(who, first=first, patient=timeout > 0)
+        deadline = state.now + state.connect_limit
+    waiter = state.join(who, first=first, patient=timeout > 0, claim=claim)
     try:
         yield Park(waiter, deadline, in_line=True)
     except BaseException:
         state.leave(waiter)
         raise
-    if waiter.entry is not None:
-        return waiter.entry
+    if (entry := waiter.entry) is not None:
+        claim._who, claim._entry = who, entry
+        waiter.left, waiter.entry = True, None
+        claim._waiter = None
+        return entry
     if waiter.error is not None:
         raise waiter.error
     state.leave(waiter)
@@ -134,10 +143,6 @@ def _behind_others(state: PoolState) -> int:
     return state.line.waiting - state.connecting - (state.max_size - state.total)
 
 
-def _connect_limit(state: PoolState) -> float:
-    return inf if state.config.connect_timeout is None else state.config.connect_timeout
-
-
 def _oldest_holders(state: PoolState) -> Generator[Effect, Any, list[str]]:
     held = [entry for entry in state.entries.values() if entry.state is EntryState.ACQUIRED]
     held.sort(key=lambda entry: entry.acquired_at)
@@ -147,15 +152,22 @@ def _oldest_holders(state: PoolState) -> Generator[Effect, Any, list[str]]:
 
 def give_back(state: PoolState, entry: PoolEntry) -> Generator[Effect, Any, None]:
     """Take a connection back after its reset; one whose reset fails is closed, and its place is free all the same."""
+    who = entry.holder
     try:
         yield Reset(entry)
     except Exception:
         state.drop(entry, CloseReason.FAILED_RESET)
     except BaseException:
-        state.drop(entry, CloseReason.BROKEN)
+        _throw_away(state, entry, who)
         raise
     else:
         state.give(entry)
+
+
+def _throw_away(state: PoolState, entry: PoolEntry, who: Any) -> None:
+    """Drop what this caller has, unless it has let go of it already: an algorithm may be closed long after its end."""
+    if entry.state is EntryState.ACQUIRED and entry.holder is who:
+        state.drop(entry, CloseReason.BROKEN)
 
 
 def warm_up(state: PoolState, name: str, size: int, timeout: float) -> Generator[Effect, Any, None]:

@@ -64,12 +64,14 @@ class Circulation(Audience):
         "_numbers",
         "_signal",
         "alarm_at",
+        "busy",
         "calm",
         "check_after",
         "closed",
         "closed_by",
         "config",
         "generation",
+        "hosts",
         "idle",
         "keep",
         "last_error",
@@ -101,6 +103,7 @@ class Circulation(Audience):
         self.idle: deque[PoolEntry] = deque()  #: the longest rested on the left, the most recently used on the right
         self.line = Line()
         self.generation = 0
+        self.hosts = 1  #: how many a connect tries, one after the other; each has its time
         self.outage: Outage | None = None
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
         self.last_error: BaseException | None = None
@@ -108,6 +111,7 @@ class Circulation(Audience):
         self.closed_by = ""  #: the line of code, for people
         self.suspended = False
         self.alarm_at = inf
+        self.busy = False  #: the driver is in the midst of a step
         self._ceiling = 0  #: after a shrinking resize: what is still open above the new limit
         self._jitter = jitter
         self._signal = signal
@@ -123,6 +127,12 @@ class Circulation(Audience):
         self.notable_rest = min(self.max_idle, self.look_every)  #: seconds after which a rest calls for something
 
     @property
+    def connect_limit(self) -> float:
+        """Seconds that a connect may take."""
+        seconds = self.config.connect_timeout
+        return inf if seconds is None else seconds * self.hosts
+
+    @property
     def _kept(self) -> int:
         """How many connections are opened although nobody asks for one."""
         return max(self.min_size, self.warm_size)
@@ -135,7 +145,7 @@ class Circulation(Audience):
 
     # -- taking ----------------------------------------------------------------------------------------------------
 
-    def take(self, who: Any = None) -> PoolEntry | None:
+    def take(self, who: Any = None, claim: Any = None) -> PoolEntry | None:
         """The common case, written out: the connection used last, when all is calm and it needs no second look."""
         idle = self.idle
         if not idle or not self.calm:  # while one rests, nobody is in line, unless the pool is suspended
@@ -145,37 +155,48 @@ class Circulation(Audience):
         if entry.check_at <= now:
             idle.append(entry)
             return None
+        entry.holder = who
+        if claim is not None:
+            claim._who = who
+            claim._entry = entry  # from here on it is the caller's; see mend()
         entry.state = ACQUIRED
         entry.acquired_at = now
-        entry.holder = who
         entry.uses += 1
         self.acquired = acquired = self.acquired + 1
         if acquired >= self._notable:
             self._note_use()
         return entry
 
-    def take_any(self) -> PoolEntry | None:
+    def take_any(self, who: Any = None, claim: Any = None) -> PoolEntry | None:
         """As :meth:`take`, rested connections included (the caller checks them); ended ones are closed on the way."""
         while self.idle and not self.line.waiting and not self.suspended:
             entry = self.idle.pop() if self.most_recent_first else self.idle.popleft()
             reason = self._ended(entry)
             if reason is None:
                 entry.rested = True
+                entry.holder = who
+                if claim is not None:
+                    claim._who = who
+                    claim._entry = entry
                 return self._acquired(entry)
             self._remove(entry, reason)
             self._settle()
         return None
 
-    def join(self, who: Any, *, first: bool = False, patient: bool = True) -> Waiter:
+    def join(self, who: Any, *, first: bool = False, patient: bool = True, claim: Any = None) -> Waiter:
         """Get in line.
 
         Args:
             who: the caller, for people.
+            claim: whose waiter it is.
             first: at its head, for a caller whose turn had come already.
             patient: ``False``: give up when the connect fails that is made for it.
         """
         waiter = Waiter(self.now, who, self._signal())
         waiter.patient = patient
+        waiter.left = True  # it is not in line yet
+        if claim is not None:
+            claim._waiter = waiter
         self.line.join(waiter, first=first)
         self.count["waited"] += not first
         self._settle()
@@ -185,10 +206,10 @@ class Circulation(Audience):
         """Give up waiting. A connection that was handed over meanwhile goes to the next in line."""
         if waiter.waiting:
             self.line.leave(waiter)
-        elif waiter.entry is not None:
-            entry, waiter.entry, waiter.left = waiter.entry, None, True
+        elif (entry := waiter.entry) is not None:
             unchecked = self.needs_check(entry)
             self.give(entry)
+            waiter.left, waiter.entry = True, None
             if unchecked:
                 entry.rested = entry.doubted = True
                 entry.check_at = self.now
@@ -220,8 +241,9 @@ class Circulation(Audience):
             self._give(entry)
             return
         # the common case of what _give does, written out
-        entry.state = IDLE
         entry.idle_since = now
+        entry.state = IDLE
+        entry.holder = None
         entry.check_at = check_at
         self.idle.append(entry)
         self.acquired -= 1
@@ -264,7 +286,6 @@ class Circulation(Audience):
         if entry.leaked:
             entry.leaked = False
             self.todo.append(Tell("leak_returned", (entry.holder, seconds)))
-        entry.holder = None
 
     def _rest(self, entry: PoolEntry) -> None:
         """A usable connection of nobody: to the first in line, else onto the stack."""
@@ -276,6 +297,7 @@ class Circulation(Audience):
             self._remove(entry, CloseReason.SHRUNK)
         else:
             entry.state = IDLE
+            entry.holder = None
             check_at, expires_at = now + self.check_after, entry.expires_at
             entry.check_at = check_at if check_at < expires_at else expires_at
             self.idle.append(entry)
@@ -286,8 +308,9 @@ class Circulation(Audience):
         """Give this connection to the first in line."""
         waiter = self.line.first()
         self.wait_time.add(self.now - waiter.since)
-        waiter.entry = self._acquired(entry)
+        waiter.entry = entry  # from here on it is that caller's; see mend()
         entry.holder = waiter.who
+        self._acquired(entry)
         self.todo.append(Wake(waiter))
 
     def _ended(self, entry: PoolEntry) -> CloseReason | None:
@@ -304,11 +327,12 @@ class Circulation(Audience):
 
     def _remove(self, entry: PoolEntry, reason: CloseReason) -> None:
         entry.state = CLOSED
+        self.todo.append(Closing(entry, reason))
         del self.entries[entry.number]
+        entry.holder = None
         self._past_uses += entry.uses
         self.flush_figures()
         self.closes[reason] += 1
-        self.todo.append(Closing(entry, reason))
         if self._ceiling:
             self._ceiling = self.total if self.total > self.max_size else 0
             self.reconsider()

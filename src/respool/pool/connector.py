@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ class Connector(Protocol):
     def is_outage(self, error: BaseException) -> bool:
         """Whether a connect that failed so may succeed later, without anybody changing a setting."""
 
+    def is_databases(self, error: BaseException) -> bool:
+        """Whether a connect failed so by itself; else it was its thread that was interrupted."""
+
     def note(self, resource: Any) -> str | None:
         """What is worth knowing of a connection that somebody holds, such as "in transaction"; without I/O."""
 
@@ -53,7 +57,9 @@ class AsyncConnector(Protocol):
 
 def is_outage(error: BaseException) -> bool:
     """Whether this looks like a server that is away for now: refused, reset, unreachable, too slow."""
-    return isinstance(error, ConnectionError | TimeoutError | OSError)
+    if isinstance(error, ssl.SSLError):
+        return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
+    return isinstance(error, OSError) and error.filename is None  # else a file is missing, which stays so
 
 
 class Functions:
@@ -70,6 +76,9 @@ class Functions:
         self.connect = connect
         self._close, self._check, self._reset, self._is_dead = close, check, reset, is_dead
         self.is_outage = is_outage
+
+    def is_databases(self, error: BaseException) -> bool:
+        return isinstance(error, Exception)
 
     def close(self, resource: Any, reason: CloseReason) -> None:
         if self._close is not None:

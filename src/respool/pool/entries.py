@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "MOVES",
     "Alarm",
+    "Claim",
     "CloseReason",
     "Closing",
     "EntryState",
@@ -76,6 +77,7 @@ class PoolEntry:
         "number",
         "resource",
         "rested",
+        "started",
         "state",
         "uses",
     )
@@ -93,12 +95,29 @@ class PoolEntry:
         self.rested = False  #: it lay idle before it was acquired
         self.doubted = False  #: another one was found dead while this one rested
         self.uses = 0
+        self.started: object = None  #: who is opening its connection
         self.holder: Any = None  #: who has it, for people
         self.forgotten = False  #: it belongs to the process that forked this one
         self.leaked = False  #: held for so long that it has been reported
 
     def __repr__(self) -> str:
         return f"<PoolEntry {self.number} {self.state.value}>"
+
+
+class Claim:
+    """What a caller has, or waits for, from before anything has changed for it until it is given back.
+
+    An exception may come out of nowhere between any two instructions.  So whatever a step does for a caller it writes
+    down here, in the same step; the caller keeps its claim at hand, and lets go of it whatever happens.
+    """
+
+    __slots__ = ("_entry", "_monitor", "_waiter", "_who")
+
+    def __init__(self) -> None:
+        self._monitor: Any = None  #: the pool that it is made on
+        self._entry: PoolEntry | None = None
+        self._who: Any = None  #: the holder of that entry, as long as it is this one: a second give is none
+        self._waiter: Waiter | None = None
 
 
 class Waiter:
@@ -124,6 +143,7 @@ class Waiter:
 class Wake:
     """To do: wake this caller; its entry or error is set."""
 
+    rank: ClassVar[int] = 0  #: what is to do is done in this order: first what others wait for, telling last
     waiter: Waiter
 
 
@@ -131,6 +151,7 @@ class Wake:
 class Open:
     """To do: open a connection for this place, and report ``opened`` or ``failed``."""
 
+    rank: ClassVar[int] = 1
     entry: PoolEntry
 
 
@@ -138,14 +159,17 @@ class Open:
 class Closing:
     """To do: close this connection; it is no longer part of the pool."""
 
+    rank: ClassVar[int] = 3
     entry: PoolEntry
     reason: CloseReason
+    begun: bool = False
 
 
 @dataclass(slots=True)
 class Look:
     """To do: see whether the other end has closed these, and report ``found_closed``."""
 
+    rank: ClassVar[int] = 2
     entries: list[PoolEntry]
 
 
@@ -153,6 +177,7 @@ class Look:
 class Alarm:
     """To do: call ``tick`` at this time."""
 
+    rank: ClassVar[int] = 0
     at: float
 
 
@@ -160,6 +185,7 @@ class Alarm:
 class Tell:
     """To do: tell the observer."""
 
+    rank: ClassVar[int] = 4
     event: str
     facts: tuple[Any, ...]
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from respool.config import PoolConfig
+from respool.pool import messages
 from respool.pool.monitor import resized
 
 if TYPE_CHECKING:
-    from respool.pool.aio import LoopMonitor
+    from respool.pool.loop_driver import LoopMonitor
 
 __all__ = ["LoopMonitors"]
 
@@ -35,7 +37,12 @@ class LoopMonitors:
 
     def current(self) -> LoopMonitor:
         """The running loop's; made when there is none yet."""
-        loop = get_running_loop()
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            if _in_trio():
+                raise messages.not_under_trio() from None
+            raise
         latest = self.latest
         if latest is not None and latest.loop is loop:
             return latest
@@ -69,6 +76,11 @@ class LoopMonitors:
     def all(self) -> list[LoopMonitor]:
         """Those of the loops that are not closed."""
         return [monitor for loop, monitor in list(self._of.items()) if not loop.is_closed()]
+
+
+def _in_trio() -> bool:
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
 class _Ending:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from respool.config import UNLIMITED
-from respool.errors import CallerGone, ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
+from respool.errors import CallerGone, ConfigError, ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool.state import PoolState
 from respool.pool.words import words_of
 
-__all__ = ["caller_gone", "connect_failed", "pool_closed", "pool_queue_full", "pool_timeout"]
+__all__ = ["caller_gone", "connect_failed", "not_under_trio", "pool_closed", "pool_queue_full", "pool_timeout"]
 
 
 def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]) -> PoolTimeout:
@@ -62,6 +62,17 @@ def pool_closed(name: str, by: str = "") -> PoolClosed:
         ],
         pool=name,
         closed_by=by,
+    )
+
+
+def not_under_trio() -> ConfigError:
+    return ConfigError(
+        "respool's async side and SQLAlchemy's run on asyncio, and this is trio",
+        advice=[
+            "let the server or the program use asyncio: anyio.run(main, backend='asyncio'), hypercorn --worker-class asyncio",
+            "from trio, use the sync Database in threads: trio.to_thread.run_sync(work)",
+        ],
+        setting="event loop",
     )
 
 

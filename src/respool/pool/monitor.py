@@ -1,47 +1,64 @@
 """The lock around a pool's state, and what happens outside it.
 
-Three laws.  No I/O, no ``await`` and no callback of a user while the lock is held.  Whoever changed the state carries
-out what is to do, after the lock is released.  Giving back never waits for the lock: a finalizer may do it at any
-bytecode, even inside this very code, so what comes while the lock is taken goes into an inbox, which whoever holds the
-lock empties.
+Four laws.  No I/O, no ``await`` and no callback of a user while the lock is held.  Whoever changed the state carries
+out what is to do, after the lock is released, and first what somebody waits for.  Giving back never waits for the lock: a
+finalizer may do it at any bytecode, even inside this very code, so what comes while the lock is taken goes into an inbox,
+which whoever holds the lock empties.  And an exception may come out of nowhere at any bytecode: see ``sections.py``.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import random
+import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
-from typing import Any, ParamSpec, TypeVar
+from operator import attrgetter
+from typing import Any, ParamSpec, TypeVar, cast
 
 from respool.config import PoolConfig
+from respool.errors import PoolError
 from respool.pool import messages, snapshot
 from respool.pool.algorithms import Park
-from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Tell, ToDo, Wake
-from respool.pool.holders import Holder, Who, watched
+from respool.pool.clock import Clock
+from respool.pool.entries import (
+    Alarm,
+    Claim,
+    CloseReason,
+    Closing,
+    EntryState,
+    Look,
+    Open,
+    PoolEntry,
+    Tell,
+    ToDo,
+    Waiter,
+    Wake,
+)  # fmt: skip
+from respool.pool.forks import arrive, here, in_a_child
+from respool.pool.holders import Who, watched
 from respool.pool.observer import PoolObserver
+from respool.pool.sections import Reentered, is_inside, section, somebody_is_inside, waits
 from respool.pool.state import PoolState
 from respool.pool.stats import PoolStats, stats_of
-from respool.pool.words import words_of
+from respool.pool.telling import Telling
 
 __all__ = ["Monitor", "resized"]
 
 #: Seconds between two looks at the connections that rest.
 LOOK_EVERY = 1.0
 
-logger = logging.getLogger("respool.pool")
+#: Seconds that somebody waits for the lock before he looks who has it; a section takes microseconds.
+_PATIENCE = 1.0
 
-_WORDS = {
-    "recovered": "pool %r: the database is back after %.1f s",
-    "leaked": "pool %r: a connection is not given back by %s, after %.1f s",
-    "leak_returned": "pool %r: the connection of %s was given back after all, after %.1f s",
-}
+_RANK = attrgetter("rank")
+
+#: What is in the inbox: an entry, why it is to be closed if so, and its holder; or a waiter that gives up.
+Returned = tuple[PoolEntry | Waiter, CloseReason | None, Who | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,7 +73,8 @@ def _after_fork() -> None:
         monitor.forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_a_child(_after_fork)
+_replacing = threading.Lock()
 
 
 def resized(config: PoolConfig, min_size: int | None, max_size: int | None) -> PoolConfig:
@@ -65,7 +83,7 @@ def resized(config: PoolConfig, min_size: int | None, max_size: int | None) -> P
     return config.merged({name: size for name, size in given.items() if size is not None}, source="resize()")
 
 
-class Monitor:
+class Monitor(Telling):
     """One pool's state behind its lock; the drivers for threads and for asyncio build on it.
 
     Args:
@@ -82,103 +100,216 @@ class Monitor:
         name: str,
         observer: PoolObserver,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = Clock.now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.name = name
-        self.observer = observer
+        super().__init__(name, observer)
         self.clock = clock
+        #: Seconds that a check may take: a network that has forgotten a connection says nothing at all.
+        self.check_limit = 2.0
         self._jitter = jitter
-        self._begin(PoolState(config, jitter, self._signal))
+        self.state = PoolState(config, jitter, self._signal)
+        self._begin()
         _live.add(self)
 
-    def _begin(self, state: PoolState) -> None:
-        self.state = state
-        self._lock = threading.Lock()
-        self._inbox: deque[tuple[PoolEntry, CloseReason | None]] = deque()
+    def _begin(self) -> None:
+        self._lock: Any = threading.RLock()  # it knows whether it is held by the thread that asks
+        self._inbox: deque[Returned] = deque()
 
     def forget(self) -> None:
         """Begin anew in the child of a fork: the connections are the parent's. They are not closed, only kept aside.
 
         Closing one would say goodbye on the socket that the parent goes on using.
         """
-        old = self.state
-        for entry in old.entries.values():
+        state = self.state
+        for entry in state.entries.values():
             entry.forgotten = True
             entry.state = EntryState.CLOSED
             _orphans.append(entry.resource)
-        new = PoolState(old.config, self._jitter, self._signal)
-        new.keep, new.most_recent_first, new.suspended = old.keep, old.most_recent_first, old.suspended
-        new.look_every = old.look_every
-        new.reconsider()
-        self._begin(new)
+        kept = {
+            name: getattr(state, name) for name in ("keep", "most_recent_first", "suspended", "look_every", "hosts")
+        }
+        state.__init__(state.config, self._jitter, self._signal)  # type: ignore[misc]  # whoever knows it keeps it
+        for name, value in kept.items():
+            setattr(state, name, value)
+        state.reconsider()
+        self._begin()
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
+    @section
     def step(self, transition: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Make one step of the state machine under the lock; then do what it left to do."""
-        state = self.state
-        todo = None
+        if not here[0]:
+            arrive()
+        lock, state = self._lock, self.state
+        todo: list[ToDo] = []
         try:
-            with self._lock:
-                state.now = self.clock()
-                try:
-                    return transition(*args, **kwargs)
-                finally:
-                    if state.todo:
-                        todo, state.todo = state.todo, []
+            if not lock.acquire(False):
+                lock = self._wait_for_lock()
+            if state.busy:
+                self._odd(lock)
+            state.busy = True
+            state.now = self.clock()
+            result, answer = self._answer(transition, *args, **kwargs)
+            todo, state.todo = state.todo, todo
+            state.busy = False
+            lock.release()
+            self._perform(todo)
+            if self._inbox:
+                self._empty_inbox()
+        except Reentered:
+            raise
+        except BaseException:
+            self._cut_off(todo)
+            raise
+        if answer is None:
+            return cast(R, result)
+        try:
+            raise answer
         finally:
-            try:
-                if todo:
-                    self._perform(todo)
-            finally:
-                if self._inbox:
-                    self._empty_inbox()
+            answer = None  # whoever catches it lets go of what this frame holds
 
-    def take(self) -> PoolEntry | None:
-        """The common case: an idle connection and nobody in line. It leaves nothing to do."""
+    def _answer(
+        self, transition: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R | None, BaseException | None]:
+        """A step's result, or what it raises: the one is as good an answer as the other, unless it was cut off."""
+        try:
+            return transition(*args, **kwargs), None
+        except BaseException as error:
+            if not isinstance(error, StopIteration | PoolError) and not any(error is one for one in args):
+                self.state.mend()
+            return None, error
+
+    def take(self, claim: Claim) -> PoolEntry | None:
+        """The common case: an idle connection and nobody in line. It leaves nothing to do, and its entry in the claim."""
         raise NotImplementedError  # each driver writes it out: here a call more is a tenth of the whole
 
-    def give(self, entry: PoolEntry, reason: CloseReason | None = None) -> None:
-        """Take a connection back, from any thread at any moment; with a ``reason``, to be closed."""
-        lock, clock = self._lock, self.clock
-        if not lock.acquire(False):
-            self._inbox.append((entry, reason))
-            self._empty_inbox()
-            return
-        state = self.state
+    @section
+    def give(self, entry: PoolEntry, reason: CloseReason | None = None, who: Who | None = None) -> None:
+        """Take a connection back, from any thread at any moment; with a ``reason``, to be closed.
+
+        Args:
+            who: its holder, as the claim has it: if the entry is not that holder's any more, nothing is done.
+        """
+        lock, state, clock = self._lock, self.state, self.clock
         todo = None
+        if who is None:
+            who = entry.holder
         try:
+            if state.busy or not lock.acquire(False):
+                self._inbox.append((entry, reason, who))
+                self._empty_inbox()
+                return
+            state.busy = True
             state.now = clock()
-            if reason is None:
-                state.give(entry)
-            else:
-                state.drop(entry, reason)
-        finally:
+            if entry.holder is who:
+                if reason is None:
+                    state.give(entry)
+                else:
+                    state.drop(entry, reason)
             if state.todo:
                 todo, state.todo = state.todo, []
+            state.busy = False
             lock.release()
-        if todo:
-            self._perform(todo)
-        if self._inbox:
+            if todo:
+                self._perform(todo)
+            if self._inbox:
+                self._empty_inbox()
+        except BaseException:
+            self._cut_off(todo or [])
+            self._inbox.append((entry, reason, who))  # once more, if it has not been done
             self._empty_inbox()
+            raise
 
+    @section
     def _empty_inbox(self) -> None:
         """Give back what came while the lock was taken. Whoever holds it now looks again when it is released."""
-        while self._inbox and self._lock.acquire(blocking=False):
-            state = self.state
-            state.now = self.clock()
+        inbox, state = self._inbox, self.state
+        while inbox and not state.busy:
+            todo: list[ToDo] = []
             try:
-                while self._inbox:
-                    entry, reason = self._inbox.popleft()
-                    if reason is None:
-                        state.give(entry)
-                    else:
-                        state.drop(entry, reason)
-            finally:
-                todo, state.todo = state.todo, []
+                if not self._lock.acquire(False):
+                    return
+                state.busy = True
+                state.now = self.clock()
+                while inbox:
+                    self._take_back(*inbox[0])
+                    inbox.popleft()
+                todo, state.todo = state.todo, todo
+                state.busy = False
                 self._lock.release()
-            self._perform(todo)
+                self._perform(todo)
+            except BaseException:
+                self._cut_off(todo, empty=False)
+                raise
+
+    def _take_back(self, entry: PoolEntry | Waiter, reason: CloseReason | None, who: Who | None) -> None:
+        if isinstance(entry, Waiter):
+            self.state.leave(entry)
+        elif entry.holder is who and entry.state is EntryState.ACQUIRED:
+            if reason is None:
+                self.state.give(entry)
+            else:
+                self.state.drop(entry, reason)
+
+    def abandon(self, claim: Claim, reason: CloseReason | None = None) -> None:
+        """Let go of what a claim has or waits for; of nothing if it has nothing. From any thread at any moment."""
+        waiter, entry = claim._waiter, claim._entry
+        if waiter is not None:
+            self._inbox.append((waiter, None, None))
+            self._empty_inbox()
+            claim._waiter = None
+        if entry is not None:
+            self.give(entry, CloseReason.BROKEN if entry.doubted else reason, claim._who)
+            claim._entry = None
+
+    # -- the lock --------------------------------------------------------------------------------------------------
+
+    @waits
+    def _wait_for_lock(self) -> Any:
+        """Wait for the lock; one that its holder has left behind is replaced. Returns the one that is held now."""
+        while True:
+            lock = self._lock
+            if lock.acquire(timeout=_PATIENCE):
+                if lock is self._lock:
+                    return lock
+                lock.release()
+            with _replacing:
+                if lock is self._lock and not somebody_is_inside(self):
+                    self._lock = threading.RLock()
+
+    def _odd(self, lock: Any) -> None:
+        """The lock is held now, and a step is under way all the same: ours, or one that was cut off and left so."""
+        if is_inside(self, sys._getframe(2)):
+            lock.release()
+            raise Reentered(self.name)
+        self.state.mend()
+
+    def _cut_off(self, todo: list[ToDo], claim: Claim | None = None, *, empty: bool = True) -> None:
+        """After an exception in a section: mend what is half done, release the lock if it is held, do what is to do.
+
+        Args:
+            todo: what was to do already.
+            claim: for whom a connection was being taken.
+            empty: the inbox as well.
+        """
+        lock, state = self._lock, self.state
+        if lock._is_owned():
+            try:
+                if claim is not None and claim._entry is not None:
+                    claim._entry.state = EntryState.ACQUIRED
+                if state.busy:
+                    state.mend()
+            finally:
+                more, state.todo = state.todo, []
+                if more is not todo:
+                    todo.extend(more)
+                state.busy = False
+                lock.release()
+        self._perform(todo)
+        if self._inbox and empty:
+            self._empty_inbox()
 
     def resize(self, min_size: int | None, max_size: int | None) -> PoolConfig:
         """Change the limits, after checking them; returns the new settings."""
@@ -204,11 +335,6 @@ class Monitor:
             return nullcontext()
         return watched(lambda: self.step(self.state.desert, park.waiter, messages.caller_gone(self.name)))
 
-    def name_stragglers(self, lines: list[str]) -> None:
-        """Say what was still held when the time for closing was over."""
-        for line in lines:
-            logger.warning("pool %r is closed, and still: %s", self.name, line)
-
     def stats(self) -> PoolStats:
         """The numbers of this moment."""
         return self.step(stats_of, self.name, self.state)
@@ -230,58 +356,61 @@ class Monitor:
         try:
             outage = is_outage(error)
         except Exception:
-            logger.exception("pool %r: the connector failed to judge an error", self.name)
+            self.say(logging.ERROR, "pool %r: the connector failed to judge an error", failed=True)
             outage = False
         self.step(self.state.failed, entry, error, outage=outage)
+
+    def open_forgotten(self) -> None:
+        """Open what was to be opened and was not: more than one exception from outside came in between."""
+        if self.state.connecting:
+            before = self.clock() - _PATIENCE
+            for entry in list(self.state.entries.values()):
+                if entry.state is EntryState.CONNECTING and entry.started is None and entry.created_at < before:
+                    self._open(entry)
 
     # -- what is to do outside the lock ----------------------------------------------------------------------------
 
     def _perform(self, todo: list[ToDo]) -> None:
-        """Closing may block or be interrupted: it comes last, and one that fails does not keep the others open."""
-        closings: list[Closing] = []
-        for item in todo:
+        """Do what is to do, first what others wait for. What is cut off stays there, and does no harm if done twice."""
+        if len(todo) > 1:
+            todo.sort(key=_RANK)
+        while todo:
+            item = todo[0]
             if type(item) is Wake:
                 self._wake(item.waiter.signal)
             elif type(item) is Open:
                 self._open(item.entry)
-            elif type(item) is Look:
-                self._look(item.entries)
             elif type(item) is Alarm:
                 self._alarm(item.at)
+            else:
+                break
+            del todo[0]
+        told: list[Tell] = []
+        while todo:
+            item = todo[0]
+            if type(item) is Closing:
+                if item.entry.resource is not None and here[0]:
+                    self._close(item)
+                todo.append(Tell("closed", (item.reason.value,)))
+                del todo[0]
+                continue
+            del todo[0]
+            if type(item) is Look:
+                self._look(item.entries)
             elif type(item) is Tell:
-                self._tell(item.event, *item.facts)
-            elif type(item) is Closing:
-                closings.append(item)
-        while closings:
-            closing = closings.pop()
-            try:
-                if closing.entry.resource is not None:
-                    self._close(closing.entry.resource, closing.reason)
-                self._tell("closed", closing.reason.value)
-            except BaseException:
-                self._perform([*closings])
-                raise
+                told.append(item)
+        if told:
+            outage = self.state.outage
+            self.tell_all(told, first=outage is not None and outage.attempts <= 1)
 
     def _look(self, entries: list[PoolEntry]) -> None:
         try:
             dead = self._dead([entry.resource for entry in entries])
         except Exception:
-            logger.exception("pool %r: the connector failed to look at idle connections", self.name)
+            self.say(logging.ERROR, "pool %r: the connector failed to look at idle connections", failed=True)
             return
         if dead:
             self.step(self.state.found_closed, [e for e in entries if any(e.resource is one for one in dead)])
-
-    def _tell(self, event: str, *facts: Any) -> None:
-        if event == "connect_failed" and self.state.outage is not None and self.state.outage.attempts <= 1:
-            logger.warning("pool %r: connect failed, trying again: %s", self.name, words_of(facts[0]))
-        elif event in _WORDS:
-            if event in ("leaked", "leak_returned"):
-                facts = (Holder(*facts[0]), *facts[1:])
-            logger.warning(_WORDS[event], self.name, *facts)
-        try:
-            getattr(self.observer, event)(*facts)
-        except Exception:
-            logger.exception("pool %r: the observer failed on %r", self.name, event)
 
     def _who(self) -> Who:
         raise NotImplementedError
@@ -301,7 +430,7 @@ class Monitor:
     def _open(self, entry: PoolEntry) -> None:
         raise NotImplementedError
 
-    def _close(self, resource: Any, reason: CloseReason) -> None:
+    def _close(self, closing: Closing) -> None:
         raise NotImplementedError
 
     def _alarm(self, at: float) -> None:

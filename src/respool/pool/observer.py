@@ -1,7 +1,8 @@
 """How a pool tells what happens to it: a protocol whose methods do nothing by default.
 
-Methods are called outside the pool's lock, in the thread or task in which it happened; an exception from one is logged
-and goes no further.
+Methods are called outside the pool's lock, in the thread or task in which it happened (where time passed: in one of the
+pool's own), when all that others wait for has been done.  An exception from one is logged and goes no further; only
+KeyboardInterrupt and SystemExit go on in the main thread, where they may come from the handler of a signal.
 """
 
 from __future__ import annotations

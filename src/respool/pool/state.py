@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from math import inf
 
 from respool.config import PoolConfig
 from respool.pool.circulation import Circulation
-from respool.pool.entries import Alarm, CloseReason, EntryState, Look, PoolEntry, Tell, Waiter
+from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Tell, Waiter, Wake
 
 __all__ = ["PoolState"]
 
@@ -52,6 +52,11 @@ class PoolState(Circulation):
         for entry in self.idle:
             entry.doubted = True
             entry.check_at = self.now
+
+    def forgotten_since(self, moment: float) -> None:
+        """The network says nothing on a connection that has rested since then: it has forgotten those of longer rest."""
+        for entry in [entry for entry in self.idle if entry.idle_since <= moment]:
+            self._expire(entry, CloseReason.FAILED_CHECK)
 
     def evict_softly(self, spread: float) -> None:
         """Replace every connection, each at a moment of its own within ``spread`` seconds, when nobody uses it."""
@@ -110,13 +115,13 @@ class PoolState(Circulation):
         """End: callers in line get an ``error`` each, idle connections are closed, held ones when they come back."""
         if self.closed:
             return
-        self.closed = True
-        self.reconsider()
         self._fail_warming(error())
         while self.line.waiting:
             self._fail(self.line.first(), error())
         for entry in list(self.idle):
             self._expire(entry, CloseReason.POOL_CLOSED)
+        self.closed = True
+        self.reconsider()
         self._tell_drained()
 
     def wait_drained(self) -> Waiter:
@@ -168,11 +173,11 @@ class PoolState(Circulation):
         self._plan()
 
     def _expire_connects(self) -> None:
-        if self.config.connect_timeout is None or not self.connecting:
+        if not self.connecting:
             return
         for entry in [e for e in self.entries.values() if e.state is CONNECTING]:
-            if entry.created_at + self.config.connect_timeout <= self.now:
-                self.failed(entry, TimeoutError(f"connect took over {self.config.connect_timeout:g} s"), outage=True)
+            if entry.created_at + self.connect_limit <= self.now:
+                self.failed(entry, TimeoutError(f"connect took over {self.connect_limit:g} s"), outage=True)
 
     def _report_leaks(self) -> None:
         if self.leak_after == inf:
@@ -191,9 +196,9 @@ class PoolState(Circulation):
             due = min(entry.expires_at for entry in self.idle)
             due = min(due, max(self.look_at, rested_since + self.look_every))
             due = min(due, (rested_since if self.total > self.min_size else self.now) + self.max_idle)
-        if self.connecting and self.config.connect_timeout is not None:
+        if self.connecting:
             starts = (e.created_at for e in self.entries.values() if e.state is CONNECTING)
-            due = min(due, min(starts) + self.config.connect_timeout)
+            due = min(due, min(starts) + self.connect_limit)
         if not self.connecting and not self.closed and not self.suspended and self.total < self.max_size:
             retry_at = -inf if self.outage is None else self.outage.retry_at
             if self.line.waiting and self.outage is not None:
@@ -206,6 +211,49 @@ class PoolState(Circulation):
         if due < self.alarm_at:
             self.alarm_at = due
             self.todo.append(Alarm(due))
+
+    def begin(self, entry: PoolEntry, by: object) -> bool:
+        """Whoever opens this connection begins now; ``False`` when somebody else has, or nobody need any more."""
+        if entry.started is None and entry.state is CONNECTING:
+            entry.started = by
+        return entry.started is by
+
+    # -- cut off ---------------------------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """Bring all in line again, after an exception that came from outside in the midst of a step.
+
+        What counts is what stands at the entries and with the callers; the rest is made anew from that. Each step writes
+        in such an order that this is enough, and a caller whose own step was cut off lets go of what its claim says.
+        """
+        for entry in [entry for entry in self.entries.values() if entry.state is CLOSED]:
+            del self.entries[entry.number]
+            if not any(isinstance(item, Closing) and item.entry is entry for item in self.todo):
+                self.todo.append(Closing(entry, CloseReason.BROKEN))
+        for waiter in self.line.recount():
+            if waiter.entry is not None:
+                waiter.entry.state, waiter.entry.holder = ACQUIRED, waiter.who
+            self.todo.append(Wake(waiter))
+        entries = self.entries.values()
+        self.idle = deque(sorted((e for e in entries if e.state is IDLE), key=lambda entry: entry.idle_since))
+        for entry in self.idle:
+            entry.holder = None
+        self.acquired = sum(entry.state is ACQUIRED for entry in entries)
+        connecting = [entry for entry in entries if entry.state is CONNECTING]
+        self.connecting = len(connecting)
+        self.todo.extend(Open(entry) for entry in connecting if entry.started is None)
+        self.alarm_at = inf
+        self._ceiling = self.total if self.total > self.max_size else 0
+        self.reconsider()
+        self._note_use()
+        for entry in list(self.idle):
+            if (reason := self._ended(entry)) is not None:
+                self._expire(entry, reason)
+        if not self.suspended:
+            self.resume()
+        self._tell_warm()
+        self._tell_drained()
+        self._plan()
 
     # -- law -------------------------------------------------------------------------------------------------------
 

@@ -289,6 +289,7 @@ class _End(asyncio.Protocol):
         self.full = False  # whoever is behind this connection does not read
         self.ended = False  # it said all that it had to say
         self.finishing = False
+        self.told_end = False  # it has been told that nothing more comes, and what comes all the same is dropped
         self.is_there = False
 
     @property
@@ -373,9 +374,12 @@ class _End(asyncio.Protocol):
                 loop.call_at(at, self._pump)
                 return
             self.outbox.popleft()
+            if self.told_end:
+                continue
             if data:
                 transport.write(data)
             elif transport.can_write_eof():
+                self.told_end = True
                 transport.write_eof()
         if self.finishing or (self.ended and self.other.ended):
             transport.close()
