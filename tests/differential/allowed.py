@@ -124,6 +124,13 @@ def _failed_read(difference: Difference) -> bool:
     return False
 
 
+def _doomed_scope(difference: Difference) -> bool:
+    """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
+    at_the_end = difference.what == "end" and difference.program.setup.face == "scope"
+    doomed = any(seen.sqlstate is not None for seen in difference.traces[1].steps)
+    return at_the_end and doomed and difference.stock == "success" and difference.ours[:1] == ("error",)
+
+
 def _hears_of_errors(difference: Difference) -> bool:
     return difference.what == "outcome" and any(
         each.event == "handle_error" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
@@ -184,6 +191,11 @@ def _place_kept(difference: Difference) -> bool:
     return (stock.out > ours.out and difference.what in _LEFT_BEHIND) or difference.stock == ("error", "TimeoutError")
 
 
+def _read_only(difference: Difference) -> bool:
+    stock = difference.traces[0].steps[: difference.index]
+    return any(seen.sqlstate == "25006" for seen in stock)
+
+
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
 
@@ -202,6 +214,13 @@ def _deleted_by_then(difference: Difference) -> bool:
     if stock is None or ours is None or slot not in stock.objects or slot not in ours.objects:
         return False
     return (stock.objects[slot][0], ours.objects[slot][0]) == (["deleted"], ["detached"])
+
+
+def _hears_of_the_last(difference: Difference) -> bool:
+    heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
+    if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
+        return difference.what in ("outcome", "end")
+    return difference.step is None and difference.program.setup.face == "scope" and "after_transaction_end" in heard
 
 
 def _savepoint(difference: Difference) -> bool:
@@ -230,8 +249,9 @@ RULES = (
     ),
     Rule(
         "failed read",
-        "On PostgreSQL a leased read that fails does not doom the session: what follows is executed.",
-        onwards=_failed_read,
+        "On PostgreSQL a leased read that fails does not doom the session: what follows is executed; and a scope that ends"
+        " in a doomed transaction with changes fails, where COMMIT would be a silent rollback.",
+        onwards=lambda difference: _failed_read(difference) or _doomed_scope(difference),
     ),
     Rule("moment", "now() outside of a transaction is the statement's.", here=_moment),
     Rule(
@@ -243,8 +263,9 @@ RULES = (
         "lost connection",
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
         " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
-        " that nor an error of who listens to checkin costs the connection's place in the pool.",
-        onwards=lambda difference: _lost(difference) or _place_kept(difference),
+        " that nor an error of who listens to checkin costs the connection's place in the pool. A connection to a server"
+        " that only reads counts as lost.",
+        onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
     ),
     Rule(
         "asked for",
@@ -254,9 +275,10 @@ RULES = (
     ),
     Rule(
         "deleted",
-        "commit() detaches deleted objects also with expire_on_commit=False.",
+        "commit() detaches deleted objects also with expire_on_commit=False, and at a scope's end who hears of its last"
+        " moments and uses the session is refused.",
         here=_deleted,
-        onwards=_deleted_by_then,
+        onwards=lambda difference: _deleted_by_then(difference) or _hears_of_the_last(difference),
     ),
     Rule(
         "savepoint",

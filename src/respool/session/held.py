@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from respool.engine.checkout import Checkout
+from respool.engine.drivers import knows_its_transaction, transaction_note
 from respool.engine.hangups import has_hung_up
 
 if TYPE_CHECKING:
@@ -71,7 +72,12 @@ def _look(connection: Any) -> None:
         CommitNotSent: the server has hung up.
     """
     dialect, checkout = connection.dialect, connection._dbapi_connection
-    if dialect.name != "sqlite" and checkout is not None and has_hung_up(checkout.dbapi_connection):
+    if dialect.name == "sqlite" or checkout is None:
+        return
+    dbapi_connection = checkout.dbapi_connection
+    if knows_its_transaction(dbapi_connection) and not transaction_note(dbapi_connection):
+        return  # the driver sends none
+    if has_hung_up(dbapi_connection):
         connection._respool_log.cut_off = True
         lost = dialect.loaded_dbapi.OperationalError("the server had closed the connection before COMMIT was sent")
         connection._handle_dbapi_exception(lost, None, None, None, None)
