@@ -259,8 +259,8 @@ async def interrupted_in_a_loop(
     if warm:
         await atake_all(pool)
     where = await drive(loop.create_task(work(pool)), instruction, kind)
-    if where is not None and "__a" in where:
-        gc.collect()  # of a task that ended with an exception, and with it with its frames
+    if where is not None:
+        gc.collect(1)  # of tasks that ended with an exception, which holds their frames
     try:
         stats = await asyncio.wait_for(atake_all(pool), PATIENCE + 5)
     except BaseException as error:
