@@ -220,7 +220,7 @@ def _hears_of_the_last(difference: Difference) -> bool:
     heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
     if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
         return difference.what in ("outcome", "end")
-    return difference.step is None and difference.program.setup.face == "scope" and "after_transaction_end" in heard
+    return difference.program.setup.face == "scope" and "after_transaction_end" in heard
 
 
 def _savepoint(difference: Difference) -> bool:
