@@ -9,11 +9,12 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations differential topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-pages test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
+	@echo "make test-pages  follows every page of the documents in an environment with nothing else   (ARGS=README.md)"
 	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
@@ -35,6 +36,9 @@ test: env-dev
 
 topologies: env-dev
 	@scripts/topologies $(ARGS)
+
+test-pages: env-dev
+	$(PY) -m tests.fresh $(ARGS)
 
 test-sqlalchemy: env-dev
 	$(PY) -m tests.foreign $(ARGS)
