@@ -9,11 +9,14 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations differential topologies test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-pages test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 env-lowest lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
+	@echo "make test-pages  follows every page of the documents in an environment with nothing else   (ARGS=README.md)"
+	@echo "make test-lowest  the tests with the lowest versions that pyproject.toml allows"
+	@echo "make test-pythons  the tests that need no server, on every other Python from 3.12 that is here"
 	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
@@ -35,6 +38,15 @@ test: env-dev
 
 topologies: env-dev
 	@scripts/topologies $(ARGS)
+
+test-pages: env-dev
+	$(PY) -m tests.fresh $(ARGS)
+
+test-lowest: env-lowest
+	.venv-lowest/bin/python -m tests.lowest -n "$(JOBS)" $(ARGS)
+
+test-pythons: env-dev
+	@scripts/pythons $(ARGS)
 
 test-sqlalchemy: env-dev
 	$(PY) -m tests.foreign $(ARGS)
@@ -86,6 +98,9 @@ env-dev:
 env-dev20:
 	@scripts/environment dev .venv20 $(SQLALCHEMY20)
 
+env-lowest:
+	@scripts/environment lowest .venv-lowest
+
 clean:
-	rm -rf .venv .venv20 .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .venv .venv20 .venv-lowest .venv-3.* .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@
   added to the file, which is imported anew. A file with an ``app`` takes the place of another one with an ``app``.
 * A ``text output`` block is what was printed since the last one.
 * In a ``console`` block ``$ curl`` asks the ``app`` of the file that was saved last, ``$ python FILE.py`` and ``$ respool
-  explain`` run for real, and the lines below are the answer. Other commands are not run.
+  explain`` run for real, and the lines below are the answer. Other commands are not run here, but by ``tests/fresh``.
 * In both, ``…`` stands for anything.
 """
 
@@ -39,9 +39,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from respool import AsyncDatabase, Database
 from tests.web.clients import call_wsgi
 
-__all__ = ["ROOT", "Block", "Reading", "blocks", "pages"]
+__all__ = ["ROOT", "Block", "Reading", "blocks", "commands", "pages", "serves"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_SERVERS = ("granian", "gunicorn", "hypercorn", "sanic", "uvicorn", "waitress-serve")
 _FENCED = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (?P<name>\w+\.py)(?P<more>, continued)?\n")
 
@@ -64,6 +65,12 @@ class Block:
         """The name to save it under, if any."""
         match = _FILE.match(self.text)
         return match["name"] if match else None
+
+    @property
+    def continues(self) -> bool:
+        """Whether it is added to its file."""
+        match = _FILE.match(self.text)
+        return match is not None and match["more"] is not None
 
     @property
     def runs(self) -> bool:
@@ -137,7 +144,7 @@ class Reading:
             elif block.runs:
                 self.run(block)
             elif block.words == ("text", "output"):
-                self._compare(block, self._take_printed(), block.text)
+                self.compare(block, self._take_printed(), block.text)
             elif block.words == ("console",):
                 self._type_in(block)
 
@@ -148,8 +155,7 @@ class Reading:
             for other in [other for other, module in self._modules.items() if hasattr(module, "app")]:
                 self._forget(other)
         file = self.folder / name
-        head = _FILE.match(block.text)
-        before = file.read_text(encoding="utf-8") + "\n\n" if head is not None and head["more"] else ""
+        before = file.read_text(encoding="utf-8") + "\n\n" if block.continues else ""
         file.write_text(before + block.text, encoding="utf-8")
         importlib.invalidate_caches()
         with contextlib.redirect_stdout(self.printed):
@@ -168,11 +174,13 @@ class Reading:
     # -- what is typed into a shell -------------------------------------------------------------------------------
 
     def _type_in(self, block: Block) -> None:
-        for command, expected in _commands(block.text):
+        for command, expected in commands(block.text):
             words = shlex.split(command)
             if words[0] == "curl":
-                self._compare(block, self._curl(words[1:]), expected)
-            elif command.startswith("respool explain") or (words[0] == "python" and words[1].endswith(".py")):
+                self.compare(block, self._curl(words[1:]), expected)
+            elif not serves(words, self.folder) and (
+                command.startswith("respool explain") or (words[0] == "python" and words[1].endswith(".py"))
+            ):
                 start = [] if words[0] == "python" else ["-m", "respool"]
                 done = subprocess.run(
                     [sys.executable, "-W", "error", *start, *words[1:]],
@@ -182,7 +190,7 @@ class Reading:
                     check=False,
                 )
                 assert done.returncode == 0, f"{block}: {command}\n{done.stderr}"
-                self._compare(block, done.stdout, expected)
+                self.compare(block, done.stdout, expected)
 
     def _curl(self, words: list[str]) -> str:
         """``curl [-i] [-X METHOD] URL``, answered by the application."""
@@ -219,7 +227,7 @@ class Reading:
         return text
 
     @staticmethod
-    def _compare(block: Block, given: str, expected: str) -> None:
+    def compare(block: Block, given: str, expected: str) -> None:
         pattern = "".join("*" if part == "…" else f"[{part}]" if part in "*?[" else part for part in expected.strip())
         given = given.strip().replace("\r\n", "\n")
         assert fnmatch.fnmatchcase(given, pattern), f"{block} says:\n{expected.strip()}\n\nIt is:\n{given}"
@@ -255,7 +263,17 @@ class Reading:
             self._runner.run(function())
 
 
-def _commands(text: str) -> Iterator[tuple[str, str]]:
+def serves(words: list[str], folder: Path) -> bool:
+    """Whether a command starts a server, which goes on until it is stopped."""
+    if words[0] == "python" and words[1].endswith(".py"):
+        return (
+            re.search(r"run_app\(|serve_forever\(|app(?:\(\))?\.run\(", (folder / words[1]).read_text(encoding="utf-8"))
+            is not None
+        )
+    return words[0] in _SERVERS or words[:3] == ["python", "-m", "bottle"] or words[-1] == "run"
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
     """Each command of a console block, and what is shown below it."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, answer = part.partition("\n")

@@ -148,7 +148,7 @@ def test_fifty_tests_pass(tmp_path: Path, shop: str, tests: str, passed: int) ->
     (tmp_path / "pytest.ini").write_text(
         # the SQLite files of applications that nobody stops are closed when they are forgotten
         "[pytest]\nfilterwarnings =\n  error\n  ignore:unclosed database:ResourceWarning\n"
-        "  ignore::pytest.PytestUnraisableExceptionWarning\n"
+        "  ignore::pytest.PytestUnraisableExceptionWarning\n  ignore::DeprecationWarning\n"
     )
     done = subprocess.run(
         [

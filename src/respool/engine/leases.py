@@ -97,7 +97,7 @@ class LeaseRule:
         pool = engine.pool
         if (
             pool is self._pool
-            and not (engine._has_events or Connection._has_events)
+            and not (engine._has_events or getattr(Connection, "_has_events", False))  # SQLAlchemy 2.0.41 sets it later
             and not more_than(0, pool.dispatch, _AROUND_CHECKOUTS)
             and not more_than(self._ours, self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
         ):

@@ -107,8 +107,7 @@ class Circulation(Audience):
         self.outage: Outage | None = None
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
         self.last_error: BaseException | None = None
-        self.closed = False
-        self.closed_by = ""  #: the line of code, for people
+        self.closed, self.closed_by = False, ""  #: and by which line of code, for people
         self.suspended = False
         self.alarm_at = inf
         self.busy = False  #: the driver is in the midst of a step
@@ -116,7 +115,6 @@ class Circulation(Audience):
         self._jitter = jitter
         self._signal = signal
         self._numbers = 0
-
         self.calm = True  #: nothing is out of the ordinary: see :meth:`reconsider`
         self.reconsider()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from respool.errors import ConfigError
 from respool.session.base import DatabaseBase
@@ -66,13 +66,33 @@ class RequestScopeMiddleware:
         ConfigError: no database was given, or one twice, or something else; ``finish_timeout`` is not accepted.
     """
 
+    @overload
     def __init__(
         self,
         app: ASGIApp,
         *databases: Any,
+        finish_timeout: float = ...,
+        lifespan: bool | Sequence[DatabaseBase[Any]] = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        *databases: Any,
+        app: ASGIApp,
+        finish_timeout: float = ...,
+        lifespan: bool | Sequence[DatabaseBase[Any]] = ...,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        *databases: Any,
+        app: Any = None,
         finish_timeout: float = DEADLINE,
         lifespan: bool | Sequence[DatabaseBase[Any]] = True,
     ) -> None:
+        if app is None:  # else by Starlette before 0.41.3, which gives it by its name and the databases by position
+            app, *databases = databases or (None,)  # type: ignore[assignment]
         if not finish_timeout > 0:
             raise ConfigError(
                 f"finish_timeout={finish_timeout!r} is not accepted",

@@ -5,13 +5,22 @@ from typing import Any, ClassVar
 
 from litestar import Litestar, MediaType, Response, asgi, route, websocket_listener
 from litestar.background_tasks import BackgroundTask
-from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.middleware import DefineMiddleware
-from litestar.params import FromPath
 from litestar.plugins import InitPluginProtocol
 from litestar.response import File, Stream
 from sqlalchemy.exc import IntegrityError
+
+try:
+    from litestar.di import NamedDependency
+    from litestar.params import FromPath
+except ImportError:  # before 2.24 a parameter's name tells what it is
+
+    class FromPath:  # type: ignore[no-redef]
+        def __class_getitem__(cls, kind: Any) -> Any:
+            return kind
+
+    NamedDependency = FromPath  # type: ignore[misc, assignment]
 
 from respool.errors import PoolQueueFull
 from respool.web.asgi import RequestScopeMiddleware
