@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ async def test_a_database_that_refuses_for_good_does(shop_url: str) -> None:
 
         @event.listens_for(db.engine, "do_connect")
         def _(*args: Any) -> None:
-            raise LookupError("a wrong password")
+            raise sqlite3.ProgrammingError("a wrong password")
 
         async with living(RequestScopeMiddleware(silent, db)) as said:
             assert said == ["lifespan.startup.failed"]
@@ -177,7 +178,7 @@ async def test_a_database_that_refuses_for_good_does(shop_url: str) -> None:
 
         @event.listens_for(db.engine, "do_connect")
         def _(*args: Any) -> None:
-            raise LookupError("a wrong password")
+            raise sqlite3.ProgrammingError("a wrong password")
 
         with pytest.raises(ConnectFailed):
             await start([db])

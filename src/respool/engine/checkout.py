@@ -15,7 +15,7 @@ from weakref import ref
 
 from sqlalchemy.pool import base
 
-from respool.engine.arrivals import after_reset
+from respool.engine.arrivals import NOTHING, after_reset
 from respool.engine.cursors import watched_cursor
 from respool.engine.drivers import driver_of, is_closed, transaction_note
 from respool.engine.leases import ALONE, mode_of
@@ -191,7 +191,7 @@ class Checkout(base._ConnectionFairy):
     def _checkin(self, transaction_was_reset: bool = False) -> None:
         record, pool = self._connection_record, self._pool
         if self.lost is not None and record is not None:
-            self._checkin_lost(self.lost)
+            self._checkin_lost()
             return
         if record is None:
             super()._checkin(transaction_was_reset)
@@ -200,8 +200,7 @@ class Checkout(base._ConnectionFairy):
             with _returning(record, pool):
                 super()._checkin(transaction_was_reset)
             return
-        mine = record.fairy_ref
-        if mine is None or mine() is not self:
+        if (mine := record.fairy_ref) is None or mine() is not self:
             super()._checkin(transaction_was_reset)
             return
         if self._echo:
@@ -227,10 +226,8 @@ class Checkout(base._ConnectionFairy):
                 record.invalidate(e=error)
         elif self._echo:
             pool.logger.debug("Connection %s reset, transaction already reset", self.dbapi_connection)
-        if pool.has_server and self.lost is None and is_closed(driver_of(self.dbapi_connection)):
-            self.lost = ConnectionError("the connection was lost while it was held")
-        if self.lost is not None:
-            self._checkin_lost(self.lost)
+        if self.lost is not None or (pool.has_server and self._is_lost()):
+            self._checkin_lost()
             return
         self._connection_record = None
         self.dbapi_connection = None
@@ -242,8 +239,17 @@ class Checkout(base._ConnectionFairy):
             pool._do_return_conn(record)
         self._entry = None
 
-    def _checkin_lost(self, error: BaseException) -> None:
-        """Give the place back, and not the connection: it was lost while it was held."""
+    def _is_lost(self) -> bool:
+        """Whether the connection was lost while it was held, as far as the driver knows."""
+        if self._pool.as_queue_pool or self._connection_record.respool_arrival is NOTHING:
+            return False
+        if is_closed(driver_of(self.dbapi_connection)):
+            self.lost = ConnectionError("the connection was lost while it was held")
+        return self.lost is not None
+
+    def _checkin_lost(self) -> None:
+        """Give the place back, and not the connection."""
+        error: Any = self.lost
         record, pool = self.let_go(), self._pool
         if not pool.as_queue_pool:
             pool.doubt()
