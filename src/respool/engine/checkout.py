@@ -241,7 +241,8 @@ class Checkout(base._ConnectionFairy):
 
     def _is_lost(self) -> bool:
         """Whether the connection was lost while it was held, as far as the driver knows."""
-        if self._pool.as_queue_pool or self._connection_record.respool_arrival is NOTHING:
+        record = self._connection_record  # none after a reset that has failed
+        if record is None or record.respool_arrival is NOTHING or self._pool.as_queue_pool:
             return False
         if is_closed(driver_of(self.dbapi_connection)):
             self.lost = ConnectionError("the connection was lost while it was held")
