@@ -188,6 +188,7 @@ def lost(db: Database) -> None:
 def hung_up(db: Database) -> None:
     with db.scope("one") as session:
         session.execute(text("CREATE TABLE t (id INTEGER)"))
+        session.execute(text("INSERT INTO t VALUES (1)"))
         dialect = db.engine.dialect
         with patch("respool.session.held.has_hung_up", lambda connection: True), patch.object(dialect, "name", "any"):
             session.commit()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import set_urlconf
 from quart import Quart
 from sqlalchemy.exc import IntegrityError
 from starlette.applications import Starlette
@@ -17,6 +19,10 @@ from respool.errors import RollbackOnly
 from respool.web import quart, starlette
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.web.clients import call_asgi
+from tests.web.contract import CASES, Place
+from tests.web.stands import ALL
+from tests.web.stands.base import Stand
+from tests.web.stands.django import Urls
 
 
 def shop(*databases: Any, handler: Any, pages: dict[Any, Any]) -> Starlette:
@@ -233,3 +239,18 @@ async def test_a_clean_up_after_an_error_takes_away_what_it_will(db: Database, s
     with pytest.warns(Warning, match="1 uncommitted change rolled back at close"):
         assert (await ask(app)).status == 422
     assert (count(shop_url), acquired(db), db.scopes()) == (0, 0, ())
+
+
+@pytest.mark.parametrize(
+    "stand", [stand for stand in ALL if "Django" in stand.title()], ids=lambda stand: stand.title()
+)
+async def test_django_asks_the_handlers_of_the_application_at_hand(
+    stand: type[Stand], shop_url: str, tmp_path: Path
+) -> None:
+    """Whatever a request before it has left in the context."""
+    fill(other_url := f"sqlite:///{tmp_path / 'other.db'}")
+    set_urlconf(Urls())
+    try:
+        await CASES["failing_commit_with_a_handler"](Place(stand, shop_url, other_url))
+    finally:
+        set_urlconf(None)

@@ -27,6 +27,7 @@ with needs("django", "django", "asgiref"):
     from django.core.handlers.wsgi import WSGIHandler
     from django.core.signals import got_request_exception
     from django.http import HttpResponse
+    from django.urls import set_urlconf
     from django.utils.module_loading import import_string
 
 from respool.errors import ConfigError
@@ -198,6 +199,9 @@ def _page(request: Any, error: Exception) -> Any:
     def fail(request: Any) -> Any:
         raise error
 
+    set_urlconf(
+        getattr(request, "urlconf", settings.ROOT_URLCONF)
+    )  # whose handlers those are: what answers a view has set it
     return _refuse(request, error) or convert_exception_to_response(fail)(request)
 
 
