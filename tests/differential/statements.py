@@ -104,7 +104,12 @@ _core("table", lambda: select(_widgets).order_by(_widgets.c.id))
 _core("visible", lambda: select(_visible).order_by(_visible.c.id))
 _core("count", lambda: select(func.count()).select_from(Widget))
 _core("aggregates", lambda: select(func.sum(Widget.size), func.max(Widget.name), func.coalesce(func.min(Part.id), 0)))
-_core("case", lambda: select(case((Widget.size > 20, "big"), else_="small"), cast(Widget.size, String(9)) + "!"))
+_core(
+    "case",
+    lambda: select(case((Widget.size > 20, "big"), else_="small"), cast(Widget.size, String(9)) + "!").order_by(
+        Widget.id
+    ),
+)
 _core("lower", lambda: select(func.lower(Widget.name), func.length(Widget.name)).order_by(Widget.id))
 _core("exists", lambda: select(exists().where(Part.widget_id == 1)))
 _core("scalar subquery", lambda: select(select(func.count(Part.id)).scalar_subquery(), Widget.id).order_by(Widget.id))
