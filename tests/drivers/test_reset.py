@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from respool.engine.drivers import driver_of, is_closed, transaction_state
 from respool.engine.leases import LeaseRule
 from tests.drivers.driver import Driver, Shop
 
@@ -58,3 +59,14 @@ def test_what_a_connect_listener_left_open_is_whose_connection_it_is(shop: Shop,
         connection.execute(sa.text("INSERT INTO t VALUES (3)"))
     with shop.engine().connect() as connection:
         assert list(connection.scalars(sa.text("SELECT x FROM t ORDER BY x"))) == [1, 2, 3]
+
+
+def test_a_closed_connection_has_no_transaction(shop: Shop, driver: Driver) -> None:
+    engine = make(shop, driver)
+    raw: Any = engine.raw_connection()
+    raw.cursor().execute(_WRITES[driver.backend])
+    raw.detach()
+    dbapi_connection = raw.dbapi_connection
+    dbapi_connection.close()
+    assert transaction_state(dbapi_connection)[0] is None
+    assert is_closed(driver_of(dbapi_connection)) or driver.backend == "sqlite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 
@@ -39,5 +40,6 @@ async def test_a_wsgi_application_looks_like_one(stand: type[Stand], shop_url: s
     async with Place(stand, shop_url, other_url).open(running=False) as there:
         assert callable(there.app)
         assert not is_asgi(there.app)
+        assert len(inspect.signature(there.app).parameters) == 2
         with pytest.raises(TypeError):
             there.app()

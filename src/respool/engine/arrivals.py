@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Dialect
 from sqlalchemy.pool import Pool
 
-from respool.engine.drivers import driver_of, knows_its_transaction, transaction_note
+from respool.engine.drivers import driver_of, transaction_note, transaction_state
 from respool.engine.listeners import unknown
 
 __all__ = ["NOTHING", "Arrival", "after_reset", "arrival_of", "autocommits"]
@@ -106,11 +106,11 @@ def _lends(pool: Pool, dialect: Any, dbapi_connection: Any, alone: bool) -> bool
 
 def _is_in_transaction(pool: Pool, dialect: Any, dbapi_connection: Any) -> bool:
     """Whether somebody has left one open; where nobody can tell, it may be so."""
-    if not knows_its_transaction(dbapi_connection) and _somebody_sets_it_up(pool, dialect):
-        dialect.do_ping(dbapi_connection)  # to which MySQL's server answers with its state, where the driver reads it
-        if not hasattr(driver_of(dbapi_connection), "server_status"):
-            return True
-    return transaction_note(dbapi_connection) is not None
+    note, certain = transaction_state(dbapi_connection)
+    if certain or not _somebody_sets_it_up(pool, dialect):
+        return note is not None
+    dialect.do_ping(dbapi_connection)  # to which MySQL's server answers with its state, where the driver reads it
+    return not hasattr(driver_of(dbapi_connection), "server_status") or transaction_note(dbapi_connection) is not None
 
 
 def _somebody_sets_it_up(pool: Pool, dialect: Any) -> bool:

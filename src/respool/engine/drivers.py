@@ -15,9 +15,9 @@ __all__ = [
     "has_heard_the_end",
     "has_something_to_say",
     "is_closed",
-    "knows_its_transaction",
     "socket_of",
     "transaction_note",
+    "transaction_state",
     "unprepared",
 ]
 
@@ -35,31 +35,27 @@ def driver_of(dbapi_connection: Any) -> Any:
 
 def transaction_note(dbapi_connection: Any) -> str | None:
     """``"idle in transaction"`` and the like, when the driver can tell without asking the server."""
+    return transaction_state(dbapi_connection)[0]
+
+
+def transaction_state(dbapi_connection: Any) -> tuple[str | None, bool]:
+    """The same, and whether it holds at any time: MySQL's drivers do not read on what the server says after rows."""
     driver = driver_of(dbapi_connection)
     try:
         there = getattr(driver, "in_transaction", None)
-    except Exception:  # sqlite3's, when it is closed
-        return None
+    except Exception:  # SQLite's, when it is closed
+        return None, True
     if isinstance(there, bool):  # sqlite3, aiosqlite
-        return "in transaction" if there else None
+        return ("in transaction" if there else None), True
     libpq = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
     status = getattr(libpq, "transaction_status", None)
     if isinstance(status, int):  # psycopg, psycopg2
-        return _STATES.get(status)
+        return _STATES.get(status), True
     if callable(asks := getattr(driver, "is_in_transaction", None)):  # asyncpg
-        return "in transaction" if asks() else None
+        return ("in transaction" if asks() else None), True
     flags = getattr(driver, "server_status", None)  # pymysql, aiomysql, asyncmy
-    return "in transaction" if isinstance(flags, int) and flags & _IN_TRANS else None
-
-
-def knows_its_transaction(dbapi_connection: Any) -> bool:
-    """Whether :func:`transaction_note` holds at any time. MySQL's drivers do not read on what the server says after rows."""
-    driver = driver_of(dbapi_connection)
-    return (
-        isinstance(getattr(driver, "in_transaction", None), bool)
-        or hasattr(getattr(driver, "pgconn", None) or getattr(driver, "info", None), "transaction_status")
-        or callable(getattr(driver, "is_in_transaction", None))
-    )
+    is_open = isinstance(flags, int) and flags & _IN_TRANS and not is_closed(driver)
+    return ("in transaction" if is_open else None), False
 
 
 @contextmanager
@@ -90,8 +86,11 @@ def is_closed(driver: Any) -> bool:
     """Whether the driver knows that the connection has ended."""
     if callable(asks := getattr(driver, "is_closed", None)):  # asyncpg
         return asks() is True
-    # asyncmy; psycopg, psycopg2, aiomysql
-    return getattr(driver, "_stream_broken", False) is True or getattr(driver, "closed", False) in (True, 1, 2)
+    if getattr(driver, "closed", False) in (True, 1, 2):  # psycopg, psycopg2, aiomysql
+        return True
+    if getattr(driver, "open", True) in (False, 0):  # pymysql, mysqlclient
+        return True
+    return getattr(driver, "connected", True) is False or getattr(driver, "_stream_broken", False) is True  # asyncmy
 
 
 def has_heard_the_end(driver: Any) -> bool:

@@ -10,8 +10,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from respool.engine.arrivals import Arrival, arrival_of
-from respool.engine.drivers import knows_its_transaction
+from respool.engine.arrivals import NOTHING, Arrival, arrival_of
+from respool.engine.drivers import transaction_state
 from respool.engine.leases import Before, Mode, mode_of
 from respool.engine.pipelining import is_far
 from respool.pool import CloseReason
@@ -71,7 +71,8 @@ class Records:
             self.spare.append(record)
             raise
         record.respool_mode = mode_of(record.respool_arrival)
-        record.respool_tells = knows_its_transaction(record.dbapi_connection)
+        known = record.respool_arrival is not NOTHING
+        record.respool_tells = known and transaction_state(record.dbapi_connection)[1]
         record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
         return record
 

@@ -43,6 +43,8 @@ class LoopMonitor(Monitor):
     Made in that loop. Only ``give`` may be called from elsewhere.
     """
 
+    ends_here = True  # it would end the loop; and Ctrl-C comes as a cancellation here
+
     def __init__(self, connector: AsyncConnector, config: PoolConfig, name: str, observer: PoolObserver) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(config, name, observer)
@@ -253,9 +255,6 @@ class LoopMonitor(Monitor):
             self.loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             self.say(logging.DEBUG, "pool %r: its event loop is closed")
-
-    def _ends_here(self) -> bool:
-        return True  # it would end the loop; and Ctrl-C comes as a cancellation here
 
 
 def _set(signal: asyncio.Future[None]) -> None:

@@ -12,9 +12,11 @@ from respool.pool.holders import Holder
 from respool.pool.observer import PoolObserver
 from respool.pool.words import words_of
 
-__all__ = ["Telling"]
+__all__ = ["Telling", "is_for_the_caller"]
 
 logger = logging.getLogger("respool.pool")
+
+_GREENLETS = ("greenlet", "gevent", "eventlet")
 
 _WORDS = {
     "recovered": "pool %r: the database is back after %.1f s",
@@ -30,6 +32,9 @@ class Telling:
         name: the pool's, for people.
         observer: hears what happens.
     """
+
+    #: Whether even what is meant for the caller ends where it is told.
+    ends_here = False
 
     def __init__(self, name: str, observer: PoolObserver) -> None:
         self.name = name
@@ -66,18 +71,24 @@ class Telling:
     def _contain(self, failure: str | None, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """Call somebody else's code; its failure goes into the log, if that can be.
 
-        What ends a program goes on where it may have come from outside: out of the handler of a signal, which runs in the
-        main thread.  The pool has nothing more to do there by then but to tell.
+        What is meant for the caller goes on.  The pool has nothing more to do there by then but to tell.
         """
         try:
             function(*args, **kwargs)
         except BaseException as error:
             if failure is not None:
                 self.say(logging.ERROR, f"pool %r: {failure}", failed=True)
-            ends = isinstance(error, KeyboardInterrupt | SystemExit)
-            if ends and not self._ends_here():
+            if is_for_the_caller(error) and not self.ends_here:
                 raise
 
-    def _ends_here(self) -> bool:
-        """Whether even what ends a program ends where it is told."""
-        return threading.current_thread() is not threading.main_thread()
+
+def is_for_the_caller(error: BaseException) -> bool:
+    """Whether it came from elsewhere and only happened to meet a function of somebody's: a time limit, a signal.
+
+    A signal's handler runs in the main thread; the time limits of greenlets are theirs, and no ``Exception``.
+    """
+    if isinstance(error, Exception):
+        return False
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return threading.current_thread() is threading.main_thread()
+    return any(kind.__module__.partition(".")[0] in _GREENLETS for kind in type(error).__mro__)

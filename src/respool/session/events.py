@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from sqlalchemy.util import await_only
 
 from respool.errors import ConfigError
+from respool.pool.telling import is_for_the_caller
 from respool.session.changeset import ChangeSet
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class SessionObserver:
     def removed(self, session: Any) -> Any:
         """The request or scope is over, and the session with it."""
 
+
+#: How whoever awaits an observer is cancelled.
+_OF_COROUTINES = (asyncio.CancelledError, GeneratorExit)
 
 #: The steps that run inside of a greenlet when the session is an async one, so that a coroutine can be awaited there.
 _AWAITABLE = ("committing", "committed", "rolled_back")
@@ -108,23 +111,12 @@ class Observers:
             try:
                 _call(observer, step, session, what)
             except BaseException as error:
-                if _is_order(error):
+                if is_for_the_caller(error) or isinstance(error, _OF_COROUTINES):
                     order = order or error
                 else:
                     logger.exception("%s: %s.%s() failed", title, type(observer).__name__, step)
         if order is not None:
             raise order
-
-
-def _is_order(error: BaseException) -> bool:
-    """Whether it comes from elsewhere, and only happened to meet an observer: a cancellation, a time limit, a signal."""
-    if isinstance(error, Exception):
-        return False
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return True
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return threading.current_thread() is threading.main_thread()
-    return any(kind.__module__.partition(".")[0] in ("greenlet", "gevent", "eventlet") for kind in type(error).__mro__)
 
 
 Observers.NOBODY = Observers()

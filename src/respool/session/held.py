@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from respool.engine.checkout import Checkout
-from respool.engine.drivers import knows_its_transaction, transaction_note
+from respool.engine.drivers import transaction_state
 from respool.engine.hangups import has_hung_up
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _look(connection: Any) -> None:
     if dialect.name == "sqlite" or checkout is None:
         return
     dbapi_connection = checkout.dbapi_connection
-    if knows_its_transaction(dbapi_connection) and not transaction_note(dbapi_connection):
+    if transaction_state(dbapi_connection) == (None, True):
         return  # the driver sends none
     if has_hung_up(dbapi_connection):
         connection._respool_log.cut_off = True
