@@ -178,7 +178,7 @@ MUTATIONS = (
     mutation(
         "a clean-up takes away what is to be committed",
         "late_cleanup",
-        ("session/life.py", "        return sealed == self.changes", "        return False and sealed == self.changes"),
+        ("session/life.py", "        return sealed.is_all(", "        return False and sealed.is_all("),
     ),
     mutation(
         "what makes a body does not wait for the commit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from respool.session.fetching import Fetch
     from respool.session.scope import Scope
 
-__all__ = ["UNSCOPED", "Change", "ChangeKind", "ChangeLog", "Changes", "Unloaded"]
+__all__ = ["UNSCOPED", "Change", "ChangeKind", "ChangeLog", "Changes", "Sealed", "Unloaded"]
 
 #: What a session is called that belongs to no scope.
 UNSCOPED = "a session without a scope"
@@ -115,6 +116,40 @@ class Changes:
     def lines(self) -> list[str]:
         """One line for each object and statement; no values beside primary keys."""
         return [*map(str, self), *self.statements]
+
+
+class Sealed:
+    """What is to be committed with an answer that is made, as long as nothing else was done.
+
+    Args:
+        changes: of the moment.
+    """
+
+    __slots__ = ("_changes", "_objects", "_values", "lines")
+
+    def __init__(self, changes: Changes) -> None:
+        self.lines = changes.lines()
+        self._changes = _essence(changes)
+        self._objects = [change.state.obj() for change in changes]  # one that is made anew has another state
+        self._values = [(change.state, _values(change.state)) for change in changes]
+
+    def is_all(self, changes: Changes) -> bool:
+        """Whether these are the same, to the same values; what was flushed, expired or loaded since is no change."""
+        return self._changes == _essence(changes) and all(
+            same(value, state.dict[key])
+            for state, values in self._values
+            for key, value in values.items()
+            if key in state.dict
+        )
+
+
+def _essence(changes: Changes) -> tuple[set[Any], tuple[str, ...]]:
+    return {(change.kind, change.state, frozenset(change.attributes)) for change in changes}, changes.statements
+
+
+def _values(state: InstanceState[Any]) -> dict[str, Any]:
+    """An object's values as they are now, whatever is put into its collections later."""
+    return {key: copy(value) if isinstance(value, list | set | dict) else value for key, value in state.dict.items()}
 
 
 #: A change is filed under the row's identity where there is one, else under the object's record.

@@ -210,7 +210,7 @@ def taken_away(scope: Scope) -> errors.RollbackOnly:
     reason = "what was to be saved with its answer was rolled back after that had been made"
     return errors.RollbackOnly(
         f"{scope.title} can only be rolled back any more: {reason}",
-        now=[f"rolled back at {caller()} in {running()}", *(scope.sealed or ())],
+        now=[f"rolled back at {caller()} in {running()}", *(scope.sealed.lines if scope.sealed is not None else ())],
         advice=[
             "leave rollback() and close() to the end of the request, which does both",
             "what cleans up and writes has a scope of its own: with db.scope(…) (async with on AsyncDatabase)",

@@ -18,7 +18,7 @@ from sqlalchemy.orm import InstanceState
 
 from respool.errors import ReadOnly
 from respool.session import lessons
-from respool.session.changes import UNSCOPED, ChangeLog, Changes
+from respool.session.changes import UNSCOPED, ChangeLog, Changes, Sealed
 from respool.session.changeset import ChangeSet
 from respool.session.events import News, Observers
 from respool.session.guards import Guard
@@ -260,12 +260,17 @@ class Life:
         if not self.ending:
             self.hooks.run()
 
+    def to_be_sealed(self, session: orm.Session) -> Sealed | None:
+        """What it has to be committed with an answer that is made."""
+        changes = self.changes(session)
+        return Sealed(changes) if changes else None
+
     def is_sealed(self, session: orm.Session) -> bool:
         """Whether the session has nothing but what is to be committed with an answer that is made: a clean-up spares it."""
         sealed = self.scope.sealed if self.scope is not None else None
         if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
             return False
-        return sealed == self.changes(session).lines()
+        return sealed.is_all(self.changes(session))
 
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""

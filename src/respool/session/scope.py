@@ -21,6 +21,7 @@ from respool.pool.holders import Client, client, label
 from respool.session.places import Place, caller, running
 
 if TYPE_CHECKING:
+    from respool.session.changes import Sealed
     from respool.session.life import Life
     from respool.session.session import Session
     from respool.session.tracking import ObjectState
@@ -91,7 +92,7 @@ class Scope:
     due: MakesWay | None = None  #: what has to be done before a scope is opened within this one
     failure: BaseException | None = None  #: what has failed in it, so that nothing of it is committed any more
     method: str | None = None  #: of a request
-    sealed: list[str] | None = None  #: what is to be committed, in lines, when the answer is made
+    sealed: Sealed | None = None  #: what is to be committed, when the answer is made
     taken: RespoolError | None = None  #: somebody has rolled it back nevertheless
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
@@ -247,7 +248,7 @@ class Scope:
         """
         saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
         if saves and self.session is not None and self.life is not None:
-            self.sealed = self.life.changes(self.session).lines() or None
+            self.sealed = self.life.to_be_sealed(self.session)
 
     def go_on(self, failure: BaseException | None, *, anew: bool) -> None:
         """After what might have been the end, the scope can be used again.
