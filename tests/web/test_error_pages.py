@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.urls import set_urlconf
+from flask import Flask
 from quart import Quart
 from sqlalchemy.exc import IntegrityError
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from respool import Database
 from respool.errors import RollbackOnly
-from respool.web import quart, starlette
+from respool.web import flask, quart, starlette
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.web.clients import call_asgi
 from tests.web.contract import CASES, Place
@@ -254,3 +255,45 @@ async def test_django_asks_the_handlers_of_the_application_at_hand(
         await CASES["failing_commit_with_a_handler"](Place(stand, shop_url, other_url))
     finally:
         set_urlconf(None)
+
+
+def refusing(*what: Any) -> bool:
+    raise LookupError("a policy's own")
+
+
+def taken_back(db: Database) -> None:
+    scope: Any = db.session.scope
+    scope.seal(200)
+    db.session.add(Order(product_id=1, note="late"))
+    db.session.rollback()
+
+
+@pytest.mark.parametrize("way", ["a policy", "a clean-up"])
+@pytest.mark.parametrize("framework", ["flask", "starlette"])
+async def test_an_end_that_failed_before_its_commit_leaves_a_session_to_the_page(
+    shop_url: str, way: str, framework: str
+) -> None:
+    with opened(shop_url, commit=refusing if way == "a policy" else "on_success") as db:
+
+        def sell(*request: Any) -> Any:
+            db.session.add(Order(product_id=1))
+            db.session.flush()
+            if way == "a clean-up":
+                taken_back(db)
+            return "sold" if framework == "flask" else PlainTextResponse("sold")
+
+        def page(*what: Any) -> Any:
+            text = db.session.get_one(Product, 1).name
+            return (text, 500) if framework == "flask" else PlainTextResponse(text, 500)
+
+        if framework == "flask":
+            flasks = Flask(__name__)
+            flask.install(flasks, db)
+            flasks.add_url_rule("/", view_func=sell, methods=["POST"])
+            flasks.register_error_handler(Exception, page)
+            answer: Any = flasks.test_client().post("/")
+            assert (answer.status_code, answer.text) == (500, "tea")
+        else:
+            found = await ask(shop(db, handler=sell, pages={Exception: page}))
+            assert (found.status, found.body) == (500, b"tea")
+        assert (acquired(db), db.scopes(), count(shop_url)) == (0, (), 0)

@@ -45,18 +45,18 @@ class Conclusion:
     Args:
         verdict: what becomes of its changes.
         stays: whether its scope can still be used afterwards.
-        several: whether another session may still fail.
+        in_doubt: whether the end has failed already, or may still fail by another session.
         saved: afterwards: there was something to be committed, and it was.
     """
 
     verdict: Verdict
     stays: Stays
-    several: bool
+    in_doubt: bool
     saved: bool = False
 
     def __call__(self, session: Session) -> list[str]:
         life = life_of(session)
-        stays = self.stays is Stays.ALWAYS or (self.several and self.stays is Stays.ON_FAILURE)
+        stays = self.stays is Stays.ALWAYS or (self.in_doubt and self.stays is Stays.ON_FAILURE)
         try:
             if self.verdict is Verdict.COMMIT:
                 holds = life.holds_connection

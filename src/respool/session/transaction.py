@@ -166,7 +166,8 @@ class End:
             verdict = wanted if self._first.failure is None else Verdict.ROLLBACK
             commits = verdict is Verdict.COMMIT
             self.committing = self.committing or commits
-            conclusion = Conclusion(verdict, self.stays, several=len(self._verdicts) > 1)
+            in_doubt = len(self._verdicts) > 1 or self._first.failure is not None
+            conclusion = Conclusion(verdict, self.stays, in_doubt=in_doubt)
             with (here := FirstFailure()):
                 lost.append((scope, (yield Step(scope, conclusion))))
                 self.saved = self.saved or conclusion.saved
