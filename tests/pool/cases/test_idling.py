@@ -53,7 +53,8 @@ async def test_promise_10_what_the_other_end_closed_leaves_the_pool_without_any_
         await until(lambda: shop.stats.idle == 2)
         first, second = shop.connector.connections
         first.dead = True
-        await until(lambda: first.closed and shop.stats.idle == 2)
+        await until(lambda: shop.observer.closes and shop.stats.idle == 2)  # told last, by the thread that closed it
+        assert first.closed
         assert shop.observer.closes == ["server_closed"]
         assert not second.closed
         assert shop.stats.connects == 3

@@ -101,6 +101,9 @@ class SanicASGI(ASGIStand):
 
 
 def build(stand: Stand) -> Any:
+    assert not getattr(Sanic, "__touched__", False), (
+        "a test before has Sanic leave out the signals of its own application"
+    )
     app = Sanic(f"shop-{uuid.uuid4().hex}", configure_logging=False)
     app.config.TOUCHUP = False
     add_guest(stand, app, "before")
