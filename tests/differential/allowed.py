@@ -112,9 +112,9 @@ def _failed_read(difference: Difference) -> bool:
         doomed = difference.what == "end"
     else:
         doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
-        if _hears_of_errors(difference):  # what follows may be the listener's
-            failed = difference.traces[1].steps[difference.index]
-            return failed.sqlstate is not None and not failed.in_transaction
+        if _hears_of_errors(difference):  # what follows may be the listener's, and begin the session's transaction
+            before, failed = difference.before(1), difference.traces[1].steps[difference.index]
+            return failed.sqlstate is not None and (before is None or not before.in_transaction)
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
         failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
         if failed_alike and not other.in_transaction:
@@ -185,15 +185,20 @@ def _place_kept(difference: Difference) -> bool:
     """Stock's pool has one connection less for good, which nobody has."""
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
-    if not refused and Other("kill") not in flat(program.steps):
-        return False
     stock, ours = difference.traces
-    return (stock.out > ours.out and difference.what in _LEFT_BEHIND) or difference.stock == ("error", "TimeoutError")
+    if difference.stock == ("error", "TimeoutError"):
+        return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
+    return stock.out > ours.out and difference.what in _LEFT_BEHIND
 
 
 def _read_only(difference: Difference) -> bool:
-    stock = difference.traces[0].steps[: difference.index]
-    return any(seen.sqlstate == "25006" for seen in stock)
+    """Ours has replaced the connection on which a write has found out; its error may be hidden by a listener's."""
+    end = None if difference.index is None else difference.index + 1
+    stock, ours = (trace.steps[:end] for trace in difference.traces)
+    if any(seen.sqlstate == "25006" for seen in stock):
+        return True
+    made_so = any(each.act.what == "read only" for each in _listeners(difference.program))
+    return made_so and any(one.holding and not other.holding for one, other in zip(stock, ours, strict=False))
 
 
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
@@ -263,7 +268,7 @@ RULES = (
         "lost connection",
         "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
         " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
-        " that nor an error of who listens to checkin costs the connection's place in the pool. A connection to a server"
+        " that nor an error while it is given back costs the connection's place in the pool. A connection to a server"
         " that only reads counts as lost.",
         onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
     ),

@@ -9,6 +9,7 @@ import pytest
 from tests.differential.arena import Arena
 from tests.differential.model import (
     Act,
+    Add,
     Block,
     Close,
     Commit,
@@ -97,6 +98,25 @@ KEPT: dict[str, tuple[str, Program]] = {
             Setup(face="scope"),
             listeners=(Listener("session", "persistent_to_detached", Act("autocommit")),),
             steps=(Get("Part", 1),),
+        ),
+    ),
+    "nobody hears how a scope's end asks whether its transaction is doomed": (
+        "psycopg_async",
+        Program(
+            Setup(face="scope"),
+            (Listener("engine", "after_cursor_execute"),),
+            (Add("Widget"), Nested((Execute("out of range"),), fails=True)),
+        ),
+    ),
+    "what a doomed scope has to write fails before it is asked": (
+        "psycopg",
+        Program(Setup(face="scope", stream=True), steps=(Nested((Get("Widget", 99),)), Add("Widget"))),
+    ),
+    "the session's first transaction is begun by who hears of an error": (
+        "psycopg",
+        Program(
+            listeners=(Listener("dialect", "handle_error", Act("select", "exec_driver_sql")),),
+            steps=(Execute("nothing is there"),),
         ),
     ),
 }

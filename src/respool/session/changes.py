@@ -171,6 +171,7 @@ class ChangeLog:
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it
     broken = False  #: PostgreSQL may have given the transaction up, and would roll back at a COMMIT
+    doubtful = False  #: that would be a failure: it is to be asked for before
     cut_off = False  #: it was not sent, for the server had hung up
     fetch: Fetch | None = None  #: how results of the session's connection are read
     holding = False  #: somebody will be told: keep the objects until then
@@ -195,7 +196,7 @@ class ChangeLog:
         self._statements = []
         self._locks = []
         self._marks = {}
-        self.committing = self.broken = False
+        self.committing = self.broken = self.doubtful = False
 
     # -- what happened --------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ _LOG = "_respool_log"
 
 #: What is refused by the server once a transaction has executed anything.
 _FIRST_OF_ALL = re.compile(r"\s*SET\s+(?:(?:LOCAL|SESSION)\s+)?TRANSACTION\b", re.IGNORECASE)
-#: How a transaction comes to be one that has.
+#: How a transaction comes to be one that has; it is nobody's statement, and nobody hears of it.
 _ANYTHING = {"postgresql": "SELECT 1 AS respool_question", "mysql": "START TRANSACTION", "mariadb": "START TRANSACTION"}
 
 
@@ -47,6 +47,8 @@ def _held(kind: Any) -> Any:
             return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
+            if self._respool_log.doubtful:
+                _ask(self)
             _look(self)
             self._respool_log.committing = True
             super()._commit_impl()
@@ -81,6 +83,21 @@ def _look(connection: Any) -> None:
         connection._respool_log.cut_off = True
         lost = dialect.loaded_dbapi.OperationalError("the server had closed the connection before COMMIT was sent")
         connection._handle_dbapi_exception(lost, None, None, None, None)
+
+
+def _ask(connection: Any) -> None:
+    """PostgreSQL takes the COMMIT of a transaction that it has given up for a ROLLBACK, and refuses a question.
+
+    Raises:
+        InternalError: it has given it up.
+    """
+    question, cursor = _ANYTHING["postgresql"], connection._dbapi_connection.cursor()
+    try:
+        cursor.execute(question)
+    except connection.dialect.loaded_dbapi.Error as error:
+        connection._handle_dbapi_exception(error, question, None, cursor, None)
+    finally:
+        cursor.close()
 
 
 def _noted(connection: Any, result: Any) -> Any:

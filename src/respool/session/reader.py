@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from respool.engine import leases
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
+from respool.session import watch
 from respool.session.fetching import fetched
 from respool.session.life import life_of
 from respool.session.plain import OPTION, is_plain_read, is_proved
@@ -141,6 +142,9 @@ def reader_of(engine: Engine, session: Session) -> Reader:
 
 def _reader_class(engine: Engine) -> type[Reader]:
     """What all readers of an engine have in common stands in their class: each attribute less makes one cheaper."""
+    watch.engine(
+        engine
+    )  # not as late as its first transaction, which may begin while SQLAlchemy goes through who listens
     first: Any = Reader.__new__(Reader)
     Connection.__init__(first, engine, _NOTHING)
     return type("Reader", (Reader,), {**vars(first), "_dbapi_connection": None, "catalogue": catalogue_of(engine)})
