@@ -158,7 +158,7 @@ def _shorter_hold(difference: Difference) -> bool:
 
 def _lost(difference: Difference) -> bool:
     """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
-    if difference.what in _LEFT_BEHIND:  # by who hears of an end that stock has not come to
+    if difference.what in (*_LEFT_BEHIND, "heard"):  # by who hears of an end that stock has not come to
         ends = zip(*(trace.end for trace in difference.traces), strict=False)
         hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
         return hears and any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends)

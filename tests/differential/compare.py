@@ -76,7 +76,7 @@ def differences(program: Program, driver: str, stock: Trace, ours: Trace) -> Ite
     for what in _AT_THE_END:
         one, other = getattr(stock, what), getattr(ours, what)
         if what == "next" and isinstance(one, dict) and isinstance(other, dict):
-            one, other = _without_prepared(one, other)
+            one, other = _without_less(one, other)
         elif what == "next" and isinstance(one, tuple) and isinstance(other, tuple):
             continue  # who comes next fails by a listener in any case; with stock by what was left open before, too
         if what == "end":
@@ -94,8 +94,14 @@ def _more(stock: Any, ours: Any) -> bool:
     return bool(Counter(ours) - Counter(stock)) if isinstance(ours, list) else bool(ours > stock)
 
 
-def _without_prepared(stock: dict[str, Any], ours: dict[str, Any]) -> tuple[Any, Any]:
-    """Fewer prepared statements are no difference; one that stock has not is, unless it is a ping or asks the catalogue."""
+def _without_less(stock: dict[str, Any], ours: dict[str, Any]) -> tuple[Any, Any]:
+    """Less is no difference: fewer prepared statements, no transaction left open by a COMMIT that SQLite has refused.
+
+    A prepared statement that stock has not is one, unless it is a ping or asks the catalogue.
+    """
     more = set(ours.get("prepared", ())) - set(stock.get("prepared", ()))
     theirs = {statement for statement in more if not any(word in statement for word in _OF_THE_POOL)}
-    return {**stock, "prepared": set()}, {**ours, "prepared": theirs}
+    stock, ours = {**stock, "prepared": set()}, {**ours, "prepared": theirs}
+    if stock.get("in transaction") and ours.get("in transaction") is False:
+        stock["in transaction"] = False
+    return stock, ours

@@ -112,6 +112,10 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg",
         Program(Setup(face="scope", stream=True), steps=(Nested((Get("Widget", 99),)), Add("Widget"))),
     ),
+    "a doomed scope's transaction is rolled back": (
+        "psycopg",
+        Program(Setup(face="scope"), steps=(Add("Widget"), Execute("unknown column"))),
+    ),
     "the session's first transaction is begun by who hears of an error": (
         "psycopg",
         Program(

@@ -91,10 +91,13 @@ def _ask(connection: Any) -> None:
     Raises:
         InternalError: it has given it up.
     """
-    question, cursor = _ANYTHING["postgresql"], connection._dbapi_connection.cursor()
+    dialect, checkout = connection.dialect, connection._dbapi_connection
+    question, cursor = _ANYTHING["postgresql"], checkout.cursor()
     try:
         cursor.execute(question)
-    except connection.dialect.loaded_dbapi.Error as error:
+    except dialect.loaded_dbapi.Error as error:
+        with suppress(dialect.loaded_dbapi.Error):
+            dialect.do_rollback(checkout)  # SQLAlchemy sends nothing more once a COMMIT has failed
         connection._handle_dbapi_exception(error, question, None, cursor, None)
     finally:
         cursor.close()
