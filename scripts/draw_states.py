@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from respool.pool.entries import MOVES, EntryState
+from respool.pool.core.entries import MOVES, EntryState
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "explanation" / "states.svg"
 
@@ -28,7 +28,7 @@ APART = 12
 HEAD = f"""\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img"
   aria-label="The states of a connection's place in the pool, and the moves between them">
-<!-- Made by scripts/draw_states.py from respool.pool.entries.MOVES: do not edit. -->
+<!-- Made by scripts/draw_states.py from respool.pool.core.entries.MOVES: do not edit. -->
 <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">
 <path d="M0 0 8 4 0 8z" fill="#57606a"/></marker></defs>
 <rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff"/>

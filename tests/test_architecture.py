@@ -64,19 +64,30 @@ def test_every_contract_is_kept(tree: Path) -> None:
 @pytest.mark.parametrize(
     "contract, module, line",
     [
-        ("floors", "config", "import respool.pool.state"),
-        ("floors", "pool/state", "from respool.session import scope"),
+        ("floors", "config", "import respool.pool.core.state"),
+        ("floors", "pool/core/state", "from respool.session import life"),
         ("floors", "engine/urls", "import respool.session"),
-        ("floors", "session/scope", "import respool.web.asgi"),
+        ("floors", "scope/scope", "import respool.session.life"),
+        ("floors", "session/life", "from respool.ending import end"),
+        ("floors", "ending/end", "from respool.database import base"),
+        ("floors", "database/base", "import respool.web.asgi"),
         ("floors", "web/asgi", "import respool.cli.main"),
-        ("pure-core", "pool/state", "import time"),
-        ("pure-core", "pool/state", "from threading import Lock"),
-        ("pure-core", "pool/state", "from respool.pool import threads"),  # which knows clocks and locks
-        ("pure-core", "pool/algorithms", "import asyncio"),
-        ("pure-core", "pool/algorithms", "import random"),
-        ("pool-without-sqlalchemy", "pool/threads", "from sqlalchemy import exc"),
+        ("session", "session/changes/log", "from respool.session import life"),
+        ("session", "session/reads/rows", "from respool.session.transaction import work"),
+        ("engine", "engine/dialects/signs", "from respool.engine.pools import fair"),
+        ("pool", "pool/core/entries", "from respool.pool.drivers import clock"),
+        ("no-circles", "session/changes/states", "from respool.session.changes import log"),
+        ("no-circles", "scope/contracts", "if TYPE_CHECKING:\n    from respool.scope.scope import Scope"),
+        ("pure-core", "pool/core/state", "import time"),
+        ("pure-core", "pool/core/state", "from threading import Lock"),
+        ("pure-core", "pool/core/state", "from respool.pool import threads"),  # which knows clocks and locks
+        ("pure-core", "pool/core/algorithms", "import asyncio"),
+        ("pure-core", "pool/core/algorithms", "import random"),
+        ("without-sqlalchemy", "pool/threads", "from sqlalchemy import exc"),
+        ("without-sqlalchemy", "scope/guard", "from sqlalchemy import orm"),
         ("frameworks", "web/asgi", "from respool.web import fastapi"),
         ("frameworks", "web/flask", "from respool.web import fastapi"),
+        ("frameworks", "web/rules/scopes", "from respool.web import asgi"),
     ],
 )
 def test_a_planted_violation_is_found(tree: Path, contract: str, module: str, line: str) -> None:
@@ -85,7 +96,8 @@ def test_a_planted_violation_is_found(tree: Path, contract: str, module: str, li
     done = lint(tree, contract)
     assert done.returncode == 1, done.stdout
     assert "0 kept, 1 broken" in done.stdout
-    assert f"respool.{module.replace('/', '.')} -> " in done.stdout
+    if contract != "no-circles":
+        assert f"respool.{module.replace('/', '.')} -> " in done.stdout
 
 
 def test_a_room_that_nobody_drew_is_found(tree: Path) -> None:

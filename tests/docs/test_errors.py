@@ -18,12 +18,12 @@ from sqlalchemy import ForeignKey, delete, exc, table, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from respool import AsyncDatabase, Database, PoolConfig, errors
+from respool.ending.end import End, drive
 from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
-from respool.pool.holders import client
 from respool.session.life import life_of
-from respool.session.transaction import End, drive
+from respool.whereabouts import client
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
@@ -190,7 +190,10 @@ def hung_up(db: Database) -> None:
         session.execute(text("CREATE TABLE t (id INTEGER)"))
         session.execute(text("INSERT INTO t VALUES (1)"))
         dialect = db.engine.dialect
-        with patch("respool.session.held.has_hung_up", lambda connection: True), patch.object(dialect, "name", "any"):
+        with (
+            patch("respool.session.transaction.connection.has_hung_up", lambda connection: True),
+            patch.object(dialect, "name", "any"),
+        ):
             session.commit()
 
 

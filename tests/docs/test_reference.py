@@ -24,12 +24,12 @@ from respool import (
     SessionPhase,
 )
 from respool.config import UNLIMITED
+from respool.ending.shield import DEADLINE
 from respool.engine import AsyncFairPool, FairPool
 from respool.pool import AsyncConnectionPool, CloseReason, ConnectionPool, ConnectionRow, PoolObserver, PoolStats
-from respool.pool.entries import MOVES
-from respool.pool.outage import Outage
-from respool.session.scope import ScopeState
-from respool.session.shield import DEADLINE
+from respool.pool.core.backoff import Outage
+from respool.pool.core.entries import MOVES
+from respool.scope.scope import ScopeState
 from scripts.draw_states import TARGET, draw
 from tests.docs.pages import ROOT
 

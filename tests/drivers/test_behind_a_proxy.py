@@ -138,7 +138,7 @@ def test_promise_07_a_fault(shop: Shop, driver: Driver, proxy: FaultProxy, step:
 def test_promise_07_a_connection_that_never_answers_is_let_go(
     shop: Shop, driver: Driver, proxy: FaultProxy, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("respool.engine.async_pools.MENDING_SECONDS", 0.1)
+    monkeypatch.setattr("respool.engine.pools.aio.MENDING_SECONDS", 0.1)
     engine = shop.engine(shop.url.set(port=proxy.port), max_size=1, check_after=0.0 if step == "check" else None)
     shop.fill(engine, 1)
     trap = proxy.trap(OF_ITS_OWN.get((driver.name, step), SIGNS[driver.backend][step]), "hold")
@@ -146,7 +146,7 @@ def test_promise_07_a_connection_that_never_answers_is_let_go(
     shop.until(trap.sprung.is_set)
     visitor.cancel()
     serve(engine, 1)
-    (monitor,) = pool_of(engine)._running_monitors()
+    (monitor,) = pool_of(engine).running_monitors()
     shop.until(lambda: not monitor._tasks)  # type: ignore[attr-defined]
     assert pool_of(engine).stats().closes, "closed, although it says nothing"
     assert outcome(visitor) == "cancelled"
@@ -158,7 +158,7 @@ def serve(engine: sa.Engine, callers: int) -> None:
     connections = [engine.connect() for _ in range(callers)]
     for connection in connections:
         assert connection.scalar(ONE) == 1
-    for monitor in pool_of(engine)._running_monitors():
+    for monitor in pool_of(engine).running_monitors():
         monitor.step(monitor.state.check)
     for connection in connections:
         connection.close()

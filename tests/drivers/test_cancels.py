@@ -8,7 +8,7 @@ from asyncio import CancelledError
 import pytest
 import sqlalchemy as sa
 
-from respool.engine import killing
+from respool.engine.dialects import kill_query
 from tests.drivers.driver import ONE, Driver, Shop, pool_of
 
 pytestmark = pytest.mark.drivers(asynchronous=True)
@@ -102,7 +102,7 @@ def test_a_cancelled_commit_is_settled(shop: Shop) -> None:
 def test_promise_07_nothing_is_killed_on_another_server(shop: Shop, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = shop.engine(max_size=1)
     if what == "another number":  # as a proxy gives them out: the first answer to it is what counts
-        monkeypatch.setattr(killing, "_PLACE", "'no place'")
+        monkeypatch.setattr(kill_query, "_PLACE", "'no place'")
         monkeypatch.setattr(f"{engine.dialect.driver}.connection.Connection.thread_id", lambda driver: 0)
 
     def work() -> None:
@@ -113,7 +113,7 @@ def test_promise_07_nothing_is_killed_on_another_server(shop: Shop, what: str, m
     shop.until(lambda: uses(engine) == 1)
     shop.pause(0.02)
     if what == "another server":
-        (row,) = engine.pool._running_monitors()[0].state.entries.values()  # type: ignore[attr-defined]
+        (row,) = engine.pool.running_monitors()[0].state.entries.values()  # type: ignore[attr-defined]
         row.resource.dbapi_connection.driver_connection.respool_place = ("elsewhere", 3306, 1)
     worker.cancel()
     with pytest.raises(CancelledError):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.util import await_only
 
 from respool import Session
-from respool.engine.drivers import has_something_to_say
+from respool.engine.dialects.signs import has_something_to_say
 from respool.errors import CommitNotSent
 from tests.drivers.driver import Shop, pool_of
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from respool.engine.outage import is_outage
+from respool.engine.dialects.outage import is_outage
 from respool.errors import PoolTimeout
 from respool.pool import PoolObserver
 from tests.drivers.driver import ONE, Driver, Shop, pool_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from respool.engine.drivers import driver_of, is_closed, transaction_state
-from respool.engine.leases import LeaseRule
+from respool.engine.dialects.signs import driver_of, is_closed, transaction_state
+from respool.engine.pools.leases import LeaseRule
 from tests.drivers.driver import Driver, Shop
 
 #: Writes; to MySQL's drivers, which read on what the server says after rows as little as they can, the look of a read.

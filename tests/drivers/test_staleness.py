@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from respool.engine.drivers import has_something_to_say
+from respool.engine.dialects.signs import has_something_to_say
 from tests.drivers.driver import ONE, Driver, Shop, pool_of
 
 pytestmark = pytest.mark.drivers(server=True)
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.drivers(server=True)
 @pytest.fixture
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing shows before the first statement that the connection is dead."""
-    monkeypatch.setattr("respool.engine.pools.has_something_to_say", lambda connection: False)
-    monkeypatch.setattr("respool.engine.connectors.hung_up", lambda records: [])
+    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: False)
+    monkeypatch.setattr("respool.engine.pools.connectors.hung_up", lambda records: [])
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection is looked at before it is handed out, however short its rest."""
-    monkeypatch.setattr("respool.engine.pools._REST", -1.0)
+    monkeypatch.setattr("respool.engine.pools.fair._REST", -1.0)
 
 
 def test_promise_10_a_dead_connection_shows_without_a_round_trip(shop: Shop, watched: None) -> None:

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from respool.engine import AsyncFairPool, FairPool
-from respool.engine.hangups import hung_up
-from respool.pool import PoolObserver, monitor
+from respool.engine.dialects.server_hangups import hung_up
+from respool.pool import PoolObserver
+from respool.pool.drivers import monitor
 from tests.support.postgres import PostgresServer
 
 PATIENCE = 20.0

@@ -8,7 +8,8 @@ from unittest.mock import Mock
 import pytest
 import sqlalchemy as sa
 
-from respool.engine import FairPool, pipelining
+from respool.engine import FairPool
+from respool.engine.dialects import pipelining
 
 ONE = sa.select(sa.literal(1))
 

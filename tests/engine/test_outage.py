@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from respool.engine import AsyncFairPool, FairPool
-from respool.engine.outage import is_outage
+from respool.engine.dialects.outage import is_outage
 from respool.errors import PoolTimeout
 from respool.pool import PoolObserver
 from tests.support.postgres import PostgresServer

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from respool.engine import AsyncFairPool, FairPool, pipelining
+from respool.engine import AsyncFairPool, FairPool
+from respool.engine.dialects import pipelining
 
 pytestmark = pytest.mark.postgres
 

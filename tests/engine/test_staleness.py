@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from respool.engine import AsyncFairPool, FairPool
-from respool.engine.drivers import has_something_to_say
+from respool.engine.dialects.signs import has_something_to_say
 from tests.support.postgres import PostgresServer
 
 ONE = sa.select(sa.literal(1))
@@ -20,8 +20,8 @@ def name_of(url: str) -> str:
 @pytest.fixture
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing shows before the first statement that the connection is dead."""
-    monkeypatch.setattr("respool.engine.pools.has_something_to_say", lambda connection: False)
-    monkeypatch.setattr("respool.engine.connectors.hung_up", lambda records: [])
+    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: False)
+    monkeypatch.setattr("respool.engine.pools.connectors.hung_up", lambda records: [])
 
 
 def killed(engine: sa.Engine, postgres: PostgresServer, size: int) -> FairPool:
@@ -46,7 +46,7 @@ def test_promise_10_killed_idle_connections_fail_nobody(pg_url: str, postgres: P
 def test_promise_10_a_first_write_finds_a_live_connection(
     pg_url: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("respool.engine.pools._REST", 0.0)
+    monkeypatch.setattr("respool.engine.pools.fair._REST", 0.0)
     engine = sa.create_engine(pg_url, poolclass=FairPool, max_size=3, check_after=None)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE t (x INTEGER)"))
@@ -155,9 +155,9 @@ def test_promise_07_an_interrupted_look_leaks_nothing(sqlite_file: str, monkeypa
 
     engine = sa.create_engine(f"sqlite:///{sqlite_file}", poolclass=FairPool, max_size=1)
     engine.connect().close()
-    monkeypatch.setattr("respool.engine.pools._REST", -1.0)
-    monkeypatch.setattr("respool.engine.pools.has_something_to_say", lambda connection: True)
-    monkeypatch.setattr("respool.engine.pools.ping", interrupted)
+    monkeypatch.setattr("respool.engine.pools.fair._REST", -1.0)
+    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: True)
+    monkeypatch.setattr("respool.engine.pools.fair.ping", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.connect()
     assert isinstance(engine.pool, FairPool)

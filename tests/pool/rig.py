@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from respool.config import PoolConfig
-from respool.pool import algorithms
-from respool.pool.algorithms import Check, Describe, Effect, Park
-from respool.pool.entries import Alarm, CloseReason, Closing, Look, Open, PoolEntry, Tell, Waiter, Wake
-from respool.pool.state import PoolState
+from respool.pool.core import algorithms
+from respool.pool.core.algorithms import Check, Describe, Effect, Park
+from respool.pool.core.entries import Alarm, CloseReason, Closing, Look, Open, PoolEntry, Tell, Waiter, Wake
+from respool.pool.core.state import PoolState
 from respool.testing import FakeClock
 
 OUTAGE = ConnectionRefusedError("nobody listens")

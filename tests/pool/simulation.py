@@ -15,10 +15,10 @@ from typing import Any
 
 from respool.config import PoolConfig
 from respool.errors import PoolClosed, PoolQueueFull, PoolTimeout
-from respool.pool import algorithms
-from respool.pool.algorithms import Check, Describe, Effect, Park, Reset
-from respool.pool.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Waiter, Wake
-from respool.pool.state import PoolState
+from respool.pool.core import algorithms
+from respool.pool.core.algorithms import Check, Describe, Effect, Park, Reset
+from respool.pool.core.entries import Alarm, CloseReason, Closing, EntryState, Look, Open, PoolEntry, Waiter, Wake
+from respool.pool.core.state import PoolState
 
 OUTAGE = ConnectionRefusedError("nobody listens")
 REFUSAL = PermissionError("wrong password")

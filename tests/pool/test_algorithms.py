@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from respool.errors import ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
-from respool.pool import algorithms
-from respool.pool.algorithms import Check, Park, Reset
-from respool.pool.entries import PoolEntry
+from respool.pool.core import algorithms
+from respool.pool.core.algorithms import Check, Park, Reset
+from respool.pool.core.entries import PoolEntry
 from tests.pool.rig import OUTAGE, REFUSAL, Rig, Run, acquire
 
 

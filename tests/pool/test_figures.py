@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from respool.pool.histogram import BOUNDS, Histogram
-from respool.pool.stats import PoolStats, stats_of
+from respool.pool.core.histogram import BOUNDS, Histogram
+from respool.pool.telling.stats import PoolStats, stats_of
 from tests.pool.rig import OUTAGE, Rig
 
 

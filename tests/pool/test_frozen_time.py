@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from respool.pool import AsyncConnectionPool, ConnectionPool, PoolObserver, clock, keeper, loop_driver, thread_driver
+from respool.pool import AsyncConnectionPool, ConnectionPool, PoolObserver
+from respool.pool.drivers import clock, keeper, tasks, threads
 from tests.pool.test_interrupts import PATIENCE, AsyncCounted, Counted
 
 
@@ -18,7 +19,7 @@ def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """As freezegun does: in the module time, and wherever a module has one of its functions."""
     names = ("time", "monotonic", "perf_counter", "monotonic_ns", "time_ns", "perf_counter_ns")
     fakes = {getattr(time, name): (lambda: 1_700_000_000.0) for name in names}
-    modules: list[ModuleType] = [time, clock, keeper, loop_driver, thread_driver]
+    modules: list[ModuleType] = [time, clock, keeper, tasks, threads]
     for module in modules:
         for name, value in list(vars(module).items()):
             if isinstance(value, type(time.time)) and value in fakes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from respool.pool.entries import PoolEntry
+from respool.pool.core.entries import PoolEntry
 from tests.pool.rig import OUTAGE, Rig
 
 

@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from respool.pool.entries import CloseReason
+from respool.pool.core.entries import CloseReason
 from tests.pool.simulation import OUTAGE, REFUSAL, Simulation
 
 SOAK_STEPS = int(os.environ.get("RESPOOL_SOAK_STEPS", "0"))

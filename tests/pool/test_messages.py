@@ -6,9 +6,9 @@ import pytest
 
 from respool.errors import ConnectFailed, PoolQueueFull, PoolTimeout
 from respool.pool import ConnectionPool
-from respool.pool.algorithms import Park
-from respool.pool.messages import connect_failed
-from respool.pool.words import words_of
+from respool.pool.core.algorithms import Park
+from respool.pool.core.messages import connect_failed
+from respool.pool.core.words import words_of
 from tests.pool.rig import OUTAGE, Rig, acquire
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from respool.pool import AsyncConnectionPool, ConnectionPool, PoolObserver
-from respool.pool.keeper import keeper
+from respool.pool.drivers.keeper import keeper
 from tests.pool.test_interrupts import PATIENCE, AsyncCounted, Counted, atake_all, in_a_thread, take_all
 
 EVENTS = ["connected", "closed", "connect_failed", "recovered", "leaked", "leak_returned"]
@@ -179,6 +179,6 @@ def test_the_keeper_comes_back_with_its_alarms_when_its_thread_has_ended() -> No
 
 
 def keeper_time() -> float:
-    from respool.pool.clock import Clock
+    from respool.pool.drivers.clock import Clock
 
     return Clock.now()

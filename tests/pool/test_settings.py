@@ -10,8 +10,8 @@ import pytest
 from respool import PoolConfig
 from respool.cli.explain import explain
 from respool.config import needs, suggest
+from respool.database.checks import check_variables
 from respool.errors import ConfigError, MissingExtra
-from respool.session.checks import check_variables
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from respool.pool.entries import MOVES, CloseReason, EntryState, PoolEntry
-from respool.pool.state import PoolState
+from respool.pool.core.entries import MOVES, CloseReason, EntryState, PoolEntry
+from respool.pool.core.state import PoolState
 from tests.pool.rig import OUTAGE, REFUSAL, Rig
 
 CONNECTING, IDLE, ACQUIRED, CLOSED = EntryState

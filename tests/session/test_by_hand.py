@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, rel
 
 from respool import Session
 from respool.errors import UncommittedChanges
-from respool.session.changes import Unloaded
+from respool.session.changes.log import Unloaded
 from tests.session.shop import Product
 
 

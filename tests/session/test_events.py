@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from respool import AsyncSession, ChangeSet, Database, Session, SessionObserver
 from respool.errors import ConfigError, UncommittedChanges
-from respool.session.changes import Unloaded
+from respool.session.changes.log import Unloaded
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 
 

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import event, text
 
 from respool import Database
+from respool.ending.aio import end_async, in_greenlet, in_thread
+from respool.ending.end import End, drive
+from respool.ending.shield import unhurried
 from respool.errors import CommitOutcomeUnknown, HookFailed, ScopeEnded, UncommittedChanges
-from respool.session.ending import end_async, in_greenlet, in_thread
-from respool.session.shield import unhurried
-from respool.session.transaction import End, drive
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, opened, opened_async
 
@@ -428,8 +428,8 @@ async def test_unhurried_work_raises_what_it_raises() -> None:
 
 
 def test_a_listener_of_the_commit_itself_can_still_add_one(db: Database, ran: Noted) -> None:
-    from respool.session.hooks import Hook, Outcome
     from respool.session.life import life_of
+    from respool.session.transaction.hooks import Hook, Outcome
 
     with db.scope("job") as session:
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session as PlainSession
 
 from respool import Session
 from respool.errors import ScopeEnded
-from respool.session.events import SessionObserver
+from respool.session.transaction.observers import SessionObserver
 from tests.session.shop import Order, Product, acquired, count, fill, opened
 
 

@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy import create_engine, event, insert, select
 
 from respool import AsyncDatabase, Database, PoolConfig
+from respool.ending.aio import end_async, in_greenlet
+from respool.ending.end import End
 from respool.errors import ConcurrentUse, ScopeEnded, WrongScope
-from respool.session.ending import end_async, in_greenlet
-from respool.session.transaction import End
 from respool.web.asgi import RequestScopeMiddleware
 from tests.docs.pages import ROOT
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async

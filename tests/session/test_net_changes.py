@@ -11,7 +11,7 @@ from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from respool import Database, ObjectState, state_of
-from respool.session.changes import Unloaded
+from respool.session.changes.log import Unloaded
 from tests.session.shop import SMALL
 
 

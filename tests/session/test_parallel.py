@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from respool import Database, PoolConfig
+from respool.ending.end import End, drive
 from respool.errors import (
     ConcurrentUse,
     ConfigError,
@@ -22,7 +23,6 @@ from respool.errors import (
     WrongScope,
 )
 from respool.session.life import life_of
-from respool.session.transaction import End, drive
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, opened, opened_async
 

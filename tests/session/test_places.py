@@ -14,8 +14,7 @@ import pytest
 
 from respool import Database
 from respool.errors import NoScope, PoolTimeout
-from respool.pool.holders import is_library, stack
-from respool.session.places import caller
+from respool.whereabouts import caller, is_library, stack
 from tests.session.shop import opened
 
 HERE = "test_places.py:"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from respool import AsyncSession, Database, Session
-from respool.session.scope import Scope
+from respool.scope.scope import Scope
 from tests.session.shop import Order, Product, opened_async
 
 #: ``RESPOOL_SOAK_SCOPES=100000`` for the whole.

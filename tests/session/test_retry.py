@@ -9,8 +9,8 @@ from sqlalchemy import make_url, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from respool import AsyncDatabase, Database, Retry, transactional
+from respool.database.retry import Attempts, transient
 from respool.errors import ConfigError, NoScope, SelfDeadlock, UnitError
-from respool.session.retry import Attempts, transient
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.support.postgres import PostgresServer
@@ -224,8 +224,8 @@ async def test_the_pause_is_had_without_a_connection(the_shop: Shop, monkeypatch
     def sleep(seconds: float) -> None:
         pauses.append((seconds, acquired(db)))
 
-    monkeypatch.setattr("respool.session.repeat.asyncio.sleep", sleep_async)
-    monkeypatch.setattr("respool.session.repeat.time.sleep", sleep)
+    monkeypatch.setattr("respool.database.run.asyncio.sleep", sleep_async)
+    monkeypatch.setattr("respool.database.run.time.sleep", sleep)
     async with the_shop.open() as db:
         await got(db.run(Unlucky(the_shop, 2).function, retry=Retry(2, first=60, longest=60)))
     monkeypatch.undo()
@@ -282,7 +282,7 @@ async def test_nothing_is_repeated_after_released(the_shop: Shop) -> None:
 
 
 async def test_nothing_is_repeated_after_the_answer_has_left(db: Database) -> None:
-    from respool.session.transaction import End, drive
+    from respool.ending.end import End, drive
 
     calls: list[int] = []
 

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 
 from respool import Database, SessionPhase, transactional
 from respool.errors import NoScope, RollbackOnly, ScopeEnded, ScopeError, UncommittedChanges, UnitError, WrongScope
-from respool.session.scope import ScopeState
+from respool.scope.scope import ScopeState
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 
 

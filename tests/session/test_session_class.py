@@ -21,6 +21,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelAsyncSession
 
 import respool
 from respool import AsyncDatabase, Database, ObjectState, SessionObserver
+from respool.ending.end import End, drive
 from respool.errors import (
     ConcurrentUse,
     ConfigError,
@@ -32,7 +33,6 @@ from respool.errors import (
     UnitError,
 )
 from respool.session.life import Life, life_of
-from respool.session.transaction import End, drive
 from tests.session.faces import Shop, entered, got
 from tests.session.shop import Order, Product, acquired, count, opened, opened_async
 

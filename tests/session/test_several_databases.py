@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import create_engine, event, text
 
 from respool import Database
+from respool.ending.aio import end_async, in_greenlet
+from respool.ending.end import End, drive
 from respool.errors import CommitOutcomeUnknown, ConfigError, PartialCommit
-from respool.session.ending import end_async, in_greenlet
-from respool.session.transaction import End, drive
 from tests.session.faces import Shop
 from tests.session.shop import Order, Product, acquired, count, fill
 from tests.support.postgres import PostgresServer

@@ -9,8 +9,8 @@ from sqlalchemy import delete, event, insert, select, text, update
 
 from respool import Database, ObjectState, state_of
 from respool.errors import ConfigError
-from respool.session.changes import Unloaded
-from respool.session.statements import changes_data
+from respool.session.changes.log import Unloaded
+from respool.session.changes.statements import changes_data
 from tests.session.shop import Order, Product, opened_async
 
 TRANSIENT, PENDING, PERSISTENT = ObjectState.TRANSIENT, ObjectState.PENDING, ObjectState.PERSISTENT

@@ -13,11 +13,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from respool import Database, PoolConfig, SessionPhase
+from respool.ending.aio import end_async, in_greenlet, in_thread
+from respool.ending.end import End, Step
+from respool.ending.shield import DeadlinePassed, shielded
 from respool.errors import CommitOutcomeUnknown
-from respool.session.ending import end_async, in_greenlet, in_thread
-from respool.session.scope import ScopeState
-from respool.session.shield import DeadlinePassed, shielded
-from respool.session.transaction import End, Step, Verdict, decide
+from respool.scope.policy import Verdict, decide
+from respool.scope.scope import ScopeState
 from tests.session.faces import Shop, entered
 from tests.session.shop import Order, acquired, count, opened_async
 

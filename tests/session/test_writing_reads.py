@@ -12,8 +12,8 @@ from sqlalchemy import func, select, text
 
 from respool import Database
 from respool.errors import UncommittedChanges
-from respool.session.changes import ChangeLog
-from respool.session.statements import Lock, Told, tell
+from respool.session.changes.log import ChangeLog
+from respool.session.changes.statements import Lock, Told, tell
 from tests.session.shop import Product, fill, opened, opened_async
 
 FUNCTIONS = """
@@ -199,7 +199,7 @@ def test_the_answer_stays_with_the_statement(db: Database, monkeypatch: pytest.M
     with db.scope("job") as session:
         for statement in (text("SELECT charge()"), text("SELECT 1"), select(Product)):
             session.connection().execute(statement)
-        monkeypatch.setattr("respool.session.changes.tell", None)
+        monkeypatch.setattr("respool.session.changes.log.tell", None)
         for statement in (text("SELECT charge()"), text("SELECT 1"), select(Product)):
             session.connection().execute(statement)
         assert session.changes().lines() == ["SELECT charge() (text)"] * 2
@@ -254,7 +254,7 @@ def executed(*statements: str) -> ChangeLog:
 )
 def test_what_mysql_is_known_to_do(sql: str, told: Told | None, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Told | None] = []
-    monkeypatch.setattr("respool.session.changes.tell", lambda context: heard.append(tell(context)))
+    monkeypatch.setattr("respool.session.changes.log.tell", lambda context: heard.append(tell(context)))
     executed(sql)
     assert heard == [told]
 

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelAsyncSession
 
 import respool
 from respool import AsyncDatabase, Database
+from respool.session.changes.log import Changes
 from respool.web import fastapi, flask
 
 URL = "sqlite://"
@@ -84,7 +85,7 @@ def sqlmodels() -> None:
     assert_type(both.session.exec(sqlmodel.select(Hero.name)).one(), str)
     with both.scope("job") as session, session.unit() as unit:
         assert_type(unit, Both)
-        assert_type(unit.changes(), respool.session.changes.Changes)
+        assert_type(unit.changes(), Changes)
 
 
 async def asyncio() -> None:

@@ -56,7 +56,7 @@ def mutation(breaks: str, cases: str, *edits: Edit) -> Mutation:
 ASGI, REQUESTS, SANIC, AIOHTTP = (f"web/{name}.py" for name in ("asgi", "requests", "sanic", "aiohttp"))
 LITESTAR, QUART, LIFESPAN = (f"web/{name}.py" for name in ("litestar", "quart", "lifespan"))
 TRANSACTION, SCOPE = (f"session/{name}.py" for name in ("transaction", "scope"))
-ALGORITHMS, HOLDERS = "pool/algorithms.py", "pool/holders.py"
+ALGORITHMS, HOLDERS = "pool/core/algorithms.py", "whereabouts.py"
 
 MUTATIONS = (
     mutation(
@@ -152,7 +152,7 @@ MUTATIONS = (
     mutation(
         "want of a connection is an error like any other",
         "overload",
-        ("web/overload.py", "= (PoolTimeout, PoolQueueFull, CallerGone)", "= ()"),
+        ("web/rules/overload.py", "= (PoolTimeout, PoolQueueFull, CallerGone)", "= ()"),
     ),
     mutation(
         "a full line is told as another error",
@@ -162,7 +162,7 @@ MUTATIONS = (
     mutation(
         "nothing is opened when the application starts",
         "lifespan",
-        ("web/lifespan.py", "        if not size:\n", "        if True:\n"),
+        ("web/rules/lifespan.py", "        if not size:\n", "        if True:\n"),
     ),
     mutation(
         "the end comes before what runs late",
@@ -171,7 +171,7 @@ MUTATIONS = (
         (QUART, "        seal(_found(), response.status_code)\n", "        await end_request(_found(), [d for s in _found().values() for d in [s.owner]], response.status_code)\n"),
         (QUART, "import KEY, ", "import KEY, end_request, "),
         (LITESTAR, "        scope[SCOPES][0].let_through()\n", '        await end_async(scope[SCOPES][0].end(message["status"]), perform)\n'),
-        (LITESTAR, "from respool.web.overload", "from respool.session.ending import end_async\nfrom respool.session.workers import perform\nfrom respool.web.overload"),
+        (LITESTAR, "from respool.web.rules.overload", "from respool.ending.aio import end_async\nfrom respool.ending.workers import perform\nfrom respool.web.rules.overload"),
         (AIOHTTP, "            await response.prepare(self._request)\n", "            await self._ours.end(response.status)\n            await response.prepare(self._request)\n"),
         (SANIC, "        if state.handling and state.ours is not None:", "        if state.ours is not None:"),
     ),
@@ -198,7 +198,7 @@ MUTATIONS = (
     mutation(
         "a policy is not told the method",
         "policy_with_method",
-        ("session/policies.py", "(status, error, method)[:takes]", "(status, error, None)[:takes]"),
+        ("scope/policy.py", "(status, error, method)[:takes]", "(status, error, None)[:takes]"),
     ),
     mutation(
         "the databases are closed before the application has stopped",

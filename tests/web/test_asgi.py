@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from respool import Database, Session
+from respool.ending.workers import workers
 from respool.errors import (
     CommitOutcomeUnknown,
     ConfigError,
@@ -19,10 +20,9 @@ from respool.errors import (
     UncommittedChanges,
     WrongScope,
 )
-from respool.session.scope import ScopeState
-from respool.session.workers import workers
+from respool.scope.scope import ScopeState
 from respool.web.asgi import RequestScopeMiddleware
-from respool.web.requests import KEY
+from respool.web.rules.scopes import KEY
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
 from tests.web.clients import call_asgi
 
@@ -455,7 +455,7 @@ async def test_a_second_answer_while_the_first_waits_for_its_commit_is_refused(d
 
 
 def test_the_label_has_no_query_and_stays_in_one_line(db: Database) -> None:
-    from respool.web.requests import RequestScopes
+    from respool.web.rules.scopes import RequestScopes
 
     assert RequestScopes([db], {}, "GET /a\nERROR forged").scopes[0].label == "GET /a\\nERROR forged"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from respool.ending.aio import end_async, in_greenlet
+from respool.ending.end import End, Step
 from respool.errors import CommitOutcomeUnknown
-from respool.session.ending import end_async, in_greenlet
-from respool.session.transaction import End, Step
 from respool.web.asgi import RequestScopeMiddleware
 from tests.session.shop import Order, acquired, count, opened_async
 from tests.web.clients import call_asgi

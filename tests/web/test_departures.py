@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import CallerGone
 from respool.web.asgi import RequestScopeMiddleware
-from respool.web.departures import Inbox
+from respool.web.rules.client import Inbox
 from tests.session.shop import Product, acquired, count, opened, opened_async
 from tests.web.clients import call_asgi
 from tests.web.contract import held, until

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from respool import Database
+from respool.database.applications import check_application
 from respool.errors import ConfigError
-from respool.session.applications import check_application
 
 
 def _django() -> Any:

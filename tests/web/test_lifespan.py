@@ -15,7 +15,7 @@ from respool import AsyncDatabase, Database, PoolConfig
 from respool.engine import AsyncFairPool, FairPool
 from respool.errors import ConnectFailed, PoolClosed
 from respool.web.asgi import RequestScopeMiddleware
-from respool.web.lifespan import start, stop
+from respool.web.rules.lifespan import start, stop
 from tests.session.shop import opened, opened_async
 from tests.web.clients import living
 
@@ -157,7 +157,7 @@ async def test_who_comes_after_the_stop_is_told_of_it_and_of_the_way_back(shop_u
 async def test_promise_10_a_database_that_is_away_keeps_nobody_from_starting(
     shop_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("respool.web.lifespan._WARM_UP", 0.01)
+    monkeypatch.setattr("respool.web.rules.lifespan._WARM_UP", 0.01)
     with opened(shop_url, pool=WARM) as db:
         db.pool.suspend()
         await start([db])

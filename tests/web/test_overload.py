@@ -19,7 +19,7 @@ from respool import PoolConfig
 from respool.errors import CallerGone, PoolQueueFull, PoolTimeout
 from respool.web import asgi, wsgi
 from respool.web.flask import install as install_in_flask
-from respool.web.overload import refusal, speaks_json
+from respool.web.rules.overload import refusal, speaks_json
 from tests.session.shop import Order, count, fill, opened
 from tests.web.clients import Answer, call_asgi, call_wsgi
 from tests.web.contract import FULL, Place, held

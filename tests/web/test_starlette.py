@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from respool import Database
+from respool.ending.aio import in_greenlet
 from respool.errors import ConfigError
-from respool.session.ending import in_greenlet
 from respool.web.starlette import install
 from tests.session.shop import Order, count, opened, opened_async
 from tests.web.clients import call_asgi

@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 
 from respool import Database, PoolConfig
 from respool.web.asgi import RequestScopeMiddleware
-from respool.web.threads import holders_first
+from respool.web.rules.holders_first import holders_first
 from tests.session.shop import Order, count, opened
 from tests.web.clients import call_asgi
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from respool import Database
 from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges
-from respool.web.requests import ENVIRON_KEY
+from respool.web.rules.scopes import ENVIRON_KEY
 from respool.web.wsgi import RequestScopeMiddleware
 from tests.session.shop import Order, Product, acquired, count, opened, opened_async
 from tests.web.clients import call_wsgi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["WSGI_MUTATIONS"]
 
-WSGI, SCOPE, FALCON, DJANGO = "web/exchange.py", "session/scope.py", "web/falcon.py", "web/django.py"
+WSGI, SCOPE, FALCON, DJANGO = "web/rules/exchange.py", "scope/scope.py", "web/falcon.py", "web/django.py"
 
 #: The end of a request, where it is too early.
 END = "end_request({0}, [scope.owner for scope in {0}.values()], {1})"

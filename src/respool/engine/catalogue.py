@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolWait
 
-from respool.engine import leases
+from respool.engine.pools import leases
 from respool.engine.sql.facts import Ask, Effect, Facts, Questions
 from respool.engine.sql.mysql import MySQLFacts
 from respool.engine.sql.other import OtherFacts

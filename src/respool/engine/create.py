@@ -12,8 +12,8 @@ from sqlalchemy import URL, Engine, create_engine, exc
 
 from respool.config import PoolConfig, suggest
 from respool.engine import urls
-from respool.engine.async_pools import AsyncFairPool
-from respool.engine.pools import FairPool
+from respool.engine.pools.aio import AsyncFairPool
+from respool.engine.pools.fair import FairPool
 from respool.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from sqlalchemy.engine import URL, CreateEnginePlugin
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from respool.config import PoolConfig, parse_number
-from respool.engine.async_pools import AsyncFairPool
-from respool.engine.pools import FairPool
+from respool.engine.pools.aio import AsyncFairPool
+from respool.engine.pools.fair import FairPool
 
 __all__ = ["RespoolPlugin"]
 

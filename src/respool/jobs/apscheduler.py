@@ -14,9 +14,9 @@ with needs("apscheduler"):
     from apscheduler.executors.pool import ProcessPoolExecutor
     from apscheduler.schedulers.base import BaseScheduler
 
+from respool.database.applications import check_application
+from respool.database.job import JobKind, as_job
 from respool.jobs.installing import check_install
-from respool.session.applications import check_application
-from respool.session.jobs import JobKind, as_job
 
 __all__ = ["install"]
 

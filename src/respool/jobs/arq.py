@@ -13,9 +13,9 @@ from respool.config import needs
 with needs("arq"):
     from arq import Worker, func
 
+from respool.database.applications import check_application
+from respool.database.job import JobKind, as_job
 from respool.jobs.installing import check_install
-from respool.session.applications import check_application
-from respool.session.jobs import JobKind, as_job
 
 __all__ = ["install"]
 

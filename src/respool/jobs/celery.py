@@ -13,10 +13,10 @@ from respool.config import needs
 with needs("celery"):
     from celery import Celery
 
+from respool.database.applications import check_application
+from respool.database.database import Database
+from respool.database.job import JobKind, as_job
 from respool.jobs.installing import check_install
-from respool.session.applications import check_application
-from respool.session.database import Database
-from respool.session.jobs import JobKind, as_job
 
 __all__ = ["install"]
 

@@ -16,9 +16,9 @@ with needs("dramatiq"):
     from dramatiq.asyncio import async_to_sync
     from dramatiq.broker import MessageProxy
 
+from respool.database.applications import check_application
+from respool.database.job import Job, JobKind, as_job
 from respool.jobs.installing import check_databases, check_install
-from respool.session.applications import check_application
-from respool.session.jobs import Job, JobKind, as_job
 
 __all__ = ["RespoolMiddleware", "install"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
+from respool.database.database import AsyncDatabase, Database
 from respool.errors import ConfigError
-from respool.session.database import AsyncDatabase, Database
 
 __all__ = ["check_databases", "check_install"]
 

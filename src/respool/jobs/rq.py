@@ -14,9 +14,9 @@ with needs("rq"):
     from rq.job import Job
     from rq.worker import BaseWorker
 
+from respool.database.applications import check_application
+from respool.database.job import JobKind, as_job
 from respool.jobs.installing import check_databases, check_install
-from respool.session.applications import check_application
-from respool.session.jobs import JobKind, as_job
 
 __all__ = ["ScopedJob", "install"]
 

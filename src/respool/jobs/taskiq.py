@@ -14,9 +14,9 @@ from respool.config import needs
 with needs("taskiq"):
     from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
+from respool.database.applications import check_application
+from respool.database.job import Job, JobKind, as_job
 from respool.jobs.installing import check_databases, check_install
-from respool.session.applications import check_application
-from respool.session.jobs import Job, JobKind, as_job
 
 __all__ = ["RespoolMiddleware", "install"]
 

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 from sqlalchemy.pool import QueuePool
 
 from respool import __version__
+from respool.database.database import AsyncDatabase, Database
 from respool.engine import mask
-from respool.session.database import AsyncDatabase, Database
-from respool.session.scope import Scope
+from respool.scope.scope import Scope
 
 __all__ = ["AnyDatabase", "plain", "snapshot"]
 

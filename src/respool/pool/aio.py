@@ -1,4 +1,4 @@
-"""The pool for asyncio: the public face. Its driver is in ``loop_driver.py``.
+"""The pool for asyncio: the public face. Its driver is in ``drivers/tasks.py``.
 
 A pool may be used from several event loops, one after the other or at once: each loop has a sub-pool of its own, with
 limits of its own, since a connection cannot leave the loop that opened it.
@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from respool.config import PoolConfig
-from respool.pool import algorithms
-from respool.pool.connector import AsyncFunctions
-from respool.pool.entries import Claim, CloseReason, PoolEntry
-from respool.pool.loop_driver import LoopMonitor
-from respool.pool.loops import LoopMonitors
-from respool.pool.observer import PoolObserver
-from respool.pool.snapshot import PoolSnapshot
-from respool.pool.stats import PoolStats
+from respool.pool.core import algorithms
+from respool.pool.core.connector import AsyncFunctions
+from respool.pool.core.entries import Claim, CloseReason, PoolEntry
+from respool.pool.drivers.loops import LoopMonitors
+from respool.pool.drivers.tasks import LoopMonitor
+from respool.pool.telling.observer import PoolObserver
+from respool.pool.telling.snapshot import PoolSnapshot
+from respool.pool.telling.stats import PoolStats
 
 __all__ = ["AsyncConnectionPool", "AsyncLease"]
 

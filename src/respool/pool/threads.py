@@ -1,4 +1,4 @@
-"""The pool for threads: the public face. Its driver is in ``thread_driver.py``."""
+"""The pool for threads: the public face. Its driver is in ``drivers/threads.py``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from respool.config import PoolConfig
-from respool.pool import algorithms
-from respool.pool.connector import Functions
-from respool.pool.entries import Claim, CloseReason, PoolEntry
-from respool.pool.holders import Who
-from respool.pool.observer import PoolObserver
-from respool.pool.snapshot import PoolSnapshot
-from respool.pool.stats import PoolStats
-from respool.pool.thread_driver import ThreadMonitor
+from respool.pool.core import algorithms
+from respool.pool.core.connector import Functions
+from respool.pool.core.entries import Claim, CloseReason, PoolEntry
+from respool.pool.drivers.threads import ThreadMonitor
+from respool.pool.telling.observer import PoolObserver
+from respool.pool.telling.snapshot import PoolSnapshot
+from respool.pool.telling.stats import PoolStats
+from respool.whereabouts import Who
 
 __all__ = ["ConnectionPool", "Lease"]
 

@@ -1,1 +1,1 @@
-"""Sessions: the scope they are bound to, the rules they keep, and the databases that make them."""
+"""SQLAlchemy's session: what is different in ours, and what is added."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
@@ -12,7 +12,10 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from respool.errors import ConfigError
-from respool.session.changes import Changes
+from respool.scope.phase import SessionPhase
+from respool.scope.scope import Scope
+from respool.session.changes.log import Changes
+from respool.session.changes.states import ObjectState
 from respool.session.classes import (
     SessionClass,
     check_class,
@@ -23,20 +26,18 @@ from respool.session.classes import (
     mixed,
     own_of,
 )
-from respool.session.events import Observers
 from respool.session.life import Own, begin_life, life_of
-from respool.session.parallel import fork_block_async
-from respool.session.phase import SessionPhase
-from respool.session.places import caller
-from respool.session.rule import Begin, BeginRule
-from respool.session.scope import Scope
-from respool.session.session import Session, is_reset_by_close
-from respool.session.tracking import ObjectState
-from respool.session.unit_blocks import unit_block_async
-from respool.session.units import UnitOptions
+from respool.session.reads.rule import Begin, BeginRule
+from respool.session.session import Session, is_reset_by_close, scope_to_fork
+from respool.session.signposts import async_block
+from respool.session.transaction.observers import Observers
+from respool.session.units.block import unit_block_async
+from respool.session.units.units import UnitOptions
+from respool.whereabouts import caller
 
 __all__ = ["AsyncSession", "AsyncSessionClass"]
 
+F = TypeVar("F", bound="AsyncSession")
 Fn = TypeVar("Fn", bound=Callable[[], Any])
 
 
@@ -117,7 +118,7 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
     def fork(self, label: str = "fork") -> AbstractAsyncContextManager[Self]:
         """A child session for a task beside this one, as an ``async with`` block: as :meth:`respool.Session.fork`."""
-        return fork_block_async(self, label, caller())
+        return _fork(self, label, caller())
 
     async def remove(self) -> None:
         """The same as ``close()``: as :meth:`respool.Session.remove`."""
@@ -133,6 +134,13 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def on_rollback(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
         return Session.on_rollback(_rules_of(self), fn)
+
+
+@async_block
+async def _fork(face: F, label: str, place: str) -> AsyncIterator[F]:
+    scope = scope_to_fork(face.sync_session)
+    async with scope.owner.block_of(scope.fork(label, place)) as child:
+        yield child
 
 
 def _rules_of(face: sa_asyncio.AsyncSession) -> Session:

@@ -12,25 +12,23 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 
 from sqlalchemy import orm
 from sqlalchemy.exc import ArgumentError
 
 from respool.config import suggest
 from respool.errors import ConfigError, ScopeError
-from respool.session import watch
-from respool.session.events import Observers
-from respool.session.guards import require_usable
+from respool.scope.scope import Scope
+from respool.session import listeners
 from respool.session.life import Own, begin_life, life_of
-from respool.session.places import caller
-from respool.session.rule import BeginRule
-from respool.session.scope import Scope
+from respool.session.operations import require_usable
+from respool.session.reads.rule import BeginRule
 from respool.session.session import Session
+from respool.session.transaction.observers import Observers
+from respool.whereabouts import caller
 
 __all__ = [
-    "AS",
-    "S",
     "SessionClass",
     "asking",
     "check_class",
@@ -42,18 +40,6 @@ __all__ = [
     "own_of",
     "session_options",
 ]
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext import asyncio as sa_asyncio
-    from typing_extensions import TypeVar as DefaultingTypeVar
-
-    from respool.session.aio import AsyncSession
-
-    S = DefaultingTypeVar("S", bound=orm.Session, default=Session)
-    AS = DefaultingTypeVar("AS", bound=sa_asyncio.AsyncSession, default=AsyncSession)
-else:  # the class of a database's sessions; ours, where none is named
-    S = TypeVar("S")
-    AS = TypeVar("AS")
 
 T = TypeVar("T")
 
@@ -84,7 +70,7 @@ class _Heard(orm.Session):
     """Stands above a user's class, with nothing but our listeners: they hear of everything before his own do."""
 
 
-watch.sessions(cast("type[Session]", _Heard))
+listeners.sessions(cast("type[Session]", _Heard))
 
 
 def mixed(given: type[T], ours: type[Any]) -> type[T]:

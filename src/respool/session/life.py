@@ -17,26 +17,24 @@ from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
 
 from respool.errors import ReadOnly
-from respool.session import lessons
-from respool.session.changes import UNSCOPED, ChangeLog, Changes, Sealed
-from respool.session.changeset import ChangeSet
-from respool.session.events import News, Observers
-from respool.session.guards import Guard
-from respool.session.held import discard, give_back
-from respool.session.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
-from respool.session.losses import logger, report
-from respool.session.phase import CLOSED, CREATED, REMOVED, WORKING
-from respool.session.places import caller
-from respool.session.rule import Begin, BeginRule
-from respool.session.tracking import ObjectState, tracked
-from respool.session.watching import Watch
+from respool.scope.guard import Guard
+from respool.scope.phase import CLOSED, CREATED, REMOVED, WORKING
+from respool.session import unloaded
+from respool.session.changes.change import ChangeSet
+from respool.session.changes.log import UNSCOPED, ChangeLog, Changes, Sealed
+from respool.session.changes.losses import logger, report
+from respool.session.changes.states import ObjectState, tracked
+from respool.session.reads.rule import Begin, BeginRule
+from respool.session.reads.watching import Watch
+from respool.session.transaction.connection import discard, give_back
+from respool.session.transaction.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints
+from respool.session.transaction.observers import News, Observers
+from respool.session.transaction.work import Work
+from respool.whereabouts import caller
 
 if TYPE_CHECKING:
-    from respool.session.fetching import Rest
-    from respool.session.reader import Reader
-    from respool.session.scope import Scope
-    from respool.session.session import Session
-    from respool.session.units import Units
+    from respool.scope.scope import Scope
+    from respool.session.reads.rows import Rest
 
 __all__ = ["Life", "Own", "begin_life", "life_of"]
 
@@ -94,12 +92,12 @@ class Life:
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
     read_from: tuple[Engine, ...] = ()  #: what was read from without a transaction, since there was one
-    readers: dict[Engine, Reader] | None = None  #: what it reads by, before there is a transaction
+    readers: dict[Engine, Any] | None = None  #: what it reads by, before there is a transaction
     reading = False  #: inside a ``read_only()`` block
-    units: Units | None = None  #: most sessions never have any
+    units: Any = None  #: its ``Units``; most sessions never have any
     wait_for: Callable[[Awaitable[Any]], Any] | None = None  #: how hooks are awaited, where they can be
     watch: Watch | None = None  #: a transaction that is to end with its one read
-    _log: ChangeLog | None = None
+    _work: Work | None = None
     _news: News | None = None
     rest: weakref.ref[Rest] | None = None  #: a result that has the connection of its lease still
 
@@ -122,11 +120,16 @@ class Life:
         return bool(self.connections) or (self.rest is not None and self.rest() is not None)
 
     @property
+    def work(self) -> Work:
+        """What it does in its transactions."""
+        if self._work is None:
+            self._work = Work(self.scope)
+        return self._work
+
+    @property
     def log(self) -> ChangeLog:
         """Its changes that have reached the database."""
-        if self._log is None:
-            self._log = ChangeLog(self.scope)
-        return self._log
+        return self.work.log
 
     @property
     def news(self) -> News:
@@ -137,7 +140,7 @@ class Life:
 
     def objects(self, session: orm.Session) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
-        return tracked(session, self._log.deleted_states() if self._log is not None else ())
+        return tracked(session, self._work.log.deleted_states() if self._work is not None else ())
 
     def changes(self, session: orm.Session) -> Changes:
         """What a rollback would lose now."""
@@ -151,11 +154,11 @@ class Life:
         """The same for observers."""
         return ChangeSet.of(self.changes(session), self.scope)
 
-    def tell(self, step: str, session: Session, *what: Any) -> None:
+    def tell(self, step: str, session: orm.Session, *what: Any) -> None:
         """Tell the observers of a step."""
         self.observers.tell(self.title, step, session, *what)
 
-    def at_work(self, session: Session) -> None:
+    def at_work(self, session: orm.Session) -> None:
         """A statement is executed, or a transaction begins."""
         if self.phase is not WORKING:
             self.phase = WORKING
@@ -198,8 +201,8 @@ class Life:
 
     def _close_results(self, *, at_end: bool) -> None:
         """The session is closed; at its scope's end the rows are refused in any case, and are not fetched."""
-        if self._log is not None and self._log.fetch is not None:
-            self._log.fetch.close_streams()
+        if self._work is not None and self._work.fetch is not None:
+            self._work.fetch.close_streams()
         if at_end and self.rest is not None:
             rest, self.rest = self.rest(), None
             if rest is not None:
@@ -270,14 +273,14 @@ class Life:
         sealed = self.scope.sealed if self.scope is not None else None
         if sealed is None or self.ending or not session.is_active:  # or a flush has failed since
             return False
-        return sealed.is_all(self.changes(session))
+        return bool(sealed.is_all(self.changes(session)))
 
     def transaction_over(self) -> Outcome:
         """The outermost transaction ended. Tells how, which decides what becomes of the hooks that wait for it."""
         outcome, self.outcome = self.outcome, Outcome.ROLLED_BACK
         if self.scope is not None and self.scope.sealed is not None and not self.ending:
             if outcome is Outcome.ROLLED_BACK:
-                self.scope.taken = lessons.taken_away(self.scope)
+                self.scope.taken = unloaded.taken_away(self.scope)
             self.scope.sealed = None
         self.hooks.ended(outcome)
         return outcome
@@ -292,16 +295,16 @@ class Life:
     def let_go(self, states: Sequence[InstanceState[Any]], how: str) -> None:
         """The session lets go of objects; they remember it."""
         if states:
-            how = how if how is lessons.END else f"by session.{how} at {caller()}"
-            lessons.note(states, self.scope, how, asynchronous=self.asynchronous)
+            how = how if how is unloaded.END else f"by session.{how} at {caller()}"
+            unloaded.note(states, self.scope, how, asynchronous=self.asynchronous)
 
     def forget_deleted(self, session: orm.Session) -> None:
         """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
         if states := self.log.deleted_states():
             _Theirs._expunge_states(session, states)
-            lessons.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
+            unloaded.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 
-    def close_and_report(self, session: Session, close: Callable[[], None], how: str) -> None:
+    def close_and_report(self, session: orm.Session, close: Callable[[], None], how: str) -> None:
         """Close, and tell what was lost by it.
 
         Args:
@@ -309,7 +312,7 @@ class Life:
             close: closes it, as SQLAlchemy does.
             how: what the user has called; what a scope's end loses, that has told already.
         """
-        if how is lessons.END:
+        if how is unloaded.END:
             self.close(session, close, how)
             return
         if self.units:
@@ -320,7 +323,7 @@ class Life:
         if lost:
             report(self.scope, lost, how=how)
 
-    def close(self, session: Session, close: Callable[[], None], how: str) -> None:
+    def close(self, session: orm.Session, close: Callable[[], None], how: str) -> None:
         """Close, whatever it takes: afterwards the session has no connection.
 
         One that a listener's error keeps from closing goes on with what it has, as SQLAlchemy's; not at a scope's end.
@@ -328,12 +331,12 @@ class Life:
         self.leaving = how
         connections = self.connections
         lost = self.news.lost(self, session) if self.observers.all else None
-        self._close_results(at_end=how is lessons.END)
+        self._close_results(at_end=how is unloaded.END)
         goes_on = False
         try:
             close()
         except BaseException as error:
-            goes_on = session._transaction is not None and how is not lessons.END
+            goes_on = session._transaction is not None and how is not unloaded.END
             if not goes_on:
                 give_back(connections, error)
             raise
@@ -342,11 +345,11 @@ class Life:
             if not goes_on:
                 self._closed(session, lost)
 
-    def _closed(self, session: Session, lost: Any) -> None:
+    def _closed(self, session: orm.Session, lost: Any) -> None:
         self.read_from = ()
         self.connections = ()
-        if self._log is not None:
-            self._log.clear()
+        if self._work is not None:
+            self._work.clear()
         self.phase = CLOSED
         if self.observers.all:
             if lost:
@@ -355,7 +358,7 @@ class Life:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def end(self, session: Session) -> None:
+    def end(self, session: orm.Session) -> None:
         """The scope is over: close for good. Never raises what is only about the connection."""
         if self.phase is REMOVED:
             return
@@ -364,12 +367,12 @@ class Life:
             if session._transaction is not None:
                 self._close_for_good(session)
                 return
-            if self._log is not None or self.rest is not None:
+            if self._work is not None or self.rest is not None:
                 self._close_results(at_end=True)
             states = session.identity_map.all_states()
             if states or session._new:
                 _Theirs.expunge_all(session)
-                self.let_go(states, lessons.END)
+                self.let_go(states, unloaded.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one
                     self._close_for_good(session)
                     return
@@ -383,19 +386,19 @@ class Life:
             if self.observers.all:
                 self.tell("removed", session)
 
-    def _close_for_good(self, session: Session) -> None:
+    def _close_for_good(self, session: orm.Session) -> None:
         def close() -> None:
             session.expunge_all()  # who is told of that can still read
             self.over = True
             _Theirs.close(session)
 
-        self.close(session, close, lessons.END)
+        self.close(session, close, unloaded.END)
 
-    def _close_as_its_class_does(self, session: Session, own: Own) -> bool:
+    def _close_as_its_class_does(self, session: orm.Session, own: Own) -> bool:
         """Whether it has a way of its own, which led to ours."""
         if own.close is None:
             return False
-        self.leaving, self.phase = lessons.END, WORKING
+        self.leaving, self.phase = unloaded.END, WORKING
         try:
             own.close(session)
         except Exception:
@@ -404,7 +407,7 @@ class Life:
             self.leaving = None
         return self.phase is CLOSED
 
-    def abandon(self, session: Session) -> None:
+    def abandon(self, session: orm.Session) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
         if self.phase is not REMOVED and not self.ending:
             discard(self.connections)
@@ -412,18 +415,18 @@ class Life:
             self.over, self.phase = True, REMOVED
             self.tell("removed", session)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: orm.Session) -> None:
         """It was never anybody's: its constructor failed, or another session was made for the scope at the same time."""
         self.observers = Observers.NOBODY  # they were not told of it
         self.abandon(session)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: orm.Session) -> None:
         """This is a forked child: what the session holds is the parent's, and is neither used nor closed here."""
         self.phase = REMOVED
         self.guard = Guard()  # whoever was inside is not in this process
         _parents.append((session, session.get_transaction()))
 
-    def last_one_out(self, session: Session) -> None:
+    def last_one_out(self, session: orm.Session) -> None:
         """The scope ended while somebody was inside; whoever leaves last gives the connection back."""
         if self.phase is not REMOVED and self.guard.seize():
             try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from respool.errors import ScopeError
-from respool.session.life import life_of
-from respool.session.scope import ENDED
+from sqlalchemy.util.concurrency import in_greenlet
 
-__all__ = ["OPERATIONS", "guarded"]
+from respool.errors import ScopeError
+from respool.scope.scope import ENDED
+from respool.session import unloaded
+from respool.session.life import Life, life_of
+
+__all__ = ["OPERATIONS", "guarded", "require_usable"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,3 +55,30 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
                 guard.leave(life, session)
 
     return wrapper  # type: ignore[return-value]
+
+
+def require_usable(life: Life) -> None:
+    """Refuse a session where its scope is over or another one is in force, and an async one where nothing awaits it."""
+    scope = life.scope
+    if scope is not None:
+        if scope.state is ENDED or life.over:
+            scope.refuse_ended()
+        if not life.guard.taken():  # else whoever is inside was let in
+            scope.require_usable()
+    if life.asynchronous and life.guard.inside is not None and not life.at_hand:
+        _require_loop(life)
+
+
+def _require_loop(life: Life) -> None:
+    """An async session belongs to the loop of its first use, and is used where something awaits it."""
+    if not in_greenlet():
+        raise unloaded.not_awaited(life.title)
+    loop = asyncio.get_running_loop()
+    if life.loop is None:
+        life.loop = loop
+    elif life.loop is not loop and life.scope is not None:
+        life.scope.refuse_elsewhere(
+            "in another event loop than before",
+            "the loop of its first use is " + ("closed" if life.loop.is_closed() else "another one, and not closed"),
+            "what was connected in one loop does not work in another: one asyncio.run() for the application",
+        )

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, orm
 
-from respool.engine import leases
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
-from respool.session import watch
-from respool.session.fetching import fetched
+from respool.engine.pools import leases
 from respool.session.life import life_of
-from respool.session.plain import OPTION, is_plain_read, is_proved
-from respool.session.rule import rule_of
-
-if TYPE_CHECKING:
-    from respool.session.session import Session
+from respool.session.reads.proof import OPTION, is_plain_read, is_proved
+from respool.session.reads.rows import fetched
+from respool.session.reads.rule import rule_of
+from respool.session.transaction.connection import watch
 
 __all__ = ["Reader", "reader_of"]
 
@@ -40,9 +37,9 @@ class Reader(Connection):
     """
 
     catalogue: Catalogue
-    _session: weakref.ref[Session]
+    _session: weakref.ref[orm.Session]
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: orm.Session) -> None:
         engine = self.engine
         self._session = weakref.ref(session)
         self._echo = engine._should_log_info()
@@ -130,7 +127,7 @@ class Reader(Connection):
         return result
 
 
-def reader_of(engine: Engine, session: Session) -> Reader:
+def reader_of(engine: Engine, session: orm.Session) -> Reader:
     """What a session that may lease executes its statements on."""
     try:
         kind: type[Reader] = engine._respool_reader  # type: ignore[attr-defined]
@@ -142,9 +139,7 @@ def reader_of(engine: Engine, session: Session) -> Reader:
 
 def _reader_class(engine: Engine) -> type[Reader]:
     """What all readers of an engine have in common stands in their class: each attribute less makes one cheaper."""
-    watch.engine(
-        engine
-    )  # not as late as its first transaction, which may begin while SQLAlchemy goes through who listens
+    watch(engine)  # not as late as its first transaction, which may begin while SQLAlchemy goes through who listens
     first: Any = Reader.__new__(Reader)
     Connection.__init__(first, engine, _NOTHING)
     return type("Reader", (Reader,), {**vars(first), "_dbapi_connection": None, "catalogue": catalogue_of(engine)})

@@ -12,27 +12,27 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
 
-from respool.errors import RollbackOnly
-from respool.session import lessons, watch
-from respool.session.changes import Changes
-from respool.session.events import Observers
-from respool.session.guards import require_usable
-from respool.session.hooks import Outcome
-from respool.session.life import Life
-from respool.session.operations import OPERATIONS, guarded
-from respool.session.phase import SessionPhase
-from respool.session.places import caller
-from respool.session.reads import HasReads
-from respool.session.rule import Begin, BeginRule
-from respool.session.scope import Scope
+from respool.errors import RollbackOnly, ScopeError
+from respool.scope.phase import SessionPhase
+from respool.scope.scope import Scope
+from respool.session import listeners, unloaded
+from respool.session.changes.log import Changes
+from respool.session.changes.states import ObjectState
+from respool.session.life import Life, life_of
+from respool.session.operations import OPERATIONS, guarded, require_usable
+from respool.session.reading import HasReads
+from respool.session.reads.rule import Begin, BeginRule
 from respool.session.signposts import block
-from respool.session.tracking import ObjectState
-from respool.session.unit_blocks import unit_block
-from respool.session.units import UnitOptions
+from respool.session.transaction.hooks import Outcome
+from respool.session.transaction.observers import Observers
+from respool.session.units.block import unit_block
+from respool.session.units.units import UnitOptions
+from respool.whereabouts import caller
 
-__all__ = ["Session", "is_reset_by_close"]
+__all__ = ["Session", "is_reset_by_close", "scope_to_fork"]
 
 F = TypeVar("F", bound=Callable[[], Any])
+Rules = TypeVar("Rules", bound="Session")
 
 #: What ``close()`` leaves behind with ``close_resets_only=False``.
 _CLOSED = orm.session._SessionCloseState.CLOSED
@@ -124,9 +124,7 @@ class Session(HasReads, orm.Session):
             ScopeEnded: this session's scope is over.
             WrongScope: the scope that is open here is another request's.
         """
-        from respool.session.parallel import fork_block  # which needs this module
-
-        return fork_block(self, label, caller())
+        return _fork(self, label, caller())
 
     def unit(
         self,
@@ -234,12 +232,12 @@ class Session(HasReads, orm.Session):
         life = self._respool_life
         if life.reading and not self._is_clean():
             life.refuse_write("a flush of changed objects")
-        log = life.log
-        log.flushing = True
+        work = life.work
+        work.flushing = True
         try:
             super().flush(objects)
         finally:
-            log.flushing = False
+            work.flushing = False
 
     def commit(self) -> None:
         """Flush, then COMMIT.
@@ -342,6 +340,28 @@ class Session(HasReads, orm.Session):
             self._respool_life.let_go(states, "expunge()")
 
 
+@block
+def _fork(session: Rules, label: str, place: str) -> Iterator[Rules]:
+    scope = scope_to_fork(session)
+    with scope.owner.block_of(scope.fork(label, place)) as child:
+        yield child
+
+
+def scope_to_fork(session: orm.Session) -> Scope:
+    """The scope that a session's children belong to.
+
+    Raises:
+        ScopeError: it has none.
+    """
+    scope = life_of(session).scope
+    if scope is None:
+        raise ScopeError(
+            "fork() of a session without a scope",
+            advice=["a child belongs to a request or db.scope() block: fork a session of one of these"],
+        )
+    return scope
+
+
 def is_reset_by_close(session: orm.Session) -> bool:
     """Whether it works again after ``close()``; with ``close_resets_only=False`` it does after ``reset()`` only."""
     return session._close_state is orm.session._SessionCloseState.CLOSE_IS_RESET
@@ -354,5 +374,5 @@ for _name in ("flush", "commit", "on_commit", "on_rollback"):
     setattr(Session, _name, guarded(getattr(Session, _name)))
 for _name in ("rollback", "close", "reset", "remove", "invalidate"):
     setattr(Session, _name, guarded(getattr(Session, _name), ignore_ended=True))
-watch.sessions(Session)
-lessons.teach()
+listeners.sessions(Session)
+unloaded.teach()

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, orm
 
 from respool.config import suggest
 from respool.errors import ConfigError
-from respool.session.places import caller
+from respool.whereabouts import caller
 
 __all__ = [
     "AsyncOnly",
@@ -107,7 +107,7 @@ class _NoBlock:
 
 
 def _no_block(database: Any) -> NoSuchName:
-    asynchronous = database._other == "Database"
+    asynchronous = database.other_kind == "Database"
     return NoSuchName(
         f"{type(database).__name__} {database.name!r} is no block by itself, at {caller()}",
         advice=[
@@ -149,7 +149,7 @@ def _no_such_name(database: Any, name: str) -> NoSuchName:
 
 
 def _where(database: Any, name: str) -> str | None:
-    asynchronous = database._other == "Database"
+    asynchronous = database.other_kind == "Database"
     words = {
         "block": f'{"async with" if asynchronous else "with"} db.scope("job") as session',
         "await_": "await " if asynchronous else "",

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from respool.pool.connector import is_outage
-from respool.pool.entries import CloseReason
+from respool.pool.core.connector import is_outage
+from respool.pool.core.entries import CloseReason
 from respool.testing.gates import Script
 
 __all__ = ["AsyncScriptedConnector", "FakeClock", "FakeConnection", "ScriptedConnector"]

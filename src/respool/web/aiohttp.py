@@ -15,13 +15,13 @@ from respool.config import needs
 with needs("aiohttp"):
     from aiohttp import web
 
-from respool.session.applications import check_application
-from respool.session.transaction import Stays
-from respool.web.lifespan import start, stop
-from respool.web.limits import Readiness
-from respool.web.native import NativeRequest
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, SAVED, check_databases, check_new, roll_back, without_scopes
+from respool.database.applications import check_application
+from respool.ending.end import Stays
+from respool.web.rules.lifespan import start, stop
+from respool.web.rules.native import NativeRequest
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.readiness import Readiness
+from respool.web.rules.scopes import KEY, SAVED, check_databases, check_new, roll_back, without_scopes
 
 __all__ = ["DATABASES", "install"]
 

@@ -12,19 +12,19 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import partial
 from typing import Any, overload
 
+from respool.database.base import DatabaseBase
+from respool.ending.aio import end_async
+from respool.ending.end import Stays
+from respool.ending.shield import DEADLINE
+from respool.ending.workers import perform
 from respool.errors import ConfigError
-from respool.session.base import DatabaseBase
-from respool.session.ending import end_async
-from respool.session.losses import logger
-from respool.session.shield import DEADLINE
-from respool.session.transaction import Stays
-from respool.session.workers import perform
-from respool.web.departures import Inbox, Message, Receive
-from respool.web.frameworks import answers_json, failure_answer
-from respool.web.lifespan import Lifespan
-from respool.web.limits import Readiness
-from respool.web.overload import OVERLOAD, Refusal, refusal
-from respool.web.requests import (
+from respool.session.changes.losses import logger
+from respool.web.rules.client import Inbox, Message, Receive
+from respool.web.rules.frameworks import answers_json, failure_answer
+from respool.web.rules.lifespan import Lifespan
+from respool.web.rules.overload import OVERLOAD, Refusal, refusal
+from respool.web.rules.readiness import Readiness
+from respool.web.rules.scopes import (
     KEY,
     SAVED,
     Layer,

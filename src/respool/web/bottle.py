@@ -15,10 +15,10 @@ from respool.config import needs
 with needs("bottle"):
     import bottle
 
-from respool.session.applications import check_application
-from respool.web.exchange import Exchange, Within
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import check_databases, check_new
+from respool.database.applications import check_application
+from respool.web.rules.exchange import Exchange, Within
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import check_databases, check_new
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["RespoolPlugin", "install"]

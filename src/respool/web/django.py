@@ -30,14 +30,14 @@ with needs("django", "django", "asgiref"):
     from django.urls import set_urlconf
     from django.utils.module_loading import import_string
 
+from respool.database.applications import check_application
+from respool.ending.aio import end_async
+from respool.ending.workers import perform
 from respool.errors import ConfigError
-from respool.session.applications import check_application
-from respool.session.ending import end_async
-from respool.session.workers import perform
 from respool.web import asgi, wsgi
-from respool.web.exchange import Exchange
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import (
+from respool.web.rules.exchange import Exchange
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import (
     KEY,
     RequestScopes,
     called_by,

@@ -16,11 +16,11 @@ with needs("falcon"):
     import falcon
     import falcon.asgi
 
-from respool.session.applications import check_application
+from respool.database.applications import check_application
 from respool.web import asgi, wsgi
-from respool.web.exchange import Exchange
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal
+from respool.web.rules.exchange import Exchange
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, seal
 
 __all__ = ["install"]
 

@@ -12,8 +12,8 @@ with needs("fastapi"):
     from fastapi.concurrency import run_in_threadpool
     from fastapi.middleware import Middleware
 
-from respool.session.applications import check_application
-from respool.session.base import DatabaseBase
+from respool.database.applications import check_application
+from respool.database.base import DatabaseBase
 from respool.web.stack import install_around
 
 __all__ = ["install", "session_of"]

@@ -20,19 +20,19 @@ with needs("flask"):
 
 from sqlalchemy import URL, make_url
 
+from respool.database.applications import check_application
+from respool.database.database import Database, S
+from respool.database.proxy import SessionInForce
+from respool.ending.end import End, drive
 from respool.errors import ConfigError, NoScope
-from respool.session.applications import check_application
-from respool.session.classes import S, check_class
-from respool.session.database import Database
-from respool.session.in_force import SessionInForce
-from respool.session.places import caller, calling, running
-from respool.session.scope import CommitPolicy
+from respool.scope.policy import CommitPolicy
+from respool.session.classes import check_class
 from respool.session.session import Session
-from respool.session.transaction import End, drive
-from respool.web.exchange import Exchange, Within
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import called_by, check_databases, check_new
+from respool.web.rules.exchange import Exchange, Within
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import called_by, check_databases, check_new
 from respool.web.wsgi import RequestScopeMiddleware
+from respool.whereabouts import caller, calling, running
 
 __all__ = ["Respool", "install"]
 

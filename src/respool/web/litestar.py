@@ -20,11 +20,11 @@ with needs("litestar"):
     from litestar.plugins import InitPluginProtocol
     from litestar.utils.scope.state import ScopeState
 
-from respool.session.applications import check_application
-from respool.session.base import DatabaseBase
+from respool.database.applications import check_application
+from respool.database.base import DatabaseBase
 from respool.web.asgi import SCOPES, RequestScopeMiddleware
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, what_is_called
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["RespoolPlugin", "answer_failure", "install", "session_of"]
 

@@ -21,11 +21,11 @@ with needs("pyramid"):
     from pyramid.threadlocal import RequestContext
     from pyramid.tweens import EXCVIEW, MAIN
 
+from respool.database.applications import check_application
 from respool.errors import ConfigError
-from respool.session.applications import check_application
-from respool.web.exchange import Exchange
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import called_by, check_databases, check_new
+from respool.web.rules.exchange import Exchange
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import called_by, check_databases, check_new
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["includeme", "install", "tween_factory"]

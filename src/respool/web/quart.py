@@ -15,10 +15,10 @@ from respool.config import needs
 with needs("quart"):
     from quart import Quart, current_app, has_request_context, request
 
-from respool.session.applications import check_application
+from respool.database.applications import check_application
 from respool.web.asgi import SCOPES, Beginning, RequestScopeMiddleware
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
 
 __all__ = ["Respool", "install"]
 

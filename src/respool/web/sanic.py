@@ -18,13 +18,13 @@ with needs("sanic"):
     from sanic.http import Stage
     from sanic.signals import Event
 
-from respool.session.applications import check_application
-from respool.session.transaction import Stays
+from respool.database.applications import check_application
+from respool.ending.end import Stays
 from respool.web.asgi import SCOPES, RequestScopeMiddleware
-from respool.web.lifespan import start, stop
-from respool.web.native import NativeRequest
-from respool.web.overload import OVERLOAD, refusal
-from respool.web.requests import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
+from respool.web.rules.lifespan import start, stop
+from respool.web.rules.native import NativeRequest
+from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.scopes import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
 
 __all__ = ["install"]
 

@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from respool.web.asgi import Beginning, Beside, EndOfRequest, RequestScopeMiddleware
-from respool.web.requests import KEY, check_databases, check_new, roll_back
+from respool.web.rules.scopes import KEY, check_databases, check_new, roll_back
 
 __all__ = ["call_handler", "install_around"]
 

@@ -13,7 +13,7 @@ with needs("starlette"):
     from starlette.middleware import Middleware
     from starlette.requests import Request
 
-from respool.session.applications import check_application
+from respool.database.applications import check_application
 from respool.web.stack import call_handler, install_around
 
 __all__ = ["answer_failure", "install"]

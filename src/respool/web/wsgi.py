@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from respool.session.base import DatabaseBase
-from respool.web.exchange import Environ, Exchange, FailureApp, StartResponse, WSGIApp
-from respool.web.requests import check_databases
+from respool.database.base import DatabaseBase
+from respool.web.rules.exchange import Environ, Exchange, FailureApp, StartResponse, WSGIApp
+from respool.web.rules.scopes import check_databases
 
 __all__ = ["RequestScopeMiddleware"]
 

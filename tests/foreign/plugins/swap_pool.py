@@ -17,7 +17,8 @@ import sqlalchemy.pool
 import sqlalchemy.pool.impl
 from foreign_results import made
 
-from respool.engine import AsyncFairPool, FairPool, pipelining
+from respool.engine import AsyncFairPool, FairPool
+from respool.engine.dialects import pipelining
 
 MODE = os.environ["FOREIGN_MODE"]
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from respool.pool import AsyncConnectionPool, AsyncLease, ConnectionPool, Lease, PoolObserver, PoolStats
-from respool.pool.monitor import Monitor
+from respool.pool.drivers.monitor import Monitor
 from respool.testing import AsyncScriptedConnector, FakeConnection, ScriptedConnector
 
 PATIENCE = 20.0  # seconds until a test gives up; nothing that works comes near

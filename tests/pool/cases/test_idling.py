@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from respool.pool import monitor
+from respool.pool.drivers import monitor
 from tests.pool.cases.driver import Driver, until
 
 

@@ -1,0 +1,1 @@
+"""What users make, and what they run on it: the databases, their blocks, jobs, retries and helpers."""

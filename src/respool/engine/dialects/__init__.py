@@ -1,0 +1,1 @@
+"""What is known of each database and driver, and of no other."""

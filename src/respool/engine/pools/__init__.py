@@ -1,0 +1,1 @@
+"""A connection in SQLAlchemy's hands: its pools, checkouts, records and leases."""

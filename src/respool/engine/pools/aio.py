@@ -1,0 +1,125 @@
+"""The pool for async engines: ``create_async_engine(url, poolclass=AsyncFairPool)``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolResetState
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+from respool.engine.dialects.cancels import MENDING_SECONDS, roll_back
+from respool.engine.pools.connectors import AsyncRecordConnector
+from respool.engine.pools.fair import FairPool
+from respool.engine.pools.records import Records
+from respool.pool.core.entries import Claim, PoolEntry
+from respool.pool.drivers.loops import LoopMonitors
+from respool.pool.drivers.monitor import Monitor
+from respool.pool.drivers.tasks import LoopMonitor
+
+__all__ = ["AsyncFairPool"]
+
+#: Seconds that ``dispose`` waits for connections to say goodbye.
+_CLOSING_SECONDS = 5.0
+
+
+class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
+    """A :class:`FairPool` for async engines, with a sub-pool for each loop."""
+
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+    _is_asyncio = True
+    _monitors: LoopMonitors = None  # type: ignore[assignment]  # set by _start
+    _mending = 0
+
+    def _start(self) -> None:
+        self._records = Records(self)
+        self._monitors = LoopMonitors(self._new_monitor)
+
+    def _new_monitor(self) -> LoopMonitor:
+        self._records.spare.clear()
+        connector = AsyncRecordConnector(self, self._records)
+        monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
+        connector.monitor = monitor
+        self._like_queue_pool(monitor)
+        return monitor
+
+    @property
+    def _monitor(self) -> Any:  # type: ignore[override]
+        """The running loop's."""
+        return self._monitors.current()
+
+    def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
+        entry: PoolEntry = await_only(monitor.acquire_in_line(claim, self._longest_wait))
+        return entry
+
+    def mend(self, record: Any) -> None:
+        """Take a connection back whose query was cancelled: rolled back in a task of the pool's, then free again."""
+        monitor: LoopMonitor = record.respool_monitor
+        self._mending += 1
+        monitor.spawn(self._mend, record)
+
+    async def _mend(self, record: Any) -> None:
+        try:
+            await self._make_whole(record)
+        finally:
+            self._mending -= 1
+
+    async def _make_whole(self, record: Any) -> None:
+        try:
+            async with asyncio.timeout(MENDING_SECONDS):
+                await greenlet_spawn(self._roll_back, record)
+        except BaseException as error:
+            self.logger.info("Connection %r could not be mended after a cancellation", record.dbapi_connection)
+            await greenlet_spawn(record._checkin_failed, error, False)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            record.checkin(_fairy_was_created=False)
+
+    def _roll_back(self, record: Any) -> None:
+        roll_back(self._dialect, record.dbapi_connection, lambda: self._invoke_creator(record))
+        if self.dispatch.reset:
+            state = PoolResetState(transaction_was_reset=True, terminate_only=False, asyncio_safe=True)
+            self.dispatch.reset(record.dbapi_connection, record, state)
+
+    def dispose(self) -> None:
+        """Close what is idle, in every loop. What is held comes back into this pool, unless it is recreated."""
+        self._disposed = True
+        self._records.spare.clear()
+        for monitor in self._monitors.all():
+            monitor.step(monitor.state.dismiss)
+            if monitor.is_here and in_greenlet():  # from a coroutine nobody can wait; they are closed all the same
+                await_only(monitor.wait_closings(_CLOSING_SECONDS))
+        self.logger.info("Pool disposed. %s", self.status())
+
+    def checkedout(self) -> int:
+        """As ``QueuePool``'s; connections that are being made whole after a cancellation are nobody's."""
+        return super().checkedout() - self._mending
+
+    def running_monitors(self) -> list[Monitor]:
+        return list(self._monitors.all())
+
+    def suspend(self) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.suspend`."""
+        self._monitors.suspend(True)
+
+    def resume(self) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.resume`."""
+        self._monitors.suspend(False)
+
+    async def awarm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As :meth:`respool.pool.AsyncConnectionPool.warm_up`."""
+        await self._monitors.current().warm_up(self.config.max_size if size is None else size, wait)
+
+    def warm_up(self, size: int | None = None, *, wait: float | None = None) -> None:
+        """As :meth:`awarm_up`, from inside a greenlet of SQLAlchemy's."""
+        await_only(self.awarm_up(size, wait=wait))
+
+    async def aclose(self, timeout: float = 10.0) -> None:
+        """End the running loop's pool; as :meth:`respool.pool.AsyncConnectionPool.close`."""
+        await self._monitors.current().close(timeout)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """As :meth:`aclose`, from inside a greenlet of SQLAlchemy's."""
+        await_only(self.aclose(timeout))

@@ -1,0 +1,41 @@
+"""What a checkout, a record and a connector know of the pool that they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+__all__ = ["LendingPool"]
+
+
+class LendingPool(Pool):
+    """A pool that lends connections for one statement; ours does."""
+
+    as_queue_pool: bool  #: whether it has a ``QueuePool``'s ways in all that somebody could tell
+    has_server: bool  #: whether its connections lead to one, which may hang up
+
+    def lease(self) -> PoolProxiedConnection | None:
+        """One that is in autocommit; ``None`` if connections do not come as they would have to."""
+        raise NotImplementedError
+
+    @property
+    def reset_needs_nothing(self) -> bool:
+        """Whether a connection whose transaction has ended can be given back as it is."""
+        raise NotImplementedError
+
+    def is_disconnect(self, error: BaseException, checkout: Any) -> bool:
+        """Whether the driver's error says that the connection is lost."""
+        raise NotImplementedError
+
+    def doubt(self) -> None:
+        """Have the idle connections checked before they are handed out: one was found dead."""
+        raise NotImplementedError
+
+    def replace(self, checkout: Any, error: BaseException) -> None:
+        """Give a checkout another connection, in place of one that died before anything was done on it."""
+        raise NotImplementedError
+
+    def mend(self, record: Any) -> None:
+        """Take a connection back whose query was cancelled; only asyncio has such."""
+        raise NotImplementedError

@@ -1,0 +1,161 @@
+"""A connection that died while it rested is found before, or at, the first statement, and replaced unnoticed.
+
+Before: a socket with something to read on a connection that nobody uses is looked at (the server said goodbye).
+At the first statement: a plain read is run again on another connection; nothing had been done on this one, and the
+transaction that began with it died with it.  A statement after that is never run again, and neither is a write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import event
+
+from respool.engine.dialects import pipelining
+from respool.engine.pools.checkout import Checkout, WatchedCheckout
+
+__all__ = ["watch"]
+
+_SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
+_LOCKS_OR_WRITES = re.compile(r"\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bINTO\b", re.IGNORECASE)
+#: Options that were set on the connection itself, and would be missing on another one.
+_ON_THE_CONNECTION = ("isolation_level", "postgresql_readonly", "postgresql_deferrable")
+
+
+def watch(dialect: Any) -> None:
+    """Have the first statement of each checkout run again when its connection turns out to be dead."""
+    if not event.contains(dialect, "do_execute", _do_execute):
+        event.listen(dialect, "do_execute", _do_execute)
+        event.listen(dialect, "do_execute_no_params", _do_execute_no_params)
+        event.listen(dialect, "do_executemany", _do_executemany)
+
+
+def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    checkout = _unused(context, statement)
+    if checkout is None or (context.is_crud and not checkout._connection_record.respool_far):
+        return None  # most writes: never run again, and no BEGIN that should go along
+    others = _after(context, "do_execute", _do_execute)
+    if checkout.alone and not others:
+        return _read(checkout, context, statement, parameters, cursor)
+
+    def run(cursor: Any) -> None:
+        if not others or not any(other(cursor, statement, parameters, context) for other in others):
+            context.dialect.do_execute(cursor, statement, parameters, context)
+
+    along = not others and pipelining.goes_along(context, checkout)
+    return _first(checkout, context, statement, cursor, run, along=along)
+
+
+def _read(checkout: Checkout, context: Any, statement: str, parameters: Any, cursor: Any) -> bool:
+    """Execute a leased connection's one plain read: what the general case comes to, at once."""
+    try:
+        context.dialect.do_execute(cursor, statement, parameters, context)
+    except context.dialect.loaded_dbapi.Error as error:
+        if not _replaced(checkout, context, cursor, error):
+            raise
+        checkout.used = False
+        _do_execute(context.cursor, statement, parameters, context)
+    return True
+
+
+def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+    checkout = _unused(context, statement)
+    if checkout is None:
+        return None
+    others = _after(context, "do_execute_no_params", _do_execute_no_params)
+
+    def run(cursor: Any) -> None:
+        if not any(other(cursor, statement, context) for other in others):
+            context.dialect.do_execute_no_params(cursor, statement, context)
+
+    along = not others and pipelining.goes_along(context, checkout)
+    return _first(checkout, context, statement, cursor, run, along=along)
+
+
+def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+    _unused(context, statement)
+
+
+def _unused(context: Any, statement: str) -> Checkout | None:
+    """The checkout whose first statement this is; it is used from now on."""
+    checkout = context.root_connection._dbapi_connection if context is not None else None
+    if type(checkout) is WatchedCheckout:
+        checkout.look(context, statement)
+    elif type(checkout) is not Checkout:
+        return None
+    if checkout.used:
+        return None
+    checkout.used = True
+    return checkout
+
+
+def _after(context: Any, event_name: str, ours: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Who listens after us: users hear of what is executed, and may execute it in their own way, as ever."""
+    listeners = getattr(context.dialect.dispatch, event_name)
+    if len(listeners) == 1:
+        return []
+    listeners = list(listeners)
+    return listeners[listeners.index(ours) + 1 :]
+
+
+def _first(
+    checkout: Checkout,
+    context: Any,
+    statement: str,
+    cursor: Any,
+    run: Callable[[Any], object],
+    *,
+    along: bool,
+) -> bool | None:
+    """Run a checkout's first statement; ``None`` leaves it to SQLAlchemy."""
+    # what SQLAlchemy runs on the way to a statement, a default or a sequence, comes with the context of that one
+    again = getattr(context, "statement", None) == statement and _may_run_again(context, checkout)
+    if not (along or again):
+        return None
+    while True:
+        try:
+            if along:
+                pipelining.execute(checkout.dbapi_connection, cursor, run)
+            else:
+                run(cursor)
+        except context.dialect.loaded_dbapi.Error as error:
+            if not again or not _replaced(checkout, context, cursor, error):
+                raise
+            cursor = context.cursor
+        else:
+            return True
+
+
+def _replaced(checkout: Checkout, context: Any, cursor: Any, error: Exception) -> bool:
+    """Put another connection, and a cursor of it, in place of one that died at rest; ``False`` if it did not."""
+    if checkout.is_fresh or not context.dialect.is_disconnect(error, checkout, cursor):
+        return False
+    try:
+        checkout._pool.replace(checkout, error)
+    except BaseException:
+        context.root_connection.invalidate(error)
+        raise
+    context.cursor = context.create_cursor()
+    return True
+
+
+def _saves_at_once(dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether there is no transaction that would have died with the connection: a function may have done its work."""
+    always = getattr(dialect, "_on_connect_isolation_level", None)
+    return always == "AUTOCOMMIT" or getattr(dbapi_connection, "autocommit", False) is True
+
+
+def _may_run_again(context: Any, checkout: Checkout) -> bool:
+    """Whether this is a plain read, in a transaction, with nothing set on the connection beforehand."""
+    if checkout._pool.as_queue_pool or context.is_crud or context.isddl or context.executemany:
+        return False
+    if checkout.alone:  # taken for a read that is proved plain
+        return True
+    if _saves_at_once(context.dialect, checkout.dbapi_connection):
+        return False
+    if context._is_server_side or any(name in context.execution_options for name in _ON_THE_CONNECTION):
+        return False
+    sql = context.statement
+    return _SELECT.match(sql) is not None and _LOCKS_OR_WRITES.search(sql) is None

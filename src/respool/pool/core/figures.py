@@ -1,0 +1,74 @@
+"""What a pool counts and times while it works."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+
+from respool.pool.core.entries import CloseReason, PoolEntry
+from respool.pool.core.histogram import Histogram
+
+__all__ = ["BATCH", "Figures"]
+
+#: After so many uses of a connection the times of all of them are counted at once.
+BATCH = 256
+
+
+class Figures:
+    """The figures of one pool; its circulation writes them."""
+
+    __slots__ = (
+        "_notable",
+        "_past_uses",
+        "_used",
+        "acquired",
+        "closes",
+        "count",
+        "create_time",
+        "entries",
+        "max_size",
+        "now",
+        "peak",
+        "saturated_seconds",
+        "saturated_since",
+        "use_time",
+        "wait_time",
+    )
+
+    max_size: int
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.entries: dict[int, PoolEntry] = {}
+        self.acquired = 0
+        self.count: Counter[str] = Counter()
+        self.closes: Counter[CloseReason] = Counter()
+        self.peak = 0
+        self._notable = 1  #: so many in use are worth noting
+        self._past_uses = 0  #: of connections that are closed
+        self._used: list[float] = []  #: how long the latest were held; goes into ``use_time`` in batches
+        self.wait_time = Histogram()
+        self.use_time = Histogram()
+        self.create_time = Histogram()
+        self.saturated_seconds = 0.0
+        self.saturated_since = inf
+
+    @property
+    def takes(self) -> int:
+        """How many connections have been handed out."""
+        return self._past_uses + sum(entry.uses for entry in self.entries.values())
+
+    def flush_figures(self) -> None:
+        """Bring the histograms up to date."""
+        self.use_time.add_all(self._used)
+
+    def _note_use(self) -> None:
+        """More are held than ever before, or all that may be."""
+        self.peak = max(self.peak, self.acquired)
+        if self.acquired >= self.max_size:
+            self.saturated_since = min(self.saturated_since, self.now)
+        self._notable = min(self.peak + 1, self.max_size)
+
+    def _desaturate(self) -> None:
+        self.saturated_seconds += self.now - self.saturated_since
+        self.saturated_since = inf

@@ -1,0 +1,113 @@
+"""The event loops that a pool is used from: a sub-pool for each, from its first use to the loop's own end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import get_running_loop
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from respool.config import PoolConfig
+from respool.pool.core import messages
+from respool.pool.drivers.monitor import resized
+
+if TYPE_CHECKING:
+    from respool.pool.drivers.tasks import LoopMonitor
+
+__all__ = ["LoopMonitors"]
+
+
+class LoopMonitors:
+    """The sub-pools of one pool, one for each event loop; those of closed loops are forgotten.
+
+    Args:
+        make: makes the monitor of the running loop.
+    """
+
+    def __init__(self, make: Callable[[], LoopMonitor]) -> None:
+        self._make = make
+        self._of: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
+        self.latest: LoopMonitor | None = None  #: the one asked for last
+        self._lock = threading.Lock()
+        self._suspended = False
+
+    def current(self) -> LoopMonitor:
+        """The running loop's; made when there is none yet."""
+        try:
+            loop = get_running_loop()
+        except RuntimeError:
+            if _in_trio():
+                raise messages.not_under_trio() from None
+            raise
+        latest = self.latest
+        if latest is not None and latest.loop is loop:
+            return latest
+        monitor = self._of.get(loop) or self._add(loop)
+        self.latest = monitor
+        return monitor
+
+    def _add(self, loop: asyncio.AbstractEventLoop) -> LoopMonitor:
+        monitor = self._make()
+        if self._suspended:
+            monitor.step(monitor.state.suspend)
+        with self._lock:
+            self._of = {other: kept for other, kept in self._of.items() if not other.is_closed()} | {loop: monitor}
+        _dismissed_with(loop, monitor)
+        monitor.tick()
+        return monitor
+
+    def suspend(self, suspended: bool) -> None:
+        """Suspend or resume every loop's pool, those of loops to come included."""
+        self._suspended = suspended
+        for monitor in self.all():
+            monitor.step(monitor.state.suspend if suspended else monitor.state.resume)
+
+    def resize(self, config: PoolConfig, min_size: int | None, max_size: int | None) -> PoolConfig:
+        """Change the limits of every loop's pool; returns the settings for those of loops to come."""
+        config = resized(config, min_size, max_size)
+        for monitor in self.all():
+            monitor.step(monitor.state.resize, config)
+        return config
+
+    def all(self) -> list[LoopMonitor]:
+        """Those of the loops that are not closed."""
+        return [monitor for loop, monitor in list(self._of.items()) if not loop.is_closed()]
+
+
+def _in_trio() -> bool:
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
+
+
+class _Ending:
+    """The end of one loop. ``asyncio.run`` closes async generators when it ends, the last moment to await something.
+
+    So there is one, for all pools of the loop, that waits for nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.monitors: WeakSet[LoopMonitor] = WeakSet()
+        self._generator = _dismissing(self.monitors)
+        with suppress(StopIteration):  # as far as its yield
+            self._generator.asend(None).send(None)
+
+
+async def _dismissing(monitors: WeakSet[LoopMonitor]) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(monitor.dismiss() for monitor in monitors), return_exceptions=True)
+
+
+_endings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Ending] = WeakKeyDictionary()
+
+
+def _dismissed_with(loop: asyncio.AbstractEventLoop, monitor: LoopMonitor) -> None:
+    """Have a loop's sub-pool close its connections when the loop ends; called in the loop."""
+    if loop not in _endings:
+        _endings[loop] = _Ending()
+    _endings[loop].monitors.add(monitor)

@@ -1,0 +1,1 @@
+"""What the pool tells: observers, figures, snapshots."""

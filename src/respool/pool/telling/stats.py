@@ -1,0 +1,90 @@
+"""What a pool knows about itself, as an immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from respool.pool.core.histogram import HistogramValue
+from respool.pool.core.state import PoolState
+
+__all__ = ["PoolStats", "stats_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """One moment of a pool. Counters count from the pool's making; times are in seconds.
+
+    ``idle + acquired + connecting == total <= max_size`` always holds.
+    """
+
+    name: str
+    min_size: int
+    max_size: int
+    total: int  #: connections open or being opened
+    idle: int
+    acquired: int  #: held by somebody
+    connecting: int
+    waiting: int  #: callers in line now
+    oldest_wait: float  #: how long the first in line has waited; 0.0 when nobody does
+    peak: int  #: the most held at once, ever
+    acquired_total: int  #: connections handed out
+    waited_total: int  #: callers who had to get in line
+    wait_time: HistogramValue  #: from asking for a connection to having it, of those who got one
+    use_time: HistogramValue  #: from having one to giving it back
+    create_time: HistogramValue  #: opening one
+    saturated_seconds: float  #: time during which every connection that may be open was held
+    timeouts: int
+    refused: int  #: callers turned away by ``max_waiting``
+    connects: int
+    connect_errors: int
+    closes: Mapping[str, int]  #: closed connections by reason
+    leaks: int  #: connections held for longer than ``leak_after``
+    database_away: bool  #: connects fail and are tried one at a time
+    suspended: bool
+    closed: bool
+
+    def __str__(self) -> str:
+        return (
+            f"pool {self.name!r}: {self.acquired} acquired, {self.idle} idle, {self.connecting} connecting, "
+            f"{self.waiting} waiting, max_size {self.max_size}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """A plain dictionary of plain values, for JSON."""
+        return asdict(self)
+
+
+def stats_of(name: str, state: PoolState) -> PoolStats:
+    """The numbers of this moment; the caller holds the pool's lock."""
+    state.flush_figures()
+    first = next(iter(state.line), None)
+    wait_time = state.wait_time.value()
+    return PoolStats(
+        name=name,
+        min_size=state.min_size,
+        max_size=state.max_size,
+        total=state.total,
+        idle=len(state.idle),
+        acquired=state.acquired,
+        connecting=state.connecting,
+        waiting=state.line.waiting,
+        oldest_wait=0.0 if first is None else state.now - first.since,
+        peak=state.peak,
+        acquired_total=state.takes,
+        waited_total=state.count["waited"],
+        wait_time=state.wait_time.value(zeros=state.takes - wait_time.total),
+        use_time=state.use_time.value(),
+        create_time=state.create_time.value(),
+        saturated_seconds=state.saturated_seconds + max(0.0, state.now - state.saturated_since),
+        timeouts=state.count["timeouts"],
+        refused=state.count["refused"],
+        connects=state.count["connects"],
+        connect_errors=state.count["connect_errors"],
+        closes={reason.value: n for reason, n in state.closes.items()},
+        leaks=state.count["leaks"],
+        database_away=state.outage is not None,
+        suspended=state.suspended,
+        closed=state.closed,
+    )

@@ -1,0 +1,1 @@
+"""What was changed and nobody has committed: objects, statements, and how their loss is reported."""

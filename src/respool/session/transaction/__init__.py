@@ -1,0 +1,1 @@
+"""What a session's transaction holds, and who is told of it."""

@@ -1,0 +1,1 @@
+"""What the frameworks share: a request's scopes, its client, the server's life, overload."""

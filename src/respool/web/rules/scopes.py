@@ -1,0 +1,406 @@
+"""What ASGI and WSGI have in common: the databases of an application, and the scopes of one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from inspect import iscoroutinefunction, unwrap
+from typing import Any, Self
+
+from respool.database.base import DatabaseBase
+from respool.database.database import AsyncDatabase, Database
+from respool.ending.aio import end_async
+from respool.ending.end import End, Stays, drive
+from respool.ending.shield import DEADLINE
+from respool.ending.workers import perform
+from respool.errors import ConfigError
+from respool.scope.scope import Scope
+from respool.session.changes.losses import logger
+from respool.whereabouts import Client, shorten
+
+__all__ = [
+    "ENVIRON_KEY",
+    "KEY",
+    "SAVED",
+    "Layer",
+    "RequestScopes",
+    "called_by",
+    "check_databases",
+    "check_new",
+    "end_request",
+    "handler_of",
+    "request_end",
+    "request_label",
+    "roll_back",
+    "seal",
+    "what_is_called",
+    "without_scopes",
+]
+
+#: Where the scopes of a request are found in the ASGI scope: a mapping by database name.
+KEY = "respool"
+#: The same for WSGI, whose names that are no plain strings have a dot (PEP 3333).
+ENVIRON_KEY = "respool.scopes"
+
+#: Where the class of an application has the middleware that is called in its place.
+_CALLED = "_respool_called"
+
+#: The header of an error that is answered after a COMMIT: what the request has changed is saved nevertheless.
+SAVED = "respool-saved"
+
+
+def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[DatabaseBase[Any], ...]:
+    """The databases of a middleware, if they can be served by it.
+
+    Raises:
+        ConfigError: there is none, one is not a database, is given twice, or needs asyncio where there is none.
+    """
+    if not databases:
+        raise ConfigError(
+            "RequestScopeMiddleware got no database",
+            advice=["name those that requests use: RequestScopeMiddleware(app, db)"],
+            setting="databases",
+        )
+    seen: dict[str, Any] = {}
+    for database in databases:
+        _check_kind(database, asynchronous)
+        if database in seen.values():
+            raise ConfigError(
+                f"RequestScopeMiddleware got the same database twice: {database.name!r}",
+                advice=["name each once"],
+                setting="databases",
+            )
+        if database.name in seen:
+            raise _two_of_one_name("RequestScopeMiddleware got both", database.name)
+        seen[database.name] = database
+    for database in databases:
+        database.installed = True
+    return tuple(databases)
+
+
+def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object]) -> None:
+    """Refuse to install a database in an application twice, or two of one name.
+
+    Raises:
+        ConfigError: one is installed already, or another one has its name.
+    """
+    names = {getattr(each, "name", None): each for each in installed}
+    for database in databases:
+        if database.name in names and names[database.name] is not database:
+            raise _two_of_one_name(f"install() got {database!r} beside {names[database.name]!r}", database.name)
+        if database in installed:
+            raise ConfigError(
+                f"database {database.name!r} is installed in this application already",
+                advice=["install each database once"],
+                setting="databases",
+            )
+
+
+def _two_of_one_name(told: str, name: str) -> ConfigError:
+    return ConfigError(
+        f"two databases of one name in an application, {name!r}: {told}",
+        advice=['give each a name of its own: Database(url, name="reports")'],
+        setting="databases",
+    )
+
+
+def _check_kind(database: Any, asynchronous: bool) -> None:
+    if isinstance(database, AsyncDatabase) and not asynchronous:
+        raise ConfigError(
+            f"RequestScopeMiddleware of a WSGI application got the AsyncDatabase {database.name!r}",
+            advice=["give it a Database with a sync driver, or serve the application by ASGI: respool.web.asgi"],
+            setting="databases",
+        )
+    if not isinstance(database, Database | AsyncDatabase):
+        raise ConfigError(
+            f"RequestScopeMiddleware got {type(database).__name__} where a database is expected",
+            advice=["give it what Database(url) or AsyncDatabase(url) made: RequestScopeMiddleware(app, db)"],
+            setting="databases",
+        )
+
+
+class RequestScopes:
+    """The scopes of one request, one for each database, in force from :meth:`enter` to :meth:`leave`.
+
+    Args:
+        databases: those of the middleware.
+        found: the mapping in the ASGI scope or WSGI environ where the scopes can be found by name. A database whose
+            scope is there and alive already, put by a middleware further out, is left to that one.
+        label: what people call the request: ``"POST /orders"``.
+        client: for whom it is answered, where the server tells of its departure.
+    """
+
+    __slots__ = ("_held_back", "ends", "label", "loop", "scopes", "status")
+
+    def __init__(
+        self,
+        databases: Iterable[DatabaseBase[Any]],
+        found: MutableMapping[str, Scope],
+        label: str,
+        client: Client | None = None,
+    ) -> None:
+        method, _, _ = label.partition(" ")
+        self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
+        self.ends: list[End] = []  #: so far
+        self.status: int | None = None  #: of an answer that somebody holds back
+        self._held_back: Callable[[], bool] = lambda: False
+        self.loop = _running_loop()
+        self.scopes: list[Scope] = []
+        for database in databases:
+            outer = found.get(database.name)
+            if outer is not None and outer.live and outer.owner is not database:
+                raise _two_of_one_name(
+                    f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
+                )
+            if outer is None or not outer.live:
+                scope = found[database.name] = database.new_scope(label)
+                scope.client = client
+                scope.method = method
+                self.scopes.append(scope)
+
+    def enter(self) -> None:
+        """Put the scopes in force, whatever was in force before."""
+        for scope in self.scopes:
+            scope.enter()
+
+    def leave(self) -> None:
+        """Put back what was in force before."""
+        for scope in self.scopes:
+            scope.leave()
+
+    def hide(self) -> None:
+        """Have none in force, whatever was before."""
+        for scope in self.scopes:
+            scope.variable.set(None)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has failed, so that nothing is committed any more."""
+        return next((scope.failure for scope in self.scopes if scope.failure is not None), None)
+
+    @property
+    def saved(self) -> bool:
+        """Whether an end has committed something."""
+        return any(end.saved for end in self.ends)
+
+    @property
+    def broken(self) -> BaseException | None:
+        """Why a commit has failed, which no success can be answered to any more."""
+        return next((end.failure for end in self.ends if end.error is None and end.failure is not None), None)
+
+    def tell_saved(self, answer: object) -> None:
+        """The answer is an error, or there is none, though a COMMIT has succeeded."""
+        logger.error(
+            "request %s: ended with %s after its COMMIT had succeeded: what it has changed is saved", self.label, answer
+        )
+
+    def end_unused(self) -> bool:
+        """End the scopes if none has a session; whether there is nothing to be ended any more."""
+        if any(scope.session is not None and scope.live for scope in self.scopes):
+            return False
+        for scope in self.scopes:
+            scope.end()
+        return True
+
+    def end(self, status: int | None = None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> End:
+        """The end of all scopes, to be driven."""
+        end = End([scope for scope in self.scopes if scope.live], status, error, stays)
+        self.ends.append(end)
+        return end
+
+    def hold_back(self, status: int | None, held_back: Callable[[], bool] = lambda: True) -> None:
+        """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
+
+        Before that what the request has done is committed.
+
+        Args:
+            status: the answer's, if it is known.
+            held_back: whether it is so, asked when a scope is opened.
+        """
+        self.status = status
+        self._held_back = held_back
+        for scope in self.scopes:
+            if scope.live:
+                scope.due = self
+
+    def let_through(self) -> None:
+        """The answer is on its way."""
+        for scope in self.scopes:
+            scope.due = None
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """What runs in the block, with all that it starts, makes the answer; what is around it does not."""
+        token = _making.set(self)
+        try:
+            yield
+        finally:
+            _making.reset(token)
+
+    async def make_way_async(self) -> None:
+        """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
+        if self._is_awaited():
+            for layer in reversed(_layers.get()):
+                barrier, layer.barrier = layer.barrier, None
+                if barrier is not None:
+                    await barrier()
+            self.let_through()
+            await end_async(self.end(self.status, stays=Stays.ALWAYS), perform)
+
+    def make_way(self) -> None:
+        """The same where nothing can be awaited; in the event loop's own thread sync sessions only can be seen to."""
+        if not self._is_awaited():
+            return
+        if self.loop is not None and _running_loop() is None:
+            asyncio.run_coroutine_threadsafe(self.make_way_async(), self.loop).result()
+            return
+        self.let_through()
+        end = self.end(self.status, stays=Stays.ALWAYS)
+        end.scopes = [scope for scope in end.scopes if scope.life is None or not scope.life.asynchronous]
+        drive(end)
+
+    def _is_awaited(self) -> bool:
+        """Whether who is here makes the body of an answer that is held back."""
+        return _making.get() is self and self._held_back()
+
+
+#: The request whose answer is made here.
+_making: ContextVar[RequestScopes | None] = ContextVar("respool_making", default=None)
+
+
+class Layer:
+    """A middleware that works beside what is within it. As a block: what runs in it is within.
+
+    Attributes:
+        barrier: what is over when the middleware does not work any more, but waits for the body.
+    """
+
+    __slots__ = ("_token", "barrier")
+
+    def __init__(self) -> None:
+        self.barrier: Callable[[], Awaitable[object]] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _layers.set((*_layers.get(), self))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _layers.reset(self._token)
+
+
+_layers: ContextVar[tuple[Layer, ...]] = ContextVar("respool_layers", default=())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+@contextmanager
+def without_scopes(databases: Iterable[DatabaseBase[Any]]) -> Iterator[None]:
+    """Have no scope of these databases in force for the length of a block: it is not about one request."""
+    with ExitStack() as hidden:
+        for database in databases:
+            hidden.enter_context(database.without_scope())
+        yield
+
+
+def called_by(app: Any, middleware: Callable[..., Any]) -> None:
+    """Have a middleware called wherever an application is, which stays the object that it was, only of a new class.
+
+    Args:
+        app: the application.
+        middleware: what is called in its place. It has to call ``type(app).__call__`` of before.
+    """
+
+    # servers look whether it is a coroutine function, and whether it can be called without arguments, as a factory is
+    def call(self: Any, environ: Any, start_response: Any) -> Any:
+        return middleware(environ, start_response)
+
+    async def call_async(self: Any, scope: Any, receive: Any, send: Any) -> Any:
+        return await middleware(scope, receive, send)
+
+    kind: Any = type(app)
+    asynchronous = iscoroutinefunction(kind.__call__)
+    body = {"__slots__": (), "__module__": kind.__module__, "__call__": call_async if asynchronous else call}
+    body[_CALLED] = middleware
+    app.__class__ = type(kind)(kind.__name__, (kind,), body)
+
+
+def what_is_called(app: Any) -> Any:
+    """The middleware that is called in an application's place, if there is one."""
+    return vars(type(app)).get(_CALLED)
+
+
+def request_label(environ: Mapping[str, Any]) -> str:
+    """What people call the request of a WSGI environ."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/"
+    return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
+
+
+def handler_of(scope: Mapping[str, Any]) -> str | None:
+    """``sell() at shop.py:14``: what answers the request of an ASGI scope, where its framework has noted it there."""
+    handler = scope.get("endpoint") or scope.get("route_handler")  # Starlette and FastAPI; Litestar
+    function = unwrap(getattr(handler, "fn", handler)) if handler is not None else None
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
+
+
+async def roll_back(
+    found: Mapping[str, Scope], error: BaseException, status: int | None = None, deadline: float = DEADLINE
+) -> None:
+    """An error is about to be answered by the application: roll back, so that its page finds nothing in its way.
+
+    The session can be used until the answer leaves; nothing of it is committed any more. An exception with a status below
+    400 is an answer like any other.
+
+    Args:
+        found: the scopes by name.
+        error: the error.
+        status: its own, where it is an answer; by default what it says.
+        deadline: as for :func:`end_request`.
+    """
+    status = getattr(error, "status_code", 500) if status is None else status
+    if isinstance(status, int) and status < 400:
+        return
+    end = End([scope for scope in found.values() if scope.live], None, error, Stays.ALWAYS)
+    await end_async(end, perform, deadline=deadline)
+
+
+def seal(found: Mapping[str, Scope], status: int) -> None:
+    """The answer is made: what cleans up from here on, by ``rollback()`` or ``close()``, takes nothing of it away.
+
+    Args:
+        found: the scopes by name.
+        status: the answer's.
+    """
+    for scope in found.values():
+        scope.seal(status)
+
+
+def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:
+    """The end of a request's scopes, for a framework that answers a failed one better from within than from around."""
+    return End([found[d.name] for d in databases if d.name in found and found[d.name].live], status)
+
+
+async def end_request(
+    found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int, deadline: float = DEADLINE
+) -> None:
+    """End a request's scopes, for a framework that answers a failed end better from within than from around.
+
+    Args:
+        found: the scopes by name, as they were put where the framework keeps what belongs to a request.
+        databases: whose.
+        status: the answer's.
+        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
+
+    Raises:
+        Exception: what the end itself raises.
+    """
+    await end_async(request_end(found, databases, status), perform, deadline=deadline)

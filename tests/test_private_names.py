@@ -1,0 +1,163 @@
+"""Whose private names are used where: none of another file's of ours, and of other people's only those that are listed.
+
+The work for a new version of SQLAlchemy begins by reading ``SQLALCHEMY``: what of it may go without notice.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+#: By the module that has them. What is overridden counts as used.
+SQLALCHEMY = {
+    "sqlalchemy.engine.base": (
+        *(
+            "_autobegin",
+            "_commit_impl",
+            "_commit_twophase_impl",
+            "_dbapi_connection",
+            "_echo",
+            "_exec_insertmany_context",
+        ),
+        *("_exec_single_context", "_execute_context", "_execution_options", "_handle_dbapi_exception", "_is_prepared"),
+        *("_handle_dbapi_exception_noconnection", "_nested_transaction", "_safe_close_cursor", "_savepoint_impl"),
+        "_transaction",
+    ),
+    "sqlalchemy.engine.default": ("_is_server_side", "_on_connect_isolation_level"),
+    "sqlalchemy.engine.interfaces": ("_do_ping_w_event", "_has_events"),
+    "sqlalchemy.engine.result": ("_soft_close",),
+    "sqlalchemy.engine.cursor": ("_soft_closed",),
+    "sqlalchemy.event.base": ("_join",),
+    "sqlalchemy.log": ("_should_log_info",),
+    "sqlalchemy.pool.base": (
+        *("_ConnectionFairy", "_checkin", "_checkin_failed", "_checkout", "_connection_record", "_counter"),
+        *("_create_connection", "_creator", "_dialect", "_do_get", "_do_return_conn", "_finalize_fairy"),
+        *(
+            "_invalidate",
+            "_invalidate_time",
+            "_invoke_creator",
+            "_orig_logging_name",
+            "_pool",
+            "_recycle",
+            "_reset_on_return",
+        ),
+    ),
+    "sqlalchemy.pool.impl": ("_max_overflow", "_overflow", "_timeout"),
+    "sqlalchemy.connectors.asyncio": ("_cursor", "_rows"),
+    "sqlalchemy.engine.util": ("_trans_context_manager", "_trans_ctx_check"),
+    "sqlalchemy.orm.scoping": ("_proxied",),
+    "sqlalchemy.orm.session": (
+        *("_SessionCloseState", "_autobegin_t", "_autoflush", "_close_state", "_connection_for_bind", "_deleted"),
+        *("_dirty_states", "_execute_internal", "_expunge_states", "_is_clean", "_new", "_parent"),
+        "_rollback_can_be_called",
+    ),
+    "sqlalchemy.sql.elements": ("_isnull",),
+}
+#: Python's, the drivers', the frameworks' and the job libraries'.
+OTHERS = {
+    "sys": ("_current_frames", "_getframe"),
+    "asyncio": ("_get_running_loop",),
+    "threading": ("_is_owned",),
+    "concurrent.futures": ("_max_workers",),
+    "namedtuple": ("_replace",),
+    "psycopg": ("_autocommit", "_exec_command", "_get_tx_start_command", "_pipeline"),
+    "asyncpg": ("_top_xact",),
+    "pymysql, aiomysql": ("_buffer", "_eof", "_sock"),
+    "APScheduler": ("_executors",),
+    "Celery": ("_tasks",),
+    "Bottle": ("_cast", "_wsgi_status_line"),
+    "Django": ("_exception_middleware", "_resource_closers"),
+    "Falcon": (
+        *("_error_handlers", "_independent_middleware", "_middleware", "_request_type", "_unprepared_middleware"),
+        "_handle_exception",
+    ),
+    "Flask": ("_get_current_object",),
+    "Pyramid": ("_process_finished_callbacks", "_process_response_callbacks"),
+}
+#: A claim's, which is a user's lease as well: private there, and the pool's own.
+OURS = ("_entry", "_waiter", "_who")
+#: What we lay into other people's objects.
+LAID_IN = "_respool_"
+LISTED = {*OURS, *(name for names in (*SQLALCHEMY.values(), *OTHERS.values()) for name in names)}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_" and not name.startswith(LAID_IN)
+
+
+def is_own(value: ast.expr) -> bool:
+    """``self``, ``cls`` or ``super()``."""
+    name = value.func if isinstance(value, ast.Call) else value
+    return isinstance(name, ast.Name) and name.id in ("self", "cls", "super")
+
+
+def defined(tree: ast.AST) -> Iterator[str]:
+    """The private names that a file gives to something."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_own(node.value):
+            yield node.attr
+        elif isinstance(node, ast.ClassDef):
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign | ast.Assign):
+                    yield from (each.id for each in ast.walk(statement) if isinstance(each, ast.Name))
+                    yield from (str(each.value) for each in ast.walk(statement) if isinstance(each, ast.Constant))
+
+
+def used(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """The private names that a file asks something for, and whether that is the object itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            yield node.attr, is_own(node.value)
+
+
+TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+DEFINED = {file: set(filter(is_private, defined(tree))) for file, tree in TREES.items()}
+EVERYWHERE = set[str]().union(*DEFINED.values())
+
+
+def reached_for(tree: ast.AST, here: set[str]) -> set[str]:
+    """What a file asks others for by their private names. What it has inherited is its own."""
+    return {name for name, own in used(tree) if name not in here and not (own and name in EVERYWHERE)}
+
+
+def test_nobody_reaches_for_what_is_private_elsewhere() -> None:
+    found = {str(file.relative_to(SOURCE)): reached_for(tree, DEFINED[file]) - LISTED for file, tree in TREES.items()}
+    assert {file: sorted(names) for file, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize("line", ["life._news.begin(life)", "checkout._finalize()", "scope._around = None"])
+def test_reaching_for_it_is_found(line: str) -> None:
+    assert reached_for(ast.parse(line), set()) - LISTED
+
+
+def test_what_is_listed_is_used() -> None:
+    names = {name for tree in TREES.values() for name, _ in used(tree)} | EVERYWHERE
+    assert names >= LISTED
+
+
+@pytest.mark.parametrize("module", SQLALCHEMY)
+def test_sqlalchemy_has_them_still(module: str) -> None:
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    assert [name for name in SQLALCHEMY[module] if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_no_private_name_is_listed_twice() -> None:
+    times: dict[str, int] = defaultdict(int)
+    for names in (*SQLALCHEMY.values(), *OTHERS.values(), OURS):
+        for name in names:
+            times[name] += 1
+    assert {name: count for name, count in times.items() if count > 1} == {}
