@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from inspect import unwrap
 from itertools import islice
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
@@ -36,6 +37,7 @@ __all__ = [
     "is_library",
     "label",
     "line_here",
+    "name_of",
     "near_line",
     "place_of",
     "running",
@@ -258,6 +260,15 @@ def stack() -> tuple[str, ...]:
 def line_here() -> str:
     """The user's line that led here, or nothing."""
     return next(iter(stack()), "")
+
+
+def name_of(handler: Any) -> str:
+    """``sell() at shop.py:14``: a function, however it is wrapped; of what is none the name of its class."""
+    function = unwrap(getattr(handler, "func", handler))  # of a partial; of what Litestar calls in a thread
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
 
 
 def at(who: str, place: str | None) -> str:

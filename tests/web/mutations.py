@@ -53,27 +53,27 @@ def mutation(breaks: str, cases: str, *edits: Edit) -> Mutation:
     return Mutation(breaks, tuple(cases.split()), edits)
 
 
-ASGI, REQUESTS, SANIC, AIOHTTP = (f"web/{name}.py" for name in ("asgi", "requests", "sanic", "aiohttp"))
-LITESTAR, QUART, LIFESPAN = (f"web/{name}.py" for name in ("litestar", "quart", "lifespan"))
-TRANSACTION, SCOPE = (f"session/{name}.py" for name in ("transaction", "scope"))
-ALGORITHMS, HOLDERS = "pool/core/algorithms.py", "whereabouts.py"
+ASGI, SANIC, AIOHTTP, LITESTAR, QUART = (f"web/{name}.py" for name in ("asgi", "sanic", "aiohttp", "litestar", "quart"))
+REQUESTS, LIFESPAN = "web/rules/scopes.py", "web/rules/lifespan.py"
+END, POLICY, SCOPE = "ending/end.py", "scope/policy.py", "scope/scope.py"
+ALGORITHMS, WHEREABOUTS = "pool/core/algorithms.py", "whereabouts.py"
 
 MUTATIONS = (
     mutation(
         "a success is rolled back",
         "success late_use late_cleanup failing_first_part held_back_start",
-        (TRANSACTION, "    return Verdict.COMMIT\n\n\nclass End:", "    return Verdict.ROLLBACK\n\n\nclass End:"),
+        (POLICY, "    return Verdict.COMMIT\n\n\ndef _ask(", "    return Verdict.ROLLBACK\n\n\ndef _ask("),
     ),
     mutation(
         "an error status commits",
         "raised_4xx returned_4xx late_status unsendable error_pages",
-        (TRANSACTION, " or (status is not None and status >= 400):", ":"),
+        (POLICY, " or (status is not None and status >= 400):", ":"),
     ),
     mutation(
         "an error commits",
         "unhandled_error explicit_commit_then_error late_error unsendable failing_first_part error_pages",
         (
-            TRANSACTION,
+            POLICY,
             "if error is not None or doomed is not None or (status is not None and status >= 400):",
             "if doomed is not None:",
         ),
@@ -81,22 +81,22 @@ MUTATIONS = (
     mutation(
         "a commit that fails is kept quiet",
         "failing_commit base_http_middleware late_failing_commit",
-        (TRANSACTION, "        raise self._tally.blame(failure, self.scopes[0].title)", "        return"),
+        (END, "        raise self._tally.blame(failure, self.scopes[0].title)", "        return"),
     ),
     mutation(
         "a commit that fails is told as another error",
         "failing_commit_with_a_handler",
-        (TRANSACTION, "        raise self._tally.blame(failure, self.scopes[0].title)", "        raise LookupError"),
+        (END, "        raise self._tally.blame(failure, self.scopes[0].title)", "        raise LookupError"),
     ),
     mutation(
         "a forgotten commit is not told",
         "forgotten_commit",
-        (TRANSACTION, "                    report(scope, lines)\n        yield", "                    pass\n        yield"),
+        (END, "                    report(scope, lines)\n        yield", "                    pass\n        yield"),
     ),
     mutation(
         "the first database is committed before the second is flushed",
         "two_databases",
-        (TRANSACTION, "if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):", "if False:"),
+        (END, "if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):", "if False:"),
     ),
     mutation(
         "a session works after its request",
@@ -114,7 +114,7 @@ MUTATIONS = (
     mutation(
         "nobody looks for departures, and a waiter that is cancelled stays in line",
         "client_gone",
-        (HOLDERS, "    if here is None:\n        yield", "    if True:\n        yield"),
+        (WHEREABOUTS, "    if here is None:\n        yield", "    if True:\n        yield"),
         (ALGORITHMS, "    except BaseException:\n        state.leave(waiter)\n        raise", "    except BaseException:\n        raise"),
     ),
     mutation(
@@ -169,7 +169,7 @@ MUTATIONS = (
         "late_use late_error late_failing_commit late_status",
         (ASGI, "        async def begin(message: Message) -> None:\n            await send(message)\n", '        async def begin(message: Message) -> None:\n            if message["type"] == "http.response.start":\n                await end_async(scopes.end(message["status"]), perform)\n            await send(message)\n'),
         (QUART, "        seal(_found(), response.status_code)\n", "        await end_request(_found(), [d for s in _found().values() for d in [s.owner]], response.status_code)\n"),
-        (QUART, "import KEY, ", "import KEY, end_request, "),
+        (QUART, "    roll_back,\n", "    end_request,\n    roll_back,\n"),
         (LITESTAR, "        scope[SCOPES][0].let_through()\n", '        await end_async(scope[SCOPES][0].end(message["status"]), perform)\n'),
         (LITESTAR, "from respool.web.rules.overload", "from respool.ending.aio import end_async\nfrom respool.ending.workers import perform\nfrom respool.web.rules.overload"),
         (AIOHTTP, "            await response.prepare(self._request)\n", "            await self._ours.end(response.status)\n            await response.prepare(self._request)\n"),
@@ -178,7 +178,7 @@ MUTATIONS = (
     mutation(
         "a clean-up takes away what is to be committed",
         "late_cleanup",
-        ("session/life.py", "        return sealed.is_all(", "        return False and sealed.is_all("),
+        ("session/life.py", "return bool(sealed.is_all(", "return bool(False and sealed.is_all("),
     ),
     mutation(
         "what makes a body does not wait for the commit",
@@ -193,7 +193,7 @@ MUTATIONS = (
     mutation(
         "after a commit that failed nothing can be read",
         "error_page_of_a_failed_commit",
-        (TRANSACTION, "(failed and self.stays is Stays.ON_FAILURE)", "False"),
+        (END, "(failed and self.stays is Stays.ON_FAILURE)", "False"),
     ),
     mutation(
         "a policy is not told the method",

@@ -33,7 +33,7 @@ WSGI_MUTATIONS = (
             "            seal(found, resp.status_code)\n",
             f"            await {END.format('found', 'resp.status_code')}\n",
         ),
-        (FALCON, "check_new, roll_back", "check_new, end_request, roll_back"),
+        (FALCON, "    roll_back,\n", "    end_request,\n    roll_back,\n"),
         (DJANGO, "        response = await view(request, *args, **keywords)\n", f"{ASYNC_VIEW}\n"),
         (DJANGO, "        seal(request.scope.get(KEY, {}), status)\n", f"{SYNC_VIEW}\n"),
     ),

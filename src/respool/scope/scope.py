@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.scope.contracts import MakesWay, Owner, Tenant
 from respool.scope.policy import CommitPolicy
-from respool.whereabouts import Client, Place, caller, client, label, running
+from respool.whereabouts import Client, Place, caller, client, label, name_of, running
 
 __all__ = [
     "ENDED",
@@ -75,6 +75,7 @@ class Scope:
     taken: RespoolError | None = None  #: somebody has rolled it back nevertheless
     irreversible: str | None = None  #: why what is done in it cannot be done once more from the start
     children: set[Scope] | None = None  #: forks that are not over
+    handler: Any = None  #: the function that answers a request, where its framework has told
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
@@ -119,11 +120,11 @@ class Scope:
 
     def describe(self, what: str) -> str:
         """``what`` happened, with all that is known of the request and its handler."""
-        handler = getattr(self.client, "handler", lambda: None)()
+        handler = getattr(self.client, "handler", lambda: None)() if self.handler is None else self.handler
         asked = self.asked
         return (
             f"{what} of {self.title}"
-            + (f", handler {handler}" if handler else "")
+            + (f", handler {name_of(handler)}" if handler is not None else "")
             + (f", whose session was first asked for at {asked} in {asked.function}()" if asked else "")
         )
 

@@ -21,7 +21,7 @@ from respool.web.rules.lifespan import start, stop
 from respool.web.rules.native import NativeRequest
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.readiness import Readiness
-from respool.web.rules.scopes import KEY, SAVED, check_databases, check_new, roll_back, without_scopes
+from respool.web.rules.scopes import KEY, SAVED, check_databases, check_new, roll_back, tell_handler, without_scopes
 
 __all__ = ["DATABASES", "install"]
 
@@ -124,6 +124,7 @@ class _Around:
 
     async def _handler(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Around the handler alone: what middlewares make an answer of is an error nevertheless."""
+        tell_handler(request.get(_SCOPES, {}), request.match_info.handler)
         try:
             response: web.StreamResponse = await handler(request)
         except Exception as error:

@@ -30,7 +30,6 @@ from respool.web.rules.scopes import (
     Layer,
     RequestScopes,
     check_databases,
-    handler_of,
     roll_back,
     without_scopes,
 )
@@ -229,9 +228,10 @@ class _Client(Inbox):
         super().__init__(receive)
         self._scope = scope
 
-    def handler(self) -> str | None:
-        """The function that answers the request, where the framework tells."""
-        return handler_of(self._scope)
+    def handler(self) -> Any:
+        """The function that answers the request, where the framework has noted it."""
+        handler = self._scope.get("endpoint") or self._scope.get("route_handler")  # Starlette and FastAPI; Litestar
+        return getattr(handler, "fn", handler)
 
 
 class _Exchange:

@@ -18,7 +18,7 @@ with needs("bottle"):
 from respool.database.applications import check_application
 from respool.web.rules.exchange import Exchange, Within
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import check_databases, check_new
+from respool.web.rules.scopes import ENVIRON_KEY, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["RespoolPlugin", "install"]
@@ -61,12 +61,13 @@ class RespoolPlugin:
     def __init__(self, *databases: Any) -> None:
         self.databases = databases
 
-    def apply(self, callback: Callable[..., Any], route: object) -> Callable[..., Any]:
+    def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         """Called by Bottle for each route."""
 
         @wraps(callback)
         def call(*args: Any, **keywords: Any) -> Any:
             exchange = Exchange.of(bottle.request.environ)
+            tell_handler(bottle.request.environ.get(ENVIRON_KEY, {}), route.callback)
             try:
                 out = callback(*args, **keywords)
                 return out if exchange is None else _settled(exchange, out)

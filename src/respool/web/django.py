@@ -38,6 +38,7 @@ from respool.web import asgi, wsgi
 from respool.web.rules.exchange import Exchange
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.scopes import (
+    ENVIRON_KEY,
     KEY,
     RequestScopes,
     called_by,
@@ -46,6 +47,7 @@ from respool.web.rules.scopes import (
     end_request,
     roll_back,
     seal,
+    tell_handler,
 )
 
 __all__ = ["RequestScopeMiddleware", "install"]
@@ -116,17 +118,24 @@ def _watch(application: Any) -> None:
 def _settling(view: Any) -> Any:
     @wraps(view)
     def settling(request: Any, *args: Any, **keywords: Any) -> Any:
+        _tell(request, view)
         response = view(request, *args, **keywords)
         _settle(request, response)
         return response
 
     @wraps(view)
     async def settling_async(request: Any, *args: Any, **keywords: Any) -> Any:
+        _tell(request, view)
         response = await view(request, *args, **keywords)
         _settle(request, response)
         return response
 
     return settling_async if iscoroutinefunction(view) else settling
+
+
+def _tell(request: Any, view: Any) -> None:
+    found = request.scope.get(KEY, {}) if hasattr(request, "scope") else request.META.get(ENVIRON_KEY, {})
+    tell_handler(found, view, request.method)
 
 
 def _settle(request: Any, response: Any) -> None:
@@ -239,8 +248,10 @@ class RequestScopeMiddleware:
         self.get_response = get_response
         self.asynchronous = iscoroutinefunction(get_response)
         self.databases = check_databases(databases or _from_settings(), asynchronous=self.asynchronous)
+        self.process_view: Any = _see
         if self.asynchronous:
             markcoroutinefunction(self)
+            self.process_view = _see_async  # of another kind Django would call it in a thread
 
     def __call__(self, request: Any) -> Any:
         """Answer a request."""
@@ -295,6 +306,15 @@ class RequestScopeMiddleware:
                 raise
             return _refuse(request, error)
         return response
+
+
+def _see(request: Any, view: Any, args: Any, keywords: Any) -> None:
+    """Called by Django before a view."""
+    _tell(request, view)
+
+
+async def _see_async(request: Any, view: Any, args: Any, keywords: Any) -> None:
+    _tell(request, view)
 
 
 def _from_settings() -> list[Any]:

@@ -20,7 +20,16 @@ from respool.database.applications import check_application
 from respool.web import asgi, wsgi
 from respool.web.rules.exchange import Exchange
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, seal
+from respool.web.rules.scopes import (
+    ENVIRON_KEY,
+    KEY,
+    called_by,
+    check_databases,
+    check_new,
+    roll_back,
+    seal,
+    tell_handler,
+)
 
 __all__ = ["install"]
 
@@ -110,6 +119,7 @@ class _Watched:
         exchange = Exchange.of(req.env)
         if exchange is None:
             return (responder, *rest)
+        tell_handler(req.env.get(ENVIRON_KEY, {}), responder)
 
         def respond(req: Any, resp: Any, **params: Any) -> None:
             responder(req, resp, **params)
@@ -134,6 +144,7 @@ class _WatchedASGI:
         found = req.scope.get(KEY)
         if found is None:
             return (responder, *rest)
+        tell_handler(found, responder)
 
         async def respond(req: Any, resp: Any, **params: Any) -> None:
             await responder(req, resp, **params)

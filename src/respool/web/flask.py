@@ -30,7 +30,7 @@ from respool.session.classes import check_class
 from respool.session.session import Session
 from respool.web.rules.exchange import Exchange, Within
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import called_by, check_databases, check_new
+from respool.web.rules.scopes import ENVIRON_KEY, called_by, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 from respool.whereabouts import caller, calling, running
 
@@ -58,6 +58,7 @@ def install(app: Flask, *databases: Any) -> None:
     called_by(app, around(partial(type(app).__call__, app), *databases))
     app.wsgi_app = around(app.wsgi_app, *databases)  # type: ignore[method-assign]
     if not installed:
+        app.dispatch_request = _telling(app.dispatch_request)  # type: ignore[method-assign]
         app.process_response = _settling(app.process_response)  # type: ignore[method-assign]
         app.finalize_request = _keeping_apart(app.finalize_request)  # type: ignore[method-assign]
         app.handle_user_exception = _taking_back(app.handle_user_exception)  # type: ignore[method-assign]
@@ -220,6 +221,18 @@ def _in_instance(app: Flask, url: URL) -> URL:
         return url
     Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     return url.set(database=str(Path(app.instance_path) / file))
+
+
+def _telling(dispatch: Any) -> Any:
+    """What calls the handler, which is known by then."""
+
+    def dispatch_request(*context: Any) -> Any:
+        view = current_app.view_functions.get(request.endpoint or "")
+        if view is not None:
+            tell_handler(request.environ.get(ENVIRON_KEY, {}), view, request.method)
+        return dispatch(*context)
+
+    return dispatch_request
 
 
 def _settling(process: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from inspect import isclass
 from typing import Any
 
 from respool.config import needs
@@ -25,7 +26,7 @@ from respool.database.applications import check_application
 from respool.errors import ConfigError
 from respool.web.rules.exchange import Exchange
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import called_by, check_databases, check_new
+from respool.web.rules.scopes import ENVIRON_KEY, called_by, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["includeme", "install", "tween_factory"]
@@ -103,10 +104,27 @@ def _set_up(config: Configurator, databases: Sequence[Any]) -> None:
 
 def _add(config: Configurator) -> None:
     config.add_tween("respool.web.pyramid.tween_factory", under=EXCVIEW, over=MAIN)
+    config.add_view_deriver(_telling, "respool")
     config.add_subscriber(_around, ApplicationCreated)
     config.add_request_method(lambda request: request.registry[_KEY][0].session, "db_session", property=True)
     for kind in OVERLOAD:
         config.add_exception_view(_overloaded, context=kind)
+
+
+def _telling(view: Callable[[Any, Any], Any], info: Any) -> Callable[[Any, Any], Any]:
+    """Called by Pyramid for each view: it is the handler of a request, unless it answers an exception."""
+    handler, attribute = info.original_view, info.options.get("attr")
+    if isclass(handler) and not attribute:
+        attribute = "__call__"
+    if attribute:
+        handler = getattr(handler, attribute, handler)
+
+    def tell(context: Any, request: Any) -> Any:
+        if request.environ.get(_INSIDE):
+            tell_handler(request.environ.get(ENVIRON_KEY, {}), handler)
+        return view(context, request)
+
+    return view if info.exception_only or handler is None else tell
 
 
 def _around(event: Any) -> None:

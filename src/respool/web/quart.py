@@ -18,7 +18,16 @@ with needs("quart"):
 from respool.database.applications import check_application
 from respool.web.asgi import SCOPES, Beginning, RequestScopeMiddleware
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, seal, what_is_called
+from respool.web.rules.scopes import (
+    KEY,
+    called_by,
+    check_databases,
+    check_new,
+    roll_back,
+    seal,
+    tell_handler,
+    what_is_called,
+)
 
 __all__ = ["Respool", "install"]
 
@@ -77,8 +86,14 @@ class Respool:
 
 def _wrap(app: Any, around: RequestScopeMiddleware) -> None:
     """Have the application tell of errors before it answers them, and when its answer is made."""
-    process_response = app.process_response
+    dispatch, process_response = app.dispatch_request, app.process_response
     connection: Any = app.asgi_http_class
+
+    async def tell_and_dispatch(*context: Any) -> Any:
+        view = app.view_functions.get(request.endpoint)
+        if view is not None:
+            tell_handler(_found(), view, request.method)
+        return await dispatch(*context)
 
     async def process_and_seal(response: Any, *context: Any) -> Any:
         response = await process_response(response, *context)
@@ -104,6 +119,7 @@ def _wrap(app: Any, around: RequestScopeMiddleware) -> None:
             await app(self.scope, receive, send)
 
     app.asgi_http_class = Connection
+    app.dispatch_request = tell_and_dispatch
     app.process_response = process_and_seal
     app.handle_user_exception = after_rollback(app.handle_user_exception)
     app.handle_exception = after_rollback(app.handle_exception)

@@ -24,7 +24,16 @@ from respool.web.asgi import SCOPES, RequestScopeMiddleware
 from respool.web.rules.lifespan import start, stop
 from respool.web.rules.native import NativeRequest
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import KEY, SAVED, called_by, check_databases, check_new, roll_back, what_is_called
+from respool.web.rules.scopes import (
+    KEY,
+    SAVED,
+    called_by,
+    check_databases,
+    check_new,
+    roll_back,
+    tell_handler,
+    what_is_called,
+)
 
 __all__ = ["install"]
 
@@ -77,6 +86,8 @@ def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
 
     async def handling(request: Request[Any, Any]) -> None:
         request.ctx.respool.handling = True
+        if request.route is not None:
+            tell_handler(request.ctx.respool.found, request.route.handler, request.method)
 
     async def handled(request: Request[Any, Any]) -> None:
         request.ctx.respool.handling = False

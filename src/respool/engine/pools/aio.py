@@ -98,6 +98,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         return super().checkedout() - self._mending
 
     def running_monitors(self) -> list[Monitor]:
+        """As :meth:`FairPool.running_monitors`."""
         return list(self._monitors.all())
 
     def suspend(self) -> None:

@@ -305,6 +305,7 @@ class FairPool(QueuePoolFace):
     # -- ours --------------------------------------------------------------------------------------------------------
 
     def running_monitors(self) -> list[Monitor]:
+        """The pools that it is made of: one, or one for each event loop."""
         return [self._monitor]
 
     def stats(self) -> PoolStats:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from inspect import iscoroutinefunction, unwrap
+from inspect import iscoroutinefunction
 from typing import Any, Self
 
 from respool.database.base import DatabaseBase
@@ -18,7 +18,7 @@ from respool.ending.workers import perform
 from respool.errors import ConfigError
 from respool.scope.scope import Scope
 from respool.session.changes.losses import logger
-from respool.whereabouts import Client, shorten
+from respool.whereabouts import Client
 
 __all__ = [
     "ENVIRON_KEY",
@@ -30,11 +30,11 @@ __all__ = [
     "check_databases",
     "check_new",
     "end_request",
-    "handler_of",
     "request_end",
     "request_label",
     "roll_back",
     "seal",
+    "tell_handler",
     "what_is_called",
     "without_scopes",
 ]
@@ -342,14 +342,19 @@ def request_label(environ: Mapping[str, Any]) -> str:
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
 
 
-def handler_of(scope: Mapping[str, Any]) -> str | None:
-    """``sell() at shop.py:14``: what answers the request of an ASGI scope, where its framework has noted it there."""
-    handler = scope.get("endpoint") or scope.get("route_handler")  # Starlette and FastAPI; Litestar
-    function = unwrap(getattr(handler, "fn", handler)) if handler is not None else None
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return None if function is None else getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
+def tell_handler(found: Mapping[str, Scope], handler: Any, method: str | None = None) -> None:
+    """A function is about to answer the request: a commit that fails says so.
+
+    Args:
+        found: the scopes by name.
+        handler: the function.
+        method: the request's, where the function may be a view class's: then one of its methods is it.
+    """
+    kind = getattr(handler, "view_class", None)  # as as_view() calls it: Flask's and Quart's, Django's, Sanic's
+    if kind is not None and method is not None:
+        handler = vars(kind).get(method.lower(), kind)
+    for scope in found.values():
+        scope.handler = handler
 
 
 async def roll_back(
