@@ -13,7 +13,15 @@ import pytest
 __all__ = ["CHOSEN", "LEFT_OUT", "arguments"]
 
 CHOSEN = (
-    *("tests/session", "tests/engine/test_pools.py", "tests/engine/test_listeners.py", "tests/jobs/test_contract.py"),
+    *(
+        "tests/scope",
+        "tests/session",
+        "tests/ending",
+        "tests/database",
+        "tests/engine/test_pools.py",
+        "tests/engine/test_listeners.py",
+        "tests/jobs/test_contract.py",
+    ),
     *("tests/web/test_contract.py", "tests/web/test_asgi.py", "tests/web/test_wsgi.py", "tests/web/test_lifespan.py"),
     *("tests/web/test_fastapi.py", "tests/web/test_starlette.py", "tests/web/test_flask.py"),
     *("tests/web/test_flask_extension.py", "tests/web/test_overload.py"),

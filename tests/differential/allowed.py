@@ -16,6 +16,7 @@ from tests.differential.model import (
     Block,
     Close,
     Commit,
+    Connect,
     Execute,
     Invalidate,
     Listen,
@@ -80,6 +81,9 @@ def _begun_otherwise(difference: Difference) -> bool:
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end)):
         return True
+    if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
+        pairs = zip(stock[:end], ours[:end], strict=True)
+        return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
     return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
 
 
@@ -197,8 +201,11 @@ def _read_only(difference: Difference) -> bool:
     stock, ours = (trace.steps[:end] for trace in difference.traces)
     if any(seen.sqlstate == "25006" for seen in stock):
         return True
-    made_so = any(each.act.what == "read only" for each in _listeners(difference.program))
-    return made_so and any(one.holding and not other.holding for one, other in zip(stock, ours, strict=False))
+    if not any(each.act.what == "read only" for each in _listeners(difference.program)):
+        return False
+    if end is None and any(isinstance(each, tuple) for each in difference.traces[0].end):  # it was found out at an end
+        return True
+    return any(one.holding and not other.holding for one, other in zip(stock, ours, strict=False))
 
 
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
@@ -225,7 +232,9 @@ def _hears_of_the_last(difference: Difference) -> bool:
     heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
     if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
         return difference.what in ("outcome", "end")
-    return difference.program.setup.face == "scope" and "after_transaction_end" in heard
+    return difference.program.setup.face == "scope" and bool(
+        heard & {"after_transaction_end", "persistent_to_detached"}
+    )
 
 
 def _savepoint(difference: Difference) -> bool:

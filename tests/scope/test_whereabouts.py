@@ -17,7 +17,7 @@ from respool.errors import NoScope, PoolTimeout
 from respool.whereabouts import caller, is_library, stack
 from tests.session.shop import opened
 
-HERE = "test_places.py:"
+HERE = "test_whereabouts.py:"
 
 LIBRARY = """
 def call(function, *args):

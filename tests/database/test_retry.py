@@ -357,9 +357,8 @@ async def test_without_a_scope_it_opens_one(the_shop: Shop) -> None:
     async with the_shop.open() as db:
         session = await got(decorated(the_shop, db)(db))
         assert session.scope.label.startswith("decorated.<locals>.sell")
-        assert (
-            f"tests/session/{'faces' if the_shop.asynchronous else 'test_retry'}.py:" in session.scope.place
-        )  # who awaits
+        awaiting = "tests/session/faces.py:" if the_shop.asynchronous else "tests/database/test_retry.py:"
+        assert awaiting in session.scope.place
         assert (the_shop.count(), acquired(db), db.scopes()) == (1, 0, ())
 
 

@@ -55,7 +55,7 @@ def test_promise_06_a_second_thread_is_refused_and_the_first_goes_on(db: Databas
     assert found[0].name == "tea"
     error = refused.value
     assert (error.owner, error.intruder) == ("thread 'first-thread'", "thread 'MainThread'")
-    assert "test_concurrency.py" in error.owner_place
+    assert "test_guard.py" in error.owner_place
     assert "shared" in str(error)
     assert session.get_one(Product, 1) is found[0]  # and now it is free
     session.close()

@@ -66,12 +66,12 @@ def test_a_read_after_the_end_names_both_sides(
     assert told.startswith(
         f"[O001] Product.{name} of Product(id=1) was read after its session had let go of it: {why}\n"
     )
-    assert "the session of scope 'GET /products/1' (tests/session/test_lessons.py:" in told
+    assert "the session of scope 'GET /products/1' (tests/session/test_unloaded.py:" in told
     assert "s ago at its end" in told
     assert instead in told
     assert f'session.refresh(product, ["{name}"])' in told
     assert (error.attribute, error.object, error.scope) == (f"Product.{name}", "Product(id=1)", "GET /products/1")
-    assert error.place.startswith("tests/session/test_lessons.py:")
+    assert error.place.startswith("tests/session/test_unloaded.py:")
     assert error.age >= 0
     assert acquired(db) == 0
     assert tea.stock == 5  # what is loaded stays readable
@@ -105,7 +105,7 @@ def test_how_it_was_let_go_of_is_told(db: Database, how: Callable[[Session, Prod
         with pytest.raises(errors.DetachedRead) as refused:
             tea.orders
         line = how.__code__.co_firstlineno + 1
-        assert refused.value.detached == f"by session.{how.__name__}() at tests/session/test_lessons.py:{line}"
+        assert refused.value.detached == f"by session.{how.__name__}() at tests/session/test_unloaded.py:{line}"
 
 
 def test_an_object_whose_row_was_deleted(db: Database) -> None:
@@ -217,7 +217,7 @@ async def test_a_read_that_nobody_awaits(async_shop_url: str, warm: bool) -> Non
             assert told.startswith("[O002] Product.orders of Product(id=1) was read in code that does not await")
             assert RELATIONSHIP in told
             assert 'await session.refresh(product, ["orders"])' in told
-            assert "test_lessons.py" in error.place
+            assert "test_unloaded.py" in error.place
             assert (error.attribute, error.object) == ("Product.orders", "Product(id=1)")
             await session.rollback()
             await session.refresh(tea, ["orders"])
