@@ -135,7 +135,7 @@ MUTATIONS = (
     mutation(
         "no request is ever ended",
         "somebody_elses_teardown",
-        (REQUESTS, "        if any(scope.session is not None and", "        return True\n        if any(scope.session is not None and"),
+        (END, "    scopes = tuple(scopes)\n", "    return True\n    scopes = tuple(scopes)\n"),
         (REQUESTS, "        end = End([scope for scope in self.scopes if scope.live]", "        end = End([]"),
         (REQUESTS, "    return End([found[d.name] for d in databases if", "    return End([found[d.name] for d in () if"),
     ),

@@ -1,16 +1,76 @@
-"""What ``install`` is given for an application, and what to write where that is another framework's."""
+"""What an ``install`` is given, an application and databases, and what to write where it is something else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, NamedTuple
 
 from respool.database.base import DatabaseBase
+from respool.database.database import AsyncDatabase
 from respool.errors import ConfigError
 
-__all__ = ["check_application"]
+__all__ = ["Words", "check_application", "check_databases", "two_of_one_name"]
+
+
+class Words(NamedTuple):
+    """How it is said what databases are asked for."""
+
+    by: str  #: what asks for them
+    none: str  #: there is none
+    name_them: list[str]  #: how to name some
+    sync_only: str  #: where no coroutine runs, behind ``by``
+    instead: str  #: what to do about that
+
+
+def check_databases(databases: Sequence[Any], words: Words, *, asynchronous: bool) -> tuple[DatabaseBase[Any], ...]:
+    """The databases that were given, if they can serve.
+
+    Args:
+        databases: what was given.
+        words: for the refusals.
+        asynchronous: whether coroutines run there.
+
+    Raises:
+        ConfigError: there is none, one is not a database, is given twice, or needs asyncio where there is none.
+    """
+    if not databases:
+        raise ConfigError(words.none, advice=words.name_them, setting="databases")
+    seen: dict[str, Any] = {}
+    for database in databases:
+        if isinstance(database, AsyncDatabase) and not asynchronous:
+            raise ConfigError(
+                f"{words.by}{words.sync_only} got the AsyncDatabase {database.name!r}",
+                advice=[words.instead],
+                setting="databases",
+            )
+        if not isinstance(database, DatabaseBase):
+            raise ConfigError(
+                f"{words.by} got {type(database).__name__} where a database is expected",
+                advice=["give it what Database(url) or AsyncDatabase(url) made", *words.name_them],
+                setting="databases",
+            )
+        if database in seen.values():
+            raise ConfigError(
+                f"{words.by} got the same database twice: {database.name!r}",
+                advice=["name each once"],
+                setting="databases",
+            )
+        if database.name in seen:
+            raise two_of_one_name(f"{words.by} got both", database.name)
+        seen[database.name] = database
+    return tuple(databases)
+
+
+def two_of_one_name(told: str, name: str) -> ConfigError:
+    """The error of two databases that errors and pages could not tell apart."""
+    return ConfigError(
+        f"two databases of one name in an application, {name!r}: {told}",
+        advice=['give each a name of its own: Database(url, name="reports")'],
+        setting="databases",
+    )
 
 
 def check_application(
@@ -71,5 +131,5 @@ def _served() -> dict[str, str]:
         module.name: f"respool.{room}.{module.name}"
         for room in ("web", "jobs")
         for module in iter_modules([str(root / room)])
-        if "\ndef install(" in (root / room / f"{module.name}.py").read_text(encoding="utf-8")
+        if not module.ispkg and "\ndef install(" in (root / room / f"{module.name}.py").read_text(encoding="utf-8")
     }

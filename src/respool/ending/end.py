@@ -6,7 +6,7 @@ Who drives them decides how a step is run: called at once, awaited in a greenlet
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -199,7 +199,7 @@ class End:
             else:
                 self._take(scope)
             return False
-        if self.stays is Stays.NEVER and end_idle(scope):
+        if self.stays is Stays.NEVER and end_idle([scope]):
             return False
         if life.guard.seize():
             self._take(scope)
@@ -274,12 +274,24 @@ class _CutOff(Exception):
     """The end of a scope took too long."""
 
 
-def end_idle(scope: Scope) -> bool:
-    """End a scope at once where there is nothing to decide, and no connection to wait for; ``False`` elsewhere."""
+def end_idle(scopes: Iterable[Scope]) -> bool:
+    """The door to the end: end scopes at once, if there is nothing to be decided in any, and no connection to wait for.
+
+    Returns:
+        whether all are over; else there has to be an :class:`End`.
+    """
+    scopes = tuple(scopes)
+    left = [scope for scope in scopes if not _end_now(scope)] if all(map(_is_idle, scopes)) else scopes
+    return not left
+
+
+def _end_now(scope: Scope) -> bool:
+    """End an idle scope; ``False`` if somebody is inside of its session, or another end is under way."""
     session, life = scope.session, scope.life
-    if session is None or life is None or not _is_idle(scope):
-        return False
-    if not life.guard.seize():  # somebody is inside, or another end is under way
+    if session is None or life is None:
+        scope.end()
+        return True
+    if not life.guard.seize():
         return False
     if life.observers.all:
         life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
@@ -292,9 +304,11 @@ def end_idle(scope: Scope) -> bool:
 def _is_idle(scope: Scope) -> bool:
     """Whether there is nothing to be decided at the end of a scope."""
     session, life = scope.session, scope.life
+    if scope.children:
+        return False
     if session is None or life is None:
         return True
-    if _has_begun(session, life) or scope.children or scope.taken is not None:
+    if _has_begun(session, life) or scope.taken is not None:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
-from respool.database.database import AsyncDatabase, Database
+from respool.database import applications
+from respool.database.applications import Words
 from respool.errors import ConfigError
 
 __all__ = ["check_databases", "check_install"]
@@ -37,37 +38,15 @@ def check_install(app: Any, databases: Sequence[Any], *, asynchronous: bool) -> 
     _installed.add(app)
 
 
+_WORDS = Words(
+    by="install()",
+    none="no database was given for the jobs",
+    name_them=["name those that they use: install(app, db)", "on a class of your own for RQ's jobs: databases = (db,)"],
+    sync_only=" of a library whose jobs are no coroutines",
+    instead="give it a Database with a sync driver",
+)
+
+
 def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> None:
     """Refuse what cannot serve jobs; see :func:`check_install`."""
-    if not databases:
-        raise ConfigError(
-            "no database was given for the jobs",
-            advice=[
-                "name those that they use: install(app, db)",
-                "on a class of your own for RQ's jobs: databases = (db,)",
-            ],
-            setting="databases",
-        )
-    names = set()
-    for database in databases:
-        if isinstance(database, AsyncDatabase) and not asynchronous:
-            raise ConfigError(
-                f"AsyncDatabase {database.name!r} was given where no job is a coroutine",
-                advice=["give it a Database with a sync driver"],
-                setting="databases",
-            )
-        if not isinstance(database, Database | AsyncDatabase):
-            raise ConfigError(
-                f"{type(database).__name__} was given where a database is expected",
-                advice=[
-                    "give it what Database(url) or AsyncDatabase(url) made, behind the application: install(app, db)"
-                ],
-                setting="databases",
-            )
-        if database.name in names:
-            raise ConfigError(
-                f"database {database.name!r} was given twice, or there are two of this name",
-                advice=['name each once, and give each a name of its own: Database(url, name="reports")'],
-                setting="databases",
-            )
-        names.add(database.name)
+    applications.check_databases(databases, _WORDS, asynchronous=asynchronous)

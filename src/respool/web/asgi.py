@@ -14,7 +14,7 @@ from typing import Any, overload
 
 from respool.database.base import DatabaseBase
 from respool.ending.aio import end_async
-from respool.ending.end import Stays
+from respool.ending.end import Stays, end_idle
 from respool.ending.shield import DEADLINE
 from respool.ending.workers import perform
 from respool.errors import ConfigError
@@ -343,7 +343,7 @@ class _Exchange:
         return message
 
     async def _end(self, status: int | None, error: BaseException | None, stays: Stays = Stays.NEVER) -> None:
-        if self.scopes.end_unused():
+        if stays is not Stays.ALWAYS and end_idle(self.scopes.scopes):
             return
         end = self.scopes.end(status, error or self.scopes.failure, stays)
         await end_async(end, perform, deadline=self.deadline)

@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import Any
 
 from respool.database.base import DatabaseBase
-from respool.ending.end import Stays, drive
+from respool.ending.end import Stays, drive, end_idle
 from respool.session.changes.losses import logger
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.scopes import ENVIRON_KEY, RequestScopes, request_label
@@ -203,7 +203,7 @@ class Exchange:
             raise self.failure or TypeError("the application has begun its body, and has not called start_response()")
         self.resume()
         try:
-            if not self.scopes.end_unused():
+            if not end_idle(self.scopes.scopes):
                 drive(self.scopes.end(self.code, self.error, Stays.ON_FAILURE))
         except BaseException as failure:
             self.failure = failure
@@ -257,7 +257,7 @@ class Exchange:
             error: what it is about, or why there is none.
         """
         self.resume()
-        if not self.scopes.end_unused():
+        if not end_idle(self.scopes.scopes):
             drive(self.scopes.end(code, error))
 
     def _begin(self, body: Iterable[bytes]) -> Iterable[bytes]:

@@ -39,5 +39,5 @@ def answers_json(scope: Mapping[str, Any]) -> bool:
 
 @cache
 def _ours() -> frozenset[str]:
-    """The names of the modules here, each that of the framework which it serves."""
-    return frozenset(module.name for module in iter_modules(web.__path__))
+    """The names of the modules of ``web``, each that of the framework which it serves."""
+    return frozenset(module.name for module in iter_modules(web.__path__) if not module.ispkg)

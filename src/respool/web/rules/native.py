@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from respool.database.base import DatabaseBase
 from respool.ending.aio import end_async
-from respool.ending.end import Stays
+from respool.ending.end import Stays, end_idle
 from respool.ending.workers import perform
 from respool.scope.scope import Scope
 from respool.web.rules.client import Watch
@@ -68,5 +68,5 @@ class NativeRequest:
         broken = self.scopes.broken
         if broken is not None and status is not None and status < 400:
             raise broken
-        if not self.scopes.end_unused():
+        if stays is Stays.ALWAYS or not end_idle(self.scopes.scopes):
             await end_async(self.scopes.end(status, error or self.scopes.failure, stays), perform)

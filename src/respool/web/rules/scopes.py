@@ -9,8 +9,9 @@ from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any, Self
 
+from respool.database import applications
+from respool.database.applications import Words, two_of_one_name
 from respool.database.base import DatabaseBase
-from respool.database.database import AsyncDatabase, Database
 from respool.ending.aio import end_async
 from respool.ending.end import End, Stays, drive
 from respool.ending.shield import DEADLINE
@@ -51,33 +52,25 @@ _CALLED = "_respool_called"
 SAVED = "respool-saved"
 
 
+_WORDS = Words(
+    by="RequestScopeMiddleware",
+    none="RequestScopeMiddleware got no database",
+    name_them=["name those that requests use: RequestScopeMiddleware(app, db)"],
+    sync_only=" of a WSGI application",
+    instead="give it a Database with a sync driver, or serve the application by ASGI: respool.web.asgi",
+)
+
+
 def check_databases(databases: Sequence[Any], *, asynchronous: bool) -> tuple[DatabaseBase[Any], ...]:
-    """The databases of a middleware, if they can be served by it.
+    """The databases of a middleware, if they can be served by it; they know from then on that they are.
 
     Raises:
         ConfigError: there is none, one is not a database, is given twice, or needs asyncio where there is none.
     """
-    if not databases:
-        raise ConfigError(
-            "RequestScopeMiddleware got no database",
-            advice=["name those that requests use: RequestScopeMiddleware(app, db)"],
-            setting="databases",
-        )
-    seen: dict[str, Any] = {}
-    for database in databases:
-        _check_kind(database, asynchronous)
-        if database in seen.values():
-            raise ConfigError(
-                f"RequestScopeMiddleware got the same database twice: {database.name!r}",
-                advice=["name each once"],
-                setting="databases",
-            )
-        if database.name in seen:
-            raise _two_of_one_name("RequestScopeMiddleware got both", database.name)
-        seen[database.name] = database
-    for database in databases:
+    found = applications.check_databases(databases, _WORDS, asynchronous=asynchronous)
+    for database in found:
         database.installed = True
-    return tuple(databases)
+    return found
 
 
 def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object]) -> None:
@@ -89,36 +82,13 @@ def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object
     names = {getattr(each, "name", None): each for each in installed}
     for database in databases:
         if database.name in names and names[database.name] is not database:
-            raise _two_of_one_name(f"install() got {database!r} beside {names[database.name]!r}", database.name)
+            raise two_of_one_name(f"install() got {database!r} beside {names[database.name]!r}", database.name)
         if database in installed:
             raise ConfigError(
                 f"database {database.name!r} is installed in this application already",
                 advice=["install each database once"],
                 setting="databases",
             )
-
-
-def _two_of_one_name(told: str, name: str) -> ConfigError:
-    return ConfigError(
-        f"two databases of one name in an application, {name!r}: {told}",
-        advice=['give each a name of its own: Database(url, name="reports")'],
-        setting="databases",
-    )
-
-
-def _check_kind(database: Any, asynchronous: bool) -> None:
-    if isinstance(database, AsyncDatabase) and not asynchronous:
-        raise ConfigError(
-            f"RequestScopeMiddleware of a WSGI application got the AsyncDatabase {database.name!r}",
-            advice=["give it a Database with a sync driver, or serve the application by ASGI: respool.web.asgi"],
-            setting="databases",
-        )
-    if not isinstance(database, Database | AsyncDatabase):
-        raise ConfigError(
-            f"RequestScopeMiddleware got {type(database).__name__} where a database is expected",
-            advice=["give it what Database(url) or AsyncDatabase(url) made: RequestScopeMiddleware(app, db)"],
-            setting="databases",
-        )
 
 
 class RequestScopes:
@@ -151,7 +121,7 @@ class RequestScopes:
         for database in databases:
             outer = found.get(database.name)
             if outer is not None and outer.live and outer.owner is not database:
-                raise _two_of_one_name(
+                raise two_of_one_name(
                     f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
                 )
             if outer is None or not outer.live:
@@ -195,14 +165,6 @@ class RequestScopes:
         logger.error(
             "request %s: ended with %s after its COMMIT had succeeded: what it has changed is saved", self.label, answer
         )
-
-    def end_unused(self) -> bool:
-        """End the scopes if none has a session; whether there is nothing to be ended any more."""
-        if any(scope.session is not None and scope.live for scope in self.scopes):
-            return False
-        for scope in self.scopes:
-            scope.end()
-        return True
 
     def end(self, status: int | None = None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> End:
         """The end of all scopes, to be driven."""
