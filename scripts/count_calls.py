@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -70,7 +71,7 @@ class Calls:
     def figures(self) -> tuple[int, int, int]:
         """Calls; changes of file; files entered."""
         files = [file for file, _ in self.seen]
-        return len(files), sum(one != other for one, other in zip(files, files[1:], strict=False)), len(set(files))
+        return len(files), sum(one != other for one, other in pairwise(files)), len(set(files))
 
 
 async def of_fastapi(url: str, write: bool) -> Calls:

@@ -56,7 +56,8 @@ SQLALCHEMY = {
     "sqlalchemy.engine.util": ("_trans_context_manager", "_trans_ctx_check"),
     "sqlalchemy.orm.scoping": ("_proxied",),
     "sqlalchemy.orm.session": (
-        *("_SessionCloseState", "_autobegin_t", "_autoflush", "_close_state", "_connection_for_bind", "_deleted"),
+        *("_SessionCloseState", "_autobegin_t", "_autoflush", "_close_state", "_connection_for_bind", "_connections"),
+        "_deleted",
         *("_dirty_states", "_execute_internal", "_expunge_states", "_is_clean", "_new", "_parent"),
         "_rollback_can_be_called",
     ),

@@ -213,7 +213,9 @@ def _function_in_a_cte() -> Any:
 _core("insert", lambda: insert(_audit).values(note="inserted"))
 _core("insert returning", lambda: insert(_audit).values(note="returned").returning(_audit.c.note))
 _core("insert many", lambda: insert(_audit).values([{"note": "first"}, {"note": "second"}]))
-_core("insert from select", lambda: insert(_audit).from_select(["note"], select(_widgets.c.name)))
+_core(
+    "insert from select", lambda: insert(_audit).from_select(["note"], select(_widgets.c.name).order_by(_widgets.c.id))
+)
 _core("update", lambda: update(_widgets).where(_widgets.c.id == 1).values(size=_widgets.c.size + 1))
 _core("delete", lambda: delete(_parts).where(_parts.c.id == 3))
 _orm("insert widget", lambda: insert(Widget).values(name="made", size=1, tenant=1).returning(Widget))

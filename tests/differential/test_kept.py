@@ -17,6 +17,7 @@ from tests.differential.model import (
     Delete,
     Execute,
     Get,
+    Invalidate,
     Listener,
     Merge,
     Modify,
@@ -115,6 +116,14 @@ KEPT: dict[str, tuple[str, Program]] = {
     "a doomed scope's transaction is rolled back": (
         "psycopg",
         Program(Setup(face="scope"), steps=(Add("Widget"), Execute("unknown column"))),
+    ),
+    "an invalidate() that a listener stops leaves the user's own connection open": (
+        "psycopg",
+        Program(
+            Setup(face="connection"),
+            (Listener("engines", "rollback", Act("select")),),
+            (Query("Widget"), Invalidate(), Execute("text: one")),
+        ),
     ),
     "the session's first transaction is begun by who hears of an error": (
         "psycopg",

@@ -101,7 +101,7 @@ def _settle(life: Life, session: Session, *, stays: bool) -> None:
             _Theirs.rollback(session)
         except Exception:
             logger.warning("rolling %s back failed; its connection was discarded", life.title, exc_info=True)
-            discard(life.connections)
+            discard(life.owned)
         life.hooks.ended(Outcome.ROLLED_BACK)
     if life.hooks.due:
         return
@@ -122,4 +122,4 @@ def _start_over(life: Life, session: Session) -> None:
             life.close(session, lambda: _Theirs.close(session), unloaded.END)
     except Exception:
         logger.warning("rolling %s back failed; its connection was discarded", life.title, exc_info=True)
-        discard(life.connections)
+        discard(life.owned)

@@ -45,9 +45,7 @@ _Theirs = orm.Session
 #: In a forked child: what must not be finalized there, which would be to speak on a socket of the parent's.
 _parents: list[Any] = []
 
-
-#: What the house knows of a session; of the sync one, where there is an async one around it. Asked for everywhere, so no
-#: function of Python's.
+#: What the house knows of a (sync) session. Asked for everywhere, so no function of Python's.
 life_of: Callable[[Any], Life] = attrgetter("_respool_life")
 
 
@@ -82,6 +80,7 @@ class Life:
     asynchronous = False  #: it is the inner side of an ``AsyncSession``
     at_hand = False  #: the transaction's connection is asked for, and there: nobody has to wait for it
     connections: tuple[Connection, ...] = ()  #: those of its transaction
+    borrowed: frozenset[Connection] = frozenset()  #: of these, the user's own: never ours to close
     holds = False  #: what begins now is held: a write may read first, and ``connection()`` is the user's
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
@@ -118,6 +117,11 @@ class Life:
     def holds_connection(self) -> bool:
         """Whether the session has a connection of the pool now."""
         return bool(self.connections) or (self.rest is not None and self.rest() is not None)
+
+    @property
+    def owned(self) -> list[Connection]:
+        """The connections of its transaction that come from a pool."""
+        return [connection for connection in self.connections if connection not in self.borrowed]
 
     @property
     def work(self) -> Work:
@@ -329,7 +333,7 @@ class Life:
         One that a listener's error keeps from closing goes on with what it has, as SQLAlchemy's; not at a scope's end.
         """
         self.leaving = how
-        connections = self.connections
+        connections = self.owned
         lost = self.news.lost(self, session) if self.observers.all else None
         self._close_results(at_end=how is unloaded.END)
         goes_on = False
@@ -410,7 +414,7 @@ class Life:
     def abandon(self, session: orm.Session) -> None:
         """The scope is over and this is no place to talk to the database: discard the connection."""
         if self.phase is not REMOVED and not self.ending:
-            discard(self.connections)
+            discard(self.owned)
             self.connections = ()
             self.over, self.phase = True, REMOVED
             self.tell("removed", session)

@@ -43,6 +43,8 @@ def _after_begin(session: orm.Session, transaction: SessionTransaction, connecti
         life = life_of(session)
         work = life.work
         life.connections += (connection,)
+        if not transaction._connections[connection][-1]:  # SQLAlchemy does not close it, either
+            life.borrowed |= {connection}
         work.committing = False
         work.after_reads = connection.engine in life.read_from
         if work.fetch is None and life.scope is not None:
@@ -58,7 +60,7 @@ def _after_transaction_end(session: orm.Session, transaction: SessionTransaction
         for connection in life.connections:
             if not connection.closed:  # it is the user's own, and goes on without us
                 let_go(connection, work)
-        life.connections = ()
+        life.connections, life.borrowed = (), frozenset()
         life.read_from = ()
         life.settle_rest()
         if life.observers.all:
