@@ -71,3 +71,24 @@ def test_what_is_built_on_is_noticed(tree: Path, module: str, line: str) -> None
     done = check(tree)
     assert done.returncode == 1
     assert "house.svg is not of today; run: python scripts/draw_house.py" in done.stdout
+
+
+#: How a class, a function or the process of somebody else's is changed.
+CHANGES = re.compile(
+    r"\.__class__ = |\.__init__ = look|event\.listen\((?!db)|listens_for\(|register_at_fork\(|set_default_executor\("
+    r"|\b(?:app|application|worker|task|actor|function|executor|stream|limiter)\.\w+ = |\bvars\([\w.]+\)\[\"\w+\"\] = "
+)
+
+
+def test_whoever_changes_what_is_other_peoples_is_in_the_list() -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    listed = page.partition("## What it changes of other people's")[2]
+    source = ROOT / "src" / "respool"
+    files = [file for file in source.rglob("*.py") if "cli" not in file.parts]
+    changing = {
+        file.relative_to(source).as_posix() for file in files if CHANGES.search(file.read_text(encoding="utf-8"))
+    }
+    named = set(re.findall(r"`([\w/]+\.py)`", listed))
+    assert len(changing) > 15
+    assert changing - named == set()
+    assert [name for name in named if not (source / name).exists() and not (ROOT / name).exists()] == []
