@@ -85,6 +85,7 @@ floors: env-dev
 
 docs-check: env-dev
 	$(PY) scripts/check_docs.py
+	$(PY) scripts/draw_house.py --check
 
 bench: env-dev
 	$(PY) -m benchmarks $(ARGS)

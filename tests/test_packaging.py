@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+METADATA = f"respool-{VERSION}.dist-info"
 
 #: Refuses every package that is neither Python's own nor SQLAlchemy: a machine on which nothing else is installed.
 BARE = """
@@ -55,7 +58,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def metadata(installed: Path) -> Message:
-    return Parser().parsestr((installed / "respool-0.1.0.dist-info" / "METADATA").read_text(encoding="utf-8"))
+    return Parser().parsestr((installed / METADATA / "METADATA").read_text(encoding="utf-8"))
 
 
 def test_it_contains_every_source_file_and_nothing_else(installed: Path) -> None:
@@ -75,9 +78,9 @@ def test_it_contains_every_source_file_and_nothing_else(installed: Path) -> None
 
 
 def test_it_contains_every_floor_and_no_tests(installed: Path) -> None:
-    floors = {"cli", "web", "observe", "testing", "session", "engine", "pool"}
-    assert floors <= {path.parent.name for path in (installed / "respool").glob("*/__init__.py")}
-    assert {path.name for path in installed.iterdir()} == {"respool", "respool-0.1.0.dist-info"}
+    rooms = [{path.relative_to(top) for path in top.rglob("__init__.py")} for top in (ROOT / "src", installed)]
+    assert rooms[0] == rooms[1]
+    assert {path.name for path in installed.iterdir()} == {"respool", METADATA}
 
 
 def test_sqlalchemy_is_all_that_it_requires(metadata: Message) -> None:
@@ -88,7 +91,7 @@ def test_sqlalchemy_is_all_that_it_requires(metadata: Message) -> None:
 def test_its_licence_comes_along(metadata: Message, installed: Path) -> None:
     assert metadata["License-Expression"] == "MIT"
     (licence,) = metadata.get_all("License-File", [])
-    text = (installed / "respool-0.1.0.dist-info" / "licenses" / licence).read_text(encoding="utf-8")
+    text = (installed / METADATA / "licenses" / licence).read_text(encoding="utf-8")
     assert text.startswith("MIT License")
 
 

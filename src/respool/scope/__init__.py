@@ -1,1 +1,1 @@
-"""One request or block: what is in force here, and who may use it. It knows no SQLAlchemy, engine or pool."""
+"""One request or block: what is in force here, and who may use it; it knows no SQLAlchemy, engine or pool."""
