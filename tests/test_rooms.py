@@ -11,8 +11,6 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "respool"
 #: An eleventh file is a new room.
 MOST = 10
-#: Rooms that are larger, and may become smaller only.
-LARGER = {"pool/core": 12}
 
 
 def rooms(source: Path) -> dict[str, Path]:
@@ -34,7 +32,7 @@ def web_adapters(folder: Path) -> set[str]:
 def crowded(source: Path) -> list[str]:
     """The rooms with too many files."""
     counted = {name: len(files(name, folder)) for name, folder in rooms(source).items()}
-    return [f"{name}: {count} files" for name, count in counted.items() if count > LARGER.get(name, MOST)]
+    return [f"{name}: {count} files" for name, count in counted.items() if count > MOST]
 
 
 def silent(source: Path) -> list[str]:

@@ -165,7 +165,9 @@ def _lost(difference: Difference) -> bool:
     if difference.what in (*_LEFT_BEHIND, "heard"):  # by who hears of an end that stock has not come to
         ends = zip(*(trace.end for trace in difference.traces), strict=False)
         hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
-        return hears and any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends)
+        return (hears or difference.what == "heard") and any(
+            one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends
+        )
     stock, ours = (trace.steps for trace in difference.traces)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):

@@ -7,8 +7,7 @@ import pytest
 from respool.errors import ConnectFailed, PoolQueueFull, PoolTimeout
 from respool.pool import ConnectionPool
 from respool.pool.core.algorithms import Park
-from respool.pool.core.messages import connect_failed
-from respool.pool.core.words import words_of
+from respool.pool.core.messages import connect_failed, words_of
 from tests.pool.rig import OUTAGE, Rig, acquire
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from respool import Database
-from respool.errors import RollbackOnly, ScopeEnded
+from respool.errors import PoolQueueFull, RollbackOnly, ScopeEnded
 from respool.web.wsgi import RequestScopeMiddleware
 from tests.session.shop import Order, Product, acquired, count, fill, opened
 from tests.web.clients import call_wsgi
@@ -202,6 +202,14 @@ def test_a_page_that_fails_is_left_to_the_server(db: Database) -> None:
 def test_there_may_be_no_page(db: Database) -> None:
     done = call_wsgi(RequestScopeMiddleware(handler(db, product_id=999), db, answer_failure=lambda *args: None))
     assert (done.status, "FOREIGN KEY" in str(done.error)) == (500, True)
+
+
+def test_an_overload_without_a_page_of_its_own_is_a_503(db: Database) -> None:
+    def overloaded(environ: Any, start_response: Any) -> Any:
+        raise PoolQueueFull("too many wait")
+
+    done = call_wsgi(RequestScopeMiddleware(overloaded, db, answer_failure=lambda *args: None))
+    assert (done.status, done.error) == (503, None)
 
 
 # -- clean-ups -----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def _after_fork() -> None:
         database.forget()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):

@@ -51,7 +51,8 @@ class Workers:
 
 #: Those of this process.
 workers = Workers()
-os.register_at_fork(after_in_child=workers.forget)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=workers.forget)
 
 
 async def perform(step: Step) -> Any:

@@ -27,7 +27,6 @@ from math import inf
 from typing import Any
 
 from respool.config import PoolConfig
-from respool.pool.core.audience import Audience
 from respool.pool.core.backoff import Outage
 from respool.pool.core.entries import (
     MOVES,
@@ -41,7 +40,7 @@ from respool.pool.core.entries import (
     Waiter,
     Wake,
 )
-from respool.pool.core.figures import BATCH
+from respool.pool.core.figures import BATCH, Audience
 from respool.pool.core.line import Line
 
 __all__ = ["Circulation"]

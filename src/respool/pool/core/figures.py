@@ -1,14 +1,14 @@
-"""What a pool counts and times while it works."""
+"""What a pool counts and times while it works, and who waits for the whole of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from math import inf
 
-from respool.pool.core.entries import CloseReason, PoolEntry
+from respool.pool.core.entries import CloseReason, PoolEntry, ToDo, Waiter, Wake
 from respool.pool.core.histogram import Histogram
 
-__all__ = ["BATCH", "Figures"]
+__all__ = ["BATCH", "Audience", "Figures"]
 
 #: After so many uses of a connection the times of all of them are counted at once.
 BATCH = 256
@@ -72,3 +72,40 @@ class Figures:
     def _desaturate(self) -> None:
         self.saturated_seconds += self.now - self.saturated_since
         self.saturated_since = inf
+
+
+class Audience(Figures):
+    """The callers that wait for a warm-up to be complete, or for a closed pool to become empty; its circulation tells them."""
+
+    __slots__ = ("connecting", "drained", "todo", "warm_size", "warming")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.todo: list[ToDo] = []
+        self.connecting = 0
+        self.drained: list[Waiter] = []  #: they wait for a closed pool to become empty
+        self.warm_size = 0  #: how many connections a warm-up wants to see open
+        self.warming: list[Waiter] = []  #: they wait for it
+
+    @property
+    def total(self) -> int:
+        return len(self.entries)
+
+    def _fail(self, waiter: Waiter, error: BaseException) -> None:
+        waiter.error = error
+        self.todo.append(Wake(waiter))
+
+    def _tell_warm(self) -> None:
+        if self.warming and self.total - self.connecting >= self.warm_size:
+            self.todo.extend(map(Wake, self.warming))
+            self.warming, self.warm_size = [], 0
+
+    def _fail_warming(self, error: BaseException) -> None:
+        for waiter in self.warming:
+            self._fail(waiter, error)
+        self.warming, self.warm_size = [], 0
+
+    def _tell_drained(self) -> None:
+        if self.drained and not self.entries:
+            self.todo.extend(map(Wake, self.drained))
+            self.drained = []

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from respool.config import UNLIMITED
 from respool.errors import CallerGone, ConfigError, ConnectFailed, PoolClosed, PoolQueueFull, PoolTimeout
 from respool.pool.core.state import PoolState
-from respool.pool.core.words import words_of
 
-__all__ = ["caller_gone", "connect_failed", "not_under_trio", "pool_closed", "pool_queue_full", "pool_timeout"]
+__all__ = [
+    "caller_gone",
+    "connect_failed",
+    "not_under_trio",
+    "pool_closed",
+    "pool_queue_full",
+    "pool_timeout",
+    "words_of",
+]
 
 
 def pool_timeout(name: str, state: PoolState, timeout: float, holders: list[str]) -> PoolTimeout:
@@ -114,3 +123,22 @@ def _connecting(state: PoolState) -> list[str]:
     if state.last_error is not None:
         lines.append(f"last connect error: {words_of(state.last_error)}")
     return lines
+
+
+# -- a driver's words -----------------------------------------------------------------------------------------------
+
+#: What is secret in a driver's words: the user part of a URL, and whatever is called a password.
+_CREDENTIALS = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]*@")
+_PASSWORDS = re.compile(
+    r"""(\w*(?:passw|pwd|secret|token|api_?key)\w*['"]?\s*[=:]\s*)(?!YES\b|NO\b)('[^']*'|"[^"]*"|[^\s,;&)]+)""", re.I
+)
+#: How much of them is shown.
+_LONGEST = 300
+
+
+def words_of(error: BaseException) -> str:
+    """What an error of a driver's says, in one line and without a password: ``OperationalError: connection refused``."""
+    text = " ".join(str(error).split())
+    text = _PASSWORDS.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", text))
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from respool.pool.core.entries import Tell
-from respool.pool.core.words import words_of
+from respool.pool.core.messages import words_of
 from respool.pool.telling.observer import PoolObserver
 from respool.whereabouts import Holder
 

@@ -241,7 +241,7 @@ class Exchange:
                 body = app(self.environ, self.start, error)
                 if body is not None:
                     return self._begin(body)
-            elif isinstance(error, OVERLOAD):
+            if isinstance(error, OVERLOAD):
                 self.finish(None, error)
                 return self._refuse(error)
             raise error
