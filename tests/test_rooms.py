@@ -59,17 +59,12 @@ def test_a_room_says_in_one_sentence_what_belongs_there() -> None:
     assert silent(SOURCE) == []
 
 
-def test_what_is_larger_is_not_grown_out_of() -> None:
-    there = rooms(SOURCE)
-    assert {name: len(files(name, there[name])) for name in LARGER} == LARGER
-
-
 @pytest.mark.parametrize("room", ["session", "pool/core", "web/rules", "web"])
 def test_one_file_too_many_is_found(tree: Path, room: str) -> None:
     there = files(room, tree / room)
-    for number in range(LARGER.get(room, MOST) + 1 - len(there)):
+    for number in range(MOST + 1 - len(there)):
         (tree / room / f"more_{number}.py").touch()
-    assert crowded(tree) == [f"{room}: {LARGER.get(room, MOST) + 1} files"]
+    assert crowded(tree) == [f"{room}: {MOST + 1} files"]
 
 
 @pytest.mark.parametrize(

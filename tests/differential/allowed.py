@@ -180,7 +180,7 @@ def _lost(difference: Difference) -> bool:
             return True
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Block)
         if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            if difference.what == "end":  # it may be the end of an earlier session
+            if difference.what == "end" or not isinstance(step, Invalidate):  # of an earlier session; or nobody's was
                 continue
             return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
