@@ -269,6 +269,8 @@ class Life:
 
     def to_be_sealed(self, session: orm.Session) -> Sealed | None:
         """What it has to be committed with an answer that is made."""
+        if self._work is None and session._is_clean():  # nearly always, and much quicker
+            return None
         changes = self.changes(session)
         return Sealed(changes) if changes else None
 
@@ -309,13 +311,7 @@ class Life:
             unloaded.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 
     def close_and_report(self, session: orm.Session, close: Callable[[], None], how: str) -> None:
-        """Close, and tell what was lost by it.
-
-        Args:
-            session: the session.
-            close: closes it, as SQLAlchemy does.
-            how: what the user has called; what a scope's end loses, that has told already.
-        """
+        """Close as SQLAlchemy does, and tell what was lost by it; at its end the scope has told that already."""
         if how is unloaded.END:
             self.close(session, close, how)
             return
