@@ -11,8 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import orm
+from sqlalchemy.ext import asyncio as sa_asyncio
+
+import respool
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -162,3 +167,23 @@ def test_no_private_name_is_listed_twice() -> None:
         for name in names:
             times[name] += 1
     assert {name: count for name, count in times.items() if count > 1} == {}
+
+
+def added(ours: type[Any], theirs: type[Any]) -> set[str]:
+    """The names that stand on a session of ours and not on SQLAlchemy's. A class of the user's may have any other."""
+    return {name for name in dir(ours) if name not in dir(theirs) and not name.startswith(LAID_IN)}
+
+
+@pytest.mark.parametrize(
+    "ours, theirs", [(respool.Session, orm.Session), (respool.AsyncSession, sa_asyncio.AsyncSession)]
+)
+def test_on_a_session_stands_what_the_reference_describes(ours: type[Any], theirs: type[Any]) -> None:
+    page = (SOURCE.parent / "docs" / "reference" / "session.md").read_text(encoding="utf-8")
+    table = page.partition("## Session\n")[2].partition("\n## ")[0]
+    described = set(re.findall(r"^\| `(\w+)", table, re.MULTILINE))
+    assert added(ours, theirs) == {name for name in described if not hasattr(theirs, name)}
+
+
+def test_another_name_on_a_session_is_found() -> None:
+    more = type("More", (respool.Session,), {"helper": None})
+    assert added(more, orm.Session) - added(respool.Session, orm.Session) == {"helper"}
