@@ -135,7 +135,7 @@ MUTATIONS = (
     mutation(
         "no request is ever ended",
         "somebody_elses_teardown",
-        (END, "    scopes = tuple(scopes)\n", "    return True\n    scopes = tuple(scopes)\n"),
+        (END, "    for scope in scopes:\n        if not _is_idle", "    return True\n    for scope in scopes:\n        if not _is_idle"),
         (REQUESTS, "        end = End([scope for scope in self.scopes if scope.live]", "        end = End([]"),
         (REQUESTS, "    return End([found[d.name] for d in databases if", "    return End([found[d.name] for d in () if"),
     ),

@@ -306,7 +306,7 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         """
         if self._closed is not None:
             self._refuse_closed(self._closed)
-        if scope.place is None:
+        if scope.is_request:
             scope.asked = near_line()
         # with no lock held: a class of the user's has a constructor of his
         session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)

@@ -112,7 +112,7 @@ class Database(DatabaseBase[S]):
             SelfDeadlock: when it begins inside of a scope whose session holds a connection, and the pool cannot give
                 another one.
         """
-        return self.block_of(self.new_scope(label, place=calling(), commit=commit))
+        return ScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
     def block_of(self, scope: Scope) -> ScopeBlock[S]:
         """A block in which a scope is in force, and at whose end it ends."""
@@ -280,7 +280,7 @@ class AsyncDatabase(DatabaseBase[AS]):
             SelfDeadlock: when it begins inside of a scope whose session holds a connection, and the pool cannot give
                 another one.
         """
-        return self.block_of(self.new_scope(label, place=calling(), commit=commit))
+        return AsyncScopeBlock(self, self.new_scope(label, place=calling(), commit=commit))
 
     def block_of(self, scope: Scope) -> AsyncScopeBlock[AS]:
         """A block in which a scope is in force, and at whose end it ends."""

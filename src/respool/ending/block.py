@@ -48,7 +48,7 @@ class ScopeBlock(SyncOnly, AbstractContextManager[S]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if not end_idle([self._scope]):
+            if not end_idle((self._scope,)):
                 drive(End([self._scope], error=error))
         finally:
             self._scope.leave()
@@ -85,7 +85,7 @@ class AsyncScopeBlock(AsyncOnly, AbstractAsyncContextManager[S]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
         try:
-            if not end_idle([self._scope]):
+            if not end_idle((self._scope,)):
                 await end_async(End([self._scope], error=error), in_greenlet)
         finally:
             self._scope.leave()

@@ -6,7 +6,7 @@ Who drives them decides how a step is run: called at once, awaited in a greenlet
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -199,7 +199,7 @@ class End:
             else:
                 self._take(scope)
             return False
-        if self.stays is Stays.NEVER and end_idle([scope]):
+        if self.stays is Stays.NEVER and end_idle((scope,)):
             return False
         if life.guard.seize():
             self._take(scope)
@@ -274,15 +274,19 @@ class _CutOff(Exception):
     """The end of a scope took too long."""
 
 
-def end_idle(scopes: Iterable[Scope]) -> bool:
+def end_idle(scopes: Sequence[Scope]) -> bool:
     """The door to the end: end scopes at once, if there is nothing to be decided in any, and no connection to wait for.
 
     Returns:
         whether all are over; else there has to be an :class:`End`.
     """
-    scopes = tuple(scopes)
-    left = [scope for scope in scopes if not _end_now(scope)] if all(map(_is_idle, scopes)) else scopes
-    return not left
+    for scope in scopes:
+        if not _is_idle(scope):
+            return False
+    over = True
+    for scope in scopes:
+        over = _end_now(scope) and over
+    return over
 
 
 def _end_now(scope: Scope) -> bool:

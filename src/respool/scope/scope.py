@@ -114,6 +114,11 @@ class Scope:
         return None if self._place is None else str(self._place)
 
     @property
+    def is_request(self) -> bool:
+        """Whether it is a request; else it is a block."""
+        return self._place is None
+
+    @property
     def title(self) -> str:
         """``request POST /orders``, or ``scope 'nightly' (jobs.py:12)``."""
         return f"request {self.label}" if self._place is None else f"scope {self.label!r} ({self.place})"
