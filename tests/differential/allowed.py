@@ -24,6 +24,7 @@ from tests.differential.model import (
     Nested,
     Other,
     Program,
+    Reset,
     Rollback,
     flat,
 )
@@ -165,9 +166,10 @@ def _lost(difference: Difference) -> bool:
     if difference.what in (*_LEFT_BEHIND, "heard"):  # by who hears of an end that stock has not come to
         ends = zip(*(trace.end for trace in difference.traces), strict=False)
         hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
-        return (hears or difference.what == "heard") and any(
-            one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends
-        )
+        if any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends):
+            return hears or difference.what == "heard"
+        if difference.what != "heard":
+            return False
     stock, ours = (trace.steps for trace in difference.traces)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
@@ -178,7 +180,7 @@ def _lost(difference: Difference) -> bool:
             continue
         if stock[index - 1].holding and not ours[index - 1].holding:
             return True
-        is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Block)
+        is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
         if isinstance(step, Invalidate) or not stock[index - 1].holding:
             if difference.what == "end" or not isinstance(step, Invalidate):  # of an earlier session; or nobody's was
                 continue
@@ -191,6 +193,10 @@ def _place_kept(difference: Difference) -> bool:
     """Stock's pool has one connection less for good, which nobody has."""
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
+    if difference.what == "heard" and any(
+        each.event == "close" and each.act.what not in ("nothing", "look") for each in _listeners(program)
+    ):
+        return True
     stock, ours = difference.traces
     if difference.stock == ("error", "TimeoutError"):
         return refused or Other("kill") in flat(program.steps) or stock.out > ours.out

@@ -22,6 +22,7 @@ from tests.differential.model import (
     Merge,
     Modify,
     Nested,
+    Other,
     Program,
     Query,
     Reset,
@@ -116,6 +117,14 @@ KEPT: dict[str, tuple[str, Program]] = {
     "a doomed scope's transaction is rolled back": (
         "psycopg",
         Program(Setup(face="scope"), steps=(Add("Widget"), Execute("unknown column"))),
+    ),
+    "a scope whose connection was lost is not asked whether it is doomed": (
+        "psycopg_async",
+        Program(Setup(face="scope"), steps=(Execute("public.count_up"), Other("kill"), Execute("text: one"))),
+    ),
+    "a value that hides the driver's method": (
+        "mariadb",
+        Program(listeners=(Listener("pool", "connect", Act("autocommit")),), steps=(Get("Gauge", 1),), times=6),
     ),
     "an invalidate() that a listener stops leaves the user's own connection open": (
         "psycopg",

@@ -157,6 +157,10 @@ _NAMES = (
     "test/orm/test_scoping.py::ScopedSessionTest::test_attributes",
     "test/ext/asyncio/test_scoping.py::AsyncScopedSessionTest::test_attributes",
 )
+#: Looks at what pytest's handler of logs, which is left out here, would have put on a record.
+_UNFORMATTED = (
+    "test/orm/test_recursive_loaders.py::DeepRecursiveTest::test_warning_w_no_recursive_opt[not_disable_cache"
+)
 _LOCKED = ["test/orm/test_cascade.py::PartialFlushTest::test_o2m_m2o"]  # its first session keeps the file locked
 _TOOLS = [  # run coverage and black
     "tests/test_select_gen.py",
@@ -194,7 +198,7 @@ SESSION = Suite(
     leasing=_LEASING,
     jobs=[
         Job("sqlite", _WHOLE, left_out=_NAMES, broken=_LOCKED, versions=["2.1."]),
-        Job("sqlite", _WHOLE, left_out=[*_NAMES, _MYPY], broken=_LOCKED, modes=["together"]),
+        Job("sqlite", _WHOLE, left_out=[*_NAMES, _MYPY], broken=[*_LOCKED, _UNFORMATTED], modes=["together"]),
         Job("sqlite", _SESSIONS),
         Job("postgresql+psycopg", _WHOLE, left_out=_NAMES, modes=["together"], versions=["2.1."]),
         Job("postgresql+psycopg", _SESSIONS),

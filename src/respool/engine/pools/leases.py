@@ -271,9 +271,9 @@ def _switch(dialect: Any, dbapi_connection: Any, on: bool) -> None:
         # what the public setter does, once it has made sure that no transaction is open; with asyncio it would wait
         driver_of(dbapi_connection)._autocommit = on
     elif dialect.driver in _FLAGGED:
-        flag = dbapi_connection.autocommit
-        if callable(flag):
-            flag(on)
+        method = getattr(type(dbapi_connection), "autocommit", None)  # somebody may have hidden it by a value
+        if callable(method):
+            method(dbapi_connection, on)
         else:
             dbapi_connection.autocommit = on
     elif on:

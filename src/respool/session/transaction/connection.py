@@ -52,7 +52,7 @@ def _held(kind: Any) -> Any:
             return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
-            if self._respool_work.doubtful:
+            if self._respool_work.doubtful and not self.invalidated:
                 _ask(self)
             _look(self)
             self._respool_work.committing = True
