@@ -285,24 +285,18 @@ def end_idle(scopes: Sequence[Scope]) -> bool:
             return False
     over = True
     for scope in scopes:
-        over = _end_now(scope) and over
+        session, life = scope.session, scope.life
+        if session is None or life is None:
+            scope.end()
+        elif life.guard.seize():
+            if life.observers.all:
+                life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
+            scope.end()
+            life.end(session)
+            life.guard.release()
+        else:  # somebody is inside of its session, or another end is under way
+            over = False
     return over
-
-
-def _end_now(scope: Scope) -> bool:
-    """End an idle scope; ``False`` if somebody is inside of its session, or another end is under way."""
-    session, life = scope.session, scope.life
-    if session is None or life is None:
-        scope.end()
-        return True
-    if not life.guard.seize():
-        return False
-    if life.observers.all:
-        life.guard.adopt()  # who is told of it and uses the session is told that its scope is over
-    scope.end()
-    life.end(session)
-    life.guard.release()
-    return True
 
 
 def _is_idle(scope: Scope) -> bool:
