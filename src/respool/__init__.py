@@ -24,7 +24,7 @@ from respool.database.database import AsyncDatabase, Database
 from respool.database.retry import Retry
 from respool.database.transactional import transactional
 from respool.engine import require_greenlet
-from respool.scope.phase import SessionPhase
+from respool.scope.session_phase import SessionPhase
 from respool.session.changes.change import ChangeSet
 from respool.session.changes.states import ObjectState, state_of
 from respool.session.session import Session

@@ -162,7 +162,11 @@ _core("from count up", lambda: select(literal(1)).select_from(_widgets, func.cou
 _core("public.count_up", lambda: select(func.public.count_up()), POSTGRESQL_ONLY)
 _core("lateral", lambda: select(Widget.id, func.note(Widget.name).table_valued("x").lateral().c.x), POSTGRESQL_ONLY)
 _core("operator", lambda: select(Widget.id).where(Widget.size.op("<=@")(3)).order_by(Widget.id), POSTGRESQL_ONLY)
-_core("attribute", lambda: select(literal_column("widgets.seen")).select_from(Widget).where(Widget.id == 1), POSTGRESQL_ONLY)
+_core(
+    "attribute",
+    lambda: select(literal_column("widgets.seen")).select_from(Widget).where(Widget.id == 1),
+    POSTGRESQL_ONLY,
+)
 _core("doubled", lambda: select(func.doubled(Widget.size)).order_by(Widget.id), POSTGRESQL_ONLY)
 _core("how many", lambda: select(func.how_many()), POSTGRESQL_ONLY)
 _core("next value", lambda: select(Sequence("tickets").next_value()), POSTGRESQL_ONLY)

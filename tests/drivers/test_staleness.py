@@ -14,7 +14,7 @@ pytestmark = pytest.mark.drivers(server=True)
 @pytest.fixture
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing shows before the first statement that the connection is dead."""
-    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: False)
+    monkeypatch.setattr("respool.engine.pools.staleness.has_something_to_say", lambda connection: False)
     monkeypatch.setattr("respool.engine.pools.connectors.hung_up", lambda records: [])
 
 

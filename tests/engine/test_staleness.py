@@ -20,7 +20,7 @@ def name_of(url: str) -> str:
 @pytest.fixture
 def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing shows before the first statement that the connection is dead."""
-    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: False)
+    monkeypatch.setattr("respool.engine.pools.staleness.has_something_to_say", lambda connection: False)
     monkeypatch.setattr("respool.engine.pools.connectors.hung_up", lambda records: [])
 
 
@@ -156,8 +156,8 @@ def test_promise_07_an_interrupted_look_leaks_nothing(sqlite_file: str, monkeypa
     engine = sa.create_engine(f"sqlite:///{sqlite_file}", poolclass=FairPool, max_size=1)
     engine.connect().close()
     monkeypatch.setattr("respool.engine.pools.fair._REST", -1.0)
-    monkeypatch.setattr("respool.engine.pools.fair.has_something_to_say", lambda connection: True)
-    monkeypatch.setattr("respool.engine.pools.fair.ping", interrupted)
+    monkeypatch.setattr("respool.engine.pools.staleness.has_something_to_say", lambda connection: True)
+    monkeypatch.setattr("respool.engine.pools.staleness.ping", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.connect()
     assert isinstance(engine.pool, FairPool)

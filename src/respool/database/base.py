@@ -33,7 +33,7 @@ from respool.scope.policy import CommitPolicy, policy_of
 from respool.scope.scope import OPEN, RELEASED, CurrentScope, LiveScopes, Scope
 from respool.session.classes import SessionClass, asking
 from respool.session.life import life_of
-from respool.session.reads.rule import Begin, BeginRule
+from respool.session.reads.begin import Begin, BeginRule
 from respool.session.session import Session
 from respool.session.signposts import Signposts
 from respool.session.transaction.connection import watch

@@ -19,8 +19,8 @@ from respool.errors import ConfigError
 from respool.scope.policy import CommitPolicy
 from respool.scope.scope import Scope
 from respool.session.classes import SessionClass
-from respool.session.reading import release_connection
-from respool.session.reads.rule import Begin
+from respool.session.reads.begin import Begin
+from respool.session.routing import release_connection
 from respool.session.signposts import async_block, block, refuse_coroutine, require_coroutine
 from respool.session.units.units import UnitOptions
 from respool.whereabouts import calling

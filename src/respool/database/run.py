@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from respool.database.retry import Attempts, Retry
 from respool.errors import UnitError
 from respool.session.life import life_of
-from respool.session.reading import release_connection
+from respool.session.routing import release_connection
 from respool.session.units.block import unit_block, unit_block_async
 from respool.session.units.units import UnitOptions
 from respool.whereabouts import caller

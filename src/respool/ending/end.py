@@ -20,7 +20,7 @@ from respool.scope.policy import Verdict, decide
 from respool.scope.scope import ENDED, FINISHING, Scope
 from respool.session.changes.losses import logger, report
 from respool.session.life import Life, life_of
-from respool.session.reads.rule import hears_of_commits, hears_of_partings
+from respool.session.reads.begin import hears_of_commits, hears_of_partings
 from respool.session.session import Session
 from respool.session.transaction.hooks import NO_HOOKS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from respool.scope.phase import SessionPhase
 from respool.scope.policy import CommitPolicy
+from respool.scope.session_phase import SessionPhase
 from respool.whereabouts import Place
 
 __all__ = ["MakesWay", "Owner", "Tenant"]

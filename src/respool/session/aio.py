@@ -12,8 +12,8 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 from respool.errors import ConfigError
-from respool.scope.phase import SessionPhase
 from respool.scope.scope import Scope
+from respool.scope.session_phase import SessionPhase
 from respool.session.changes.log import Changes
 from respool.session.changes.states import ObjectState
 from respool.session.classes import (
@@ -27,7 +27,7 @@ from respool.session.classes import (
     own_of,
 )
 from respool.session.life import Own, begin_life, life_of
-from respool.session.reads.rule import Begin, BeginRule
+from respool.session.reads.begin import Begin, BeginRule
 from respool.session.session import Session, is_reset_by_close, scope_to_fork
 from respool.session.signposts import async_block
 from respool.session.transaction.observers import Observers

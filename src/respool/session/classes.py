@@ -23,7 +23,7 @@ from respool.scope.scope import Scope
 from respool.session import listeners
 from respool.session.life import Own, begin_life, life_of
 from respool.session.operations import require_usable
-from respool.session.reads.rule import BeginRule
+from respool.session.reads.begin import BeginRule
 from respool.session.session import Session
 from respool.session.transaction.observers import Observers
 from respool.whereabouts import caller

@@ -18,13 +18,13 @@ from sqlalchemy.orm import InstanceState
 
 from respool.errors import ReadOnly
 from respool.scope.guard import Guard
-from respool.scope.phase import CLOSED, CREATED, REMOVED, WORKING
+from respool.scope.session_phase import CLOSED, CREATED, REMOVED, WORKING
 from respool.session import unloaded
 from respool.session.changes.change import ChangeSet
 from respool.session.changes.log import UNSCOPED, ChangeLog, Changes, Sealed
 from respool.session.changes.losses import logger, report
 from respool.session.changes.states import ObjectState, tracked
-from respool.session.reads.rule import Begin, BeginRule
+from respool.session.reads.begin import Begin, BeginRule
 from respool.session.reads.watching import Watch
 from respool.session.transaction.connection import discard, give_back
 from respool.session.transaction.hooks import NO_HOOKS, Hook, Hooks, Outcome, savepoints

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, event, orm
 from sqlalchemy.orm import InstanceState, SessionTransaction
 
-from respool.scope.phase import COMMITTED, ROLLED_BACK
+from respool.scope.session_phase import COMMITTED, ROLLED_BACK
 from respool.session.life import life_of
 from respool.session.reads import rows
 from respool.session.transaction.connection import hold, let_go, watch

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Engine, orm
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
 from respool.engine.pools import leases
 from respool.session.life import life_of
-from respool.session.reads.proof import OPTION, is_plain_read, is_proved
+from respool.session.reads.begin import rule_of
+from respool.session.reads.plain import OPTION, is_plain_read, is_proved
 from respool.session.reads.rows import fetched
-from respool.session.reads.rule import rule_of
 from respool.session.transaction.connection import watch
 
 __all__ = ["Reader", "reader_of"]

@@ -13,15 +13,15 @@ from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
 
 from respool.errors import RollbackOnly, ScopeError
-from respool.scope.phase import SessionPhase
 from respool.scope.scope import Scope
+from respool.scope.session_phase import SessionPhase
 from respool.session import listeners, unloaded
 from respool.session.changes.log import Changes
 from respool.session.changes.states import ObjectState
 from respool.session.life import Life, life_of
 from respool.session.operations import OPERATIONS, guarded, require_usable
-from respool.session.reading import HasReads
-from respool.session.reads.rule import Begin, BeginRule
+from respool.session.reads.begin import Begin, BeginRule
+from respool.session.routing import HasReads
 from respool.session.signposts import block
 from respool.session.transaction.hooks import Outcome
 from respool.session.transaction.observers import Observers

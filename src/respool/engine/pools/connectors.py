@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Dialect
 from sqlalchemy.util import greenlet_spawn
 
-from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.cancels import prepare
 from respool.engine.dialects.outage import is_outage
 from respool.engine.dialects.server_hangups import hung_up
-from respool.engine.dialects.signs import transaction_note, unprepared
+from respool.engine.dialects.signs import transaction_note
+from respool.engine.pools.staleness import ping
 from respool.pool import CloseReason
-from respool.pool.core.connector import CheckAborted
 from respool.pool.drivers.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -113,40 +111,3 @@ class AsyncRecordConnector:
 
     def dead(self, records: list[Any]) -> list[Any]:
         return hung_up(records)
-
-
-def ping(pool: LendingPool, record: Any) -> None:
-    """Ask the database whether it is there.
-
-    Raises:
-        ConnectionError: the record's connection is dead.
-        CheckAborted: the ping failed in another way; its cause is what the caller should see.
-    """
-    dialect = pool._dialect
-    if not isinstance(dialect, Dialect):
-        return  # a pool without an engine: nobody knows how to ask
-    pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
-    try:
-        connection = record.dbapi_connection
-        plain = pool.as_queue_pool or record.respool_arrival is NOTHING
-        alive = dialect._do_ping_w_event(connection) if plain else _ping(dialect, connection)
-    except Exception as error:
-        raise CheckAborted from error
-    if not alive:
-        raise ConnectionError("the connection does not answer")
-
-
-def _ping(dialect: Dialect, dbapi_connection: Any) -> bool:
-    if not transaction_note(dbapi_connection):
-        with unprepared(dbapi_connection):
-            return dialect._do_ping_w_event(dbapi_connection)
-    # a listener has left a transaction open, in which the mode cannot be changed that SQLAlchemy pings in
-    try:
-        cursor = dbapi_connection.cursor()
-        cursor.execute("SELECT 1")
-        cursor.close()
-    except dialect.loaded_dbapi.Error as error:
-        if dialect.is_disconnect(error, dbapi_connection, None):
-            return False
-        raise
-    return True

@@ -20,16 +20,15 @@ from sqlalchemy.pool.base import ResetStyle
 
 from respool.config import PoolConfig
 from respool.engine.dialects import hosts, readonly
-from respool.engine.dialects.signs import has_something_to_say
 from respool.engine.pools import leases
 from respool.engine.pools.checkout import Checkout
-from respool.engine.pools.connectors import RecordConnector, ping
+from respool.engine.pools.connectors import RecordConnector
 from respool.engine.pools.queue_pool import QueuePoolFace
-from respool.engine.pools.records import Record, Records
-from respool.engine.pools.staleness import watch
+from respool.engine.pools.records import Records
+from respool.engine.pools.staleness import is_dead, watch
 from respool.engine.pools.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
-from respool.pool import CloseReason, PoolObserver, PoolSnapshot, PoolStats
+from respool.pool import PoolObserver, PoolSnapshot, PoolStats
 from respool.pool.core.entries import Claim, PoolEntry
 from respool.pool.drivers.monitor import Monitor, resized
 from respool.pool.drivers.threads import ThreadMonitor
@@ -194,23 +193,10 @@ class FairPool(QueuePoolFace):
 
     def _is_usable(self, record: Any) -> bool:
         """Whether the connection is of the present generation and not dead; else it is closed."""
-        if self._records.is_stale(record) or self._is_dead(record):
+        if self._records.is_stale(record) or is_dead(self, record):
             self._records.discard(record)
             return False
         return True
-
-    def _is_dead(self, record: Record) -> bool:
-        """Whether the server closed the connection while it rested. One round trip, and only if there is a sign."""
-        if not has_something_to_say(record.dbapi_connection):
-            return False
-        try:
-            ping(self, record)
-        except Exception:
-            return True
-        except BaseException:
-            record.respool_monitor.give(record.respool_entry, CloseReason.BROKEN)
-            raise
-        return False
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         ours: Any = record

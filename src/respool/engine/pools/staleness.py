@@ -3,6 +3,9 @@
 Before: a socket with something to read on a connection that nobody uses is looked at (the server said goodbye).
 At the first statement: a plain read is run again on another connection; nothing had been done on this one, and the
 transaction that began with it died with it.  A statement after that is never run again, and neither is a write.
+
+What a read is here is told by its first word: whatever the statement was, the server has undone it.  That it needs no
+transaction is another question, and proved in ``session/reads/plain.py``.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Dialect, event
 
 from respool.engine.dialects import pipelining
+from respool.engine.dialects.arrivals import NOTHING
+from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
+from respool.engine.pools.lending import LendingPool
+from respool.pool import CloseReason
+from respool.pool.core.connector import CheckAborted
 
-__all__ = ["watch"]
+__all__ = ["is_dead", "ping", "watch"]
 
 _SELECT = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 _LOCKS_OR_WRITES = re.compile(r"\bFOR\s+(?:NO\s+KEY\s+|KEY\s+)?(?:UPDATE|SHARE)\b|\bINTO\b", re.IGNORECASE)
@@ -159,3 +167,57 @@ def _may_run_again(context: Any, checkout: Checkout) -> bool:
         return False
     sql = context.statement
     return _SELECT.match(sql) is not None and _LOCKS_OR_WRITES.search(sql) is None
+
+
+# -- before it is handed out ------------------------------------------------------------------------------------------
+
+
+def is_dead(pool: LendingPool, record: Any) -> bool:
+    """Whether the server closed a connection while it rested. One round trip, and only if there is a sign."""
+    if not has_something_to_say(record.dbapi_connection):
+        return False
+    try:
+        ping(pool, record)
+    except Exception:
+        return True
+    except BaseException:
+        record.respool_monitor.give(record.respool_entry, CloseReason.BROKEN)
+        raise
+    return False
+
+
+def ping(pool: LendingPool, record: Any) -> None:
+    """Ask the database whether it is there.
+
+    Raises:
+        ConnectionError: the record's connection is dead.
+        CheckAborted: the ping failed in another way; its cause is what the caller should see.
+    """
+    dialect = pool._dialect
+    if not isinstance(dialect, Dialect):
+        return  # a pool without an engine: nobody knows how to ask
+    pool.logger.debug("Pool pre-ping on connection %s", record.dbapi_connection)
+    try:
+        connection = record.dbapi_connection
+        plain = pool.as_queue_pool or record.respool_arrival is NOTHING
+        alive = dialect._do_ping_w_event(connection) if plain else _ping(dialect, connection)
+    except Exception as error:
+        raise CheckAborted from error
+    if not alive:
+        raise ConnectionError("the connection does not answer")
+
+
+def _ping(dialect: Dialect, dbapi_connection: Any) -> bool:
+    if not transaction_note(dbapi_connection):
+        with unprepared(dbapi_connection):
+            return dialect._do_ping_w_event(dbapi_connection)
+    # a listener has left a transaction open, in which the mode cannot be changed that SQLAlchemy pings in
+    try:
+        cursor = dbapi_connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+    except dialect.loaded_dbapi.Error as error:
+        if dialect.is_disconnect(error, dbapi_connection, None):
+            return False
+        raise
+    return True

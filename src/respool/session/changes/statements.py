@@ -1,4 +1,7 @@
-"""Which statements change data, or lock: told from what SQLAlchemy compiled, from first words, and by the catalogue."""
+"""Which statements change data, or lock: told from what SQLAlchemy compiled, from first words, and by the catalogue.
+
+It is about what a report names, after the fact. What may run without a transaction is proved, in ``reads/plain.py``.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ the cursor, and the connection with the result, until it is read to its end or c
 
 A result that a generator has half read goes on reading through its cursor, from a connection that is in the pool again
 or somebody else's. So results ask their scope before each fetch.
+
+To fetch all of a result with the read would be simpler, and was: ``first()`` of a large table then read all of it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from respool.engine.catalogue import asking, catalogue_of
 from respool.engine.dialects.signs import transaction_note
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
-from respool.session.reads.proof import OPTION, is_plain_read
+from respool.session.reads.plain import OPTION, is_plain_read
 from respool.session.reads.rows import fetched
 
 __all__ = ["Watch"]

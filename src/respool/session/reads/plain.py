@@ -3,6 +3,9 @@
 The proof is made once for each statement that SQLAlchemy has compiled. Of the statement itself it asks what no text shows;
 of the text, types and loader options included, the database's catalogue has to know everything. Whatever is not known
 counts as more than a read.
+
+Two others look at SQL, and ask less, since what they miss costs less: ``changes/statements.py`` what a report and
+``released()`` have to name, ``engine/pools/staleness.py`` what may be run again on another connection.
 """
 
 from __future__ import annotations

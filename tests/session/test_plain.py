@@ -26,7 +26,7 @@ from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from respool.engine.catalogue import Catalogue
-from respool.session.reads.proof import is_plain_read
+from respool.session.reads.plain import is_plain_read
 from tests.support.postgres import PostgresServer
 
 POSTGRES = [psycopg.dialect(), asyncpg.dialect()]

@@ -13,7 +13,7 @@ from respool.session.changes.statements import changes_data
 from respool.session.life import Life, life_of
 from respool.session.operations import guarded
 from respool.session.reader import reader_of
-from respool.session.reads.proof import OPTION
+from respool.session.reads.plain import OPTION
 from respool.session.reads.watching import Watch
 
 __all__ = ["HasReads", "release_connection"]
