@@ -107,6 +107,14 @@ def test_it_imports_where_nothing_else_is_installed(installed: Path, module: str
     assert Path(done.stdout.strip()).is_relative_to(installed)
 
 
+@pytest.mark.parametrize("module", ["respool", "respool.pool", "respool.web.asgi", "respool.web.wsgi"])
+def test_it_imports_where_there_is_no_fork(installed: Path, module: str) -> None:
+    windows = "import os; del os.fork, os.register_at_fork"
+    script = f"{windows}\n{BARE}\nprint(importlib.import_module({module!r}).__file__)"
+    done = run(installed, "-W", "error", "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_command_runs_where_nothing_else_is_installed(installed: Path) -> None:
     script = f"{BARE}\nfrom respool.cli.main import main\nsys.exit(main(['--help']))"
     done = run(installed, "-c", script)

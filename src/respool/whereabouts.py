@@ -32,12 +32,13 @@ __all__ = [
     "caller",
     "calling",
     "client",
+    "definition",
     "get_label",
+    "handler_name",
     "in_module_body",
     "is_library",
     "label",
     "line_here",
-    "name_of",
     "near_line",
     "place_of",
     "running",
@@ -262,13 +263,19 @@ def line_here() -> str:
     return next(iter(stack()), "")
 
 
-def name_of(handler: Any) -> str:
+def handler_name(handler: Any) -> str:
     """``sell() at shop.py:14``: a function, however it is wrapped; of what is none the name of its class."""
     function = unwrap(getattr(handler, "func", handler))  # of a partial; of what Litestar calls in a thread
-    code = getattr(function, "__code__", None)
-    if code is None:
+    place = definition(function)
+    if place is None:
         return getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{code.co_qualname}() at {shorten(code.co_filename)}:{code.co_firstlineno}"
+    return f"{function.__code__.co_qualname}() at {place}"
+
+
+def definition(function: Any) -> str | None:
+    """``file:line`` where a function is defined, however it is wrapped; ``None`` for what is none of Python's."""
+    code = getattr(unwrap(function), "__code__", None)
+    return f"{shorten(code.co_filename)}:{code.co_firstlineno}" if code is not None else None
 
 
 def at(who: str, place: str | None) -> str:

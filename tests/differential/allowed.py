@@ -193,10 +193,6 @@ def _place_kept(difference: Difference) -> bool:
     """Stock's pool has one connection less for good, which nobody has."""
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
-    if difference.what == "heard" and any(
-        each.event == "close" and each.act.what not in ("nothing", "look") for each in _listeners(program)
-    ):
-        return True
     stock, ours = difference.traces
     if difference.stock == ("error", "TimeoutError"):
         return refused or Other("kill") in flat(program.steps) or stock.out > ours.out

@@ -137,7 +137,7 @@ MUTATIONS = (
         "somebody_elses_teardown",
         (END, "    for scope in scopes:\n        if not _is_idle", "    return True\n    for scope in scopes:\n        if not _is_idle"),
         (REQUESTS, "        end = End([scope for scope in self.scopes if scope.live]", "        end = End([]"),
-        (REQUESTS, "    return End([found[d.name] for d in databases if", "    return End([found[d.name] for d in () if"),
+        (REQUESTS, "    end = End([found[d.name] for d in databases if", "    end = End([found[d.name] for d in () if"),
     ),
     mutation(
         "a HEAD has no session",

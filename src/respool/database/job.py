@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, unwrap
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -14,7 +14,7 @@ from respool.ending.aio import end_async
 from respool.ending.end import End, drive
 from respool.ending.workers import perform
 from respool.errors import ConfigError
-from respool.whereabouts import shorten
+from respool.whereabouts import definition
 
 if TYPE_CHECKING:
     from respool.scope.contracts import Owner
@@ -127,9 +127,7 @@ class JobKind:
             )
         awaits = is_async(function)
         usable = tuple(d for d in databases if awaits or not d.asynchronous)
-        code = getattr(unwrap(function), "__code__", None)
-        place = f"{shorten(code.co_filename)}:{code.co_firstlineno}" if code is not None else "unknown place"
-        return cls(usable, place, **options)
+        return cls(usable, definition(function) or "unknown place", **options)
 
     def begin(self, label: str) -> Job:
         """A run."""

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.scope.contracts import MakesWay, Owner, Tenant
 from respool.scope.policy import CommitPolicy
-from respool.whereabouts import Client, Place, caller, client, label, name_of, running
+from respool.whereabouts import Client, Place, caller, client, handler_name, label, running
 
 __all__ = [
     "ENDED",
@@ -129,7 +129,7 @@ class Scope:
         asked = self.asked
         return (
             f"{what} of {self.title}"
-            + (f", handler {name_of(handler)}" if handler is not None else "")
+            + (f", handler {handler_name(handler)}" if handler is not None else "")
             + (f", whose session was first asked for at {asked} in {asked.function}()" if asked else "")
         )
 

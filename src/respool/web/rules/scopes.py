@@ -31,7 +31,6 @@ __all__ = [
     "check_databases",
     "check_new",
     "end_request",
-    "request_end",
     "request_label",
     "roll_back",
     "seal",
@@ -351,11 +350,6 @@ def seal(found: Mapping[str, Scope], status: int) -> None:
         scope.seal(status)
 
 
-def request_end(found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int) -> End:
-    """The end of a request's scopes, for a framework that answers a failed one better from within than from around."""
-    return End([found[d.name] for d in databases if d.name in found and found[d.name].live], status)
-
-
 async def end_request(
     found: Mapping[str, Scope], databases: Iterable[DatabaseBase[Any]], status: int, deadline: float = DEADLINE
 ) -> None:
@@ -370,4 +364,5 @@ async def end_request(
     Raises:
         Exception: what the end itself raises.
     """
-    await end_async(request_end(found, databases, status), perform, deadline=deadline)
+    end = End([found[d.name] for d in databases if d.name in found and found[d.name].live], status)
+    await end_async(end, perform, deadline=deadline)
