@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, create_engine, event, orm, select
+from sqlalchemy import Engine, ForeignKey, create_engine, event, orm, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
@@ -133,3 +133,21 @@ def test_what_changed_is_told_without_a_statement(engine: Engine, statements: li
         session.flush()
         assert statements == expected
         session.rollback()
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "invalidate"])
+def test_the_users_own_connection_stays_open_when_a_listener_fails(shop_url: str, how: str) -> None:
+    engine = create_engine(shop_url)
+
+    def refuse(connection: Any) -> None:
+        raise LookupError
+
+    with engine.connect() as connection:
+        session = Session(connection)
+        session.execute(text("SELECT 1"))
+        event.listen(engine, "rollback", refuse)
+        with pytest.raises(LookupError):
+            getattr(session, how)()
+        event.remove(engine, "rollback", refuse)
+        assert not connection.closed
+    engine.dispose()
