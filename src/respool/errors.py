@@ -7,7 +7,7 @@ attribute (and an item of ``facts``), so that code never has to parse text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -51,6 +51,8 @@ class RespoolError(Exception):
 
     code: str = "R000"
     _advice_label: ClassVar[str] = "likely"
+    #: Who is told of each error that is made, whoever catches it: what shows the state of things counts them.
+    told: ClassVar[list[Callable[[RespoolError], object]]] = []
 
     def __init__(self, headline: str, *, now: Sequence[str] = (), advice: Sequence[str] = (), **facts: Any) -> None:
         Exception.__init__(self, headline)  # not super(): a subclass may also be one of SQLAlchemy's errors
@@ -60,6 +62,8 @@ class RespoolError(Exception):
         self.facts: Mapping[str, Any] = facts
         for name, value in facts.items():
             setattr(self, name, value)
+        for tell in self.told:
+            tell(self)
 
     def __str__(self) -> str:
         lines = [f"[{self.code}] {self.headline}"]

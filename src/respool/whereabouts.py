@@ -44,6 +44,7 @@ __all__ = [
     "running",
     "shorten",
     "stack",
+    "users_line",
     "watched",
 ]
 
@@ -142,6 +143,14 @@ class Holder:
             who = "a vanished task" if task is None else f"{'ended ' if task.done() else ''}task {task.get_name()}"
         return who if self.label is None else f"{self.label} ({who})"
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is over, and can give nothing back any more."""
+        if self.task is not None:
+            task = self.task()
+            return task is None or task.done()
+        return all(thread.ident != self.thread for thread in threading.enumerate())
+
     def place(self) -> str | None:
         """``shop/views.py:88 in checkout()``: the line of the user's code that it is at now, if it can be told."""
         task = None if self.task is None else self.task()
@@ -205,6 +214,11 @@ class Place:
         return f"{shorten(self._code.co_filename)}:{self.line}"
 
     @property
+    def key(self) -> tuple[Any, int]:
+        """What is the same for the same line; found faster than the line itself."""
+        return (self._code, self._at)
+
+    @property
     def function(self) -> str:
         """The name of the function that it stands in."""
         return self._code.co_qualname
@@ -238,6 +252,23 @@ def near_line() -> Place | None:
             return Place(frame)
         frame = frame.f_back
     return None
+
+
+def users_line() -> Place | None:
+    """The user's line that led here, however far away: for who takes notes of every use of a connection."""
+    frame: FrameType | None = sys._getframe(1)
+    inside: Any = None
+    while True:
+        while frame is not None:
+            if not is_library(frame.f_code.co_filename) and _is_users(frame):
+                return Place(frame)
+            frame = frame.f_back
+        if inside is None and (greenlet := sys.modules.get("greenlet")) is not None:
+            inside = greenlet.getcurrent()
+        inside = None if inside is None else inside.parent
+        if inside is None:
+            return None
+        frame = inside.gr_frame
 
 
 def in_module_body() -> bool:

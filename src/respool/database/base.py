@@ -338,6 +338,11 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
             closed_by=by,
         )
 
+    @property
+    def scope_variable(self) -> CurrentScope:
+        """What holds the scope in force, whether that is over or not."""
+        return self._current
+
     def scope_here(self) -> Scope | None:
         """The scope in force here, if there is one and it is not over."""
         scope = self._current.get()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any, TypeVar
 
-__all__ = ["more_than", "only_looks", "unknown"]
+__all__ = ["innermost", "more_than", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,6 +64,12 @@ def only_looks(listener: F) -> F:
 def unknown(listeners: Iterable[Any]) -> bool:
     """Whether there is a listener among these that is not known to only look."""
     return not all(map(_only_looks, listeners))
+
+
+def innermost(listener: Any) -> Any:
+    """What the author of a listener wrote, without what others have put around it."""
+    *_, inner = _peeled(listener)
+    return inner
 
 
 def _only_looks(listener: Any) -> bool:

@@ -1,68 +1,211 @@
-"""One moment of one or more databases as plain values, ready for JSON.
+"""One moment of one or more databases as plain values, ready for JSON; see ``format.py``.
 
-Taking it opens nothing, waits for nothing and talks to no database, so it can be had while the pool is exhausted.
+Taking it opens nothing, waits for nothing and talks to no database, so it can be had while the pool is exhausted, from any
+thread, and while an event loop stands still.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+import sqlalchemy
 from sqlalchemy.pool import QueuePool
 
 from respool import __version__
+from respool.config import PoolConfig
+from respool.database.base import DatabaseBase
 from respool.database.database import AsyncDatabase, Database
-from respool.engine import mask
+from respool.engine import FairPool, mask
+from respool.observe import format as form
+from respool.observe.findings.board import Finding
+from respool.observe.findings.holding import entries_of
+from respool.observe.observation import observation
+from respool.observe.recording.account import Account, Use, now
+from respool.observe.recording.recorder import Recorder, recorder_of, route_of
+from respool.observe.verdicts import verdict
 from respool.scope.scope import Scope
+from respool.whereabouts import handler_name
 
 __all__ = ["AnyDatabase", "plain", "snapshot"]
 
 AnyDatabase: TypeAlias = Database | AsyncDatabase
 
+_STARTED = time.time()
 
-def snapshot(*databases: AnyDatabase) -> dict[str, Any]:
+
+def snapshot(*databases: AnyDatabase) -> form.Snapshot:
     """What these databases are doing now.
 
     Args:
-        databases: any number of them, of either kind.
+        databases: any number of them, of either kind. What is known of connections, scopes and requests beyond the pool's
+            own numbers, and findings, there are for those that are observed: see :func:`respool.observe.observe`.
 
     Returns:
-        ``version`` of respool, ``time`` (UTC, ISO 8601) and ``databases``, where each has its ``name``, ``url``
-        (without secrets), ``pool`` (the numbers of ``pool.stats()``), ``connections`` and ``waiters`` (the rows of
-        ``pool.snapshot()``) and ``scopes`` (requests and scopes that have a session now: ``label``, ``state``,
-        ``phase``, ``age`` in seconds, ``holds_connection``). Only plain values.
+        plain values only, in the form of :class:`respool.observe.format.Snapshot`.
     """
+    rows = [_of(database) for database in databases]
+    names = {row["name"] for row in rows}
+    findings = [_of_finding(found) for found in observation.board.all() if found.database in names]
     return {
+        "format": form.FORMAT,
         "version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "databases": [_of(database) for database in databases],
+        "process": {
+            "pid": os.getpid(),
+            "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],
+            "started": _STARTED,
+            "python": platform.python_version(),
+            "sqlalchemy": sqlalchemy.__version__,
+        },
+        "verdict": verdict(rows, findings),
+        "databases": rows,
+        "findings": findings,
     }
 
 
-def _of(database: AnyDatabase) -> dict[str, Any]:
-    pool = database.pool
+def _of(database: DatabaseBase[Any]) -> form.Database:
+    pool, recorder = database.pool, recorder_of(database)
     ours = pool.snapshot() if hasattr(pool, "snapshot") else None
+    config = getattr(pool, "config", None)
     return {
         "name": database.name,
         "url": mask(database.engine.url),
+        "asynchronous": database.asynchronous,
+        "observed": recorder is not None,
         "pool": _of_another_pool(database.name, pool) if ours is None else plain(ours.stats),
-        "connections": [] if ours is None else plain(ours.connections),
+        "settings": _of_settings(config) if isinstance(config, PoolConfig) else [],
+        "connections": [] if ours is None else _of_connections(pool, ours.connections),
         "waiters": [] if ours is None else plain(ours.waiters),
         "scopes": [_of_scope(scope) for scope in database.scopes()],
+        "requests": [] if recorder is None else [_of_request(account) for account in recorder.recent()],
+        "routes": [] if recorder is None else _of_routes(recorder),
     }
 
 
-def _of_scope(scope: Scope) -> dict[str, Any]:
+def _of_settings(config: PoolConfig) -> list[form.Setting]:
+    return [
+        {"name": name, "value": plain(getattr(config, name)), "source": config.sources.get(name, "default")}
+        for name in config.names()
+    ]
+
+
+def _of_connections(pool: FairPool, rows: Sequence[Any]) -> list[form.Connection]:
+    uses = {(entry.number, entry.uses): entry.use for entry in entries_of(pool)}
+    return [cast(form.Connection, plain(row) | _of_use(uses.get((row.number, row.uses)))) for row in rows]
+
+
+def _of_use(use: Any) -> dict[str, Any]:
+    known = isinstance(use, Use)
+    idle_since = use.idle_since if known else None
+    return {
+        "route": route_of(use.account) if known else None,
+        "label": use.account.title if known else None,
+        "taken_at": f"{use.place} in {use.place.function}()" if known and use.place is not None else None,
+        "executing": known and idle_since is None,
+        "idle": None if idle_since is None else max(0.0, now() - idle_since),
+        "sql": use.text if known else None,
+        "statements": use.executed if known else 0,
+        "in_sql": use.seconds_in_sql if known else 0.0,
+    }
+
+
+def _of_scope(scope: Scope) -> form.Scope:
+    account = scope.account if isinstance(scope.account, Account) else None
+    handler = scope.handler or getattr(scope.client, "handler", lambda: None)()
+    waiting = None if account is None else account.waiting_since
     return {
         "label": scope.label,
         "state": scope.state.value,
         "phase": scope.phase,
         "age": scope.age,
         "holds_connection": scope.life is not None and scope.life.holds_connection,
+        "place": scope.place,
+        "handler": None if handler is None else handler_name(handler),
+        "route": scope.route or getattr(scope.client, "route", lambda: None)(),
+        "objects": {plain(state): count for state, count in scope.objects.items()},
+        "statements": 0 if account is None else account.statements,
+        "waited": 0.0 if account is None else account.seconds_waited,
+        "held": 0.0 if account is None else account.seconds_held + sum(now() - use.began for use in list(account.uses)),
+        "in_sql": 0.0 if account is None else account.seconds_in_sql,
+        "waiting": None if waiting is None else max(0.0, now() - waiting),
+    }
+
+
+def _of_request(account: Account) -> form.Request:
+    ended = now() if account.ended_at is None else account.ended_at
+    outcomes = [name for name in ("unknown", "failed", "committed") if account.outcomes[name]]
+    return {
+        "label": account.title,
+        "route": route_of(account),
+        "method": account.method,
+        "status": account.status,
+        "began": time.time() - (now() - account.began),
+        "seconds": max(0.0, ended - account.began),
+        "waited": account.seconds_waited,
+        "held": account.seconds_held,
+        "in_sql": account.seconds_in_sql,
+        "idle": max(0.0, account.seconds_held - account.seconds_in_sql),
+        "statements": account.statements,
+        "leases": account.leases,
+        "outcome": outcomes[0] if outcomes else "none",
+        "events": [
+            {
+                "kind": event.kind,
+                "start": event.began - account.began,
+                "seconds": event.ended - event.began,
+                "sql": event.text,
+                "place": None if event.place is None else str(event.place),
+            }
+            for event in account.events
+        ],
+        "dropped": account.dropped,
+    }
+
+
+def _of_routes(recorder: Recorder) -> list[form.Route]:
+    return [
+        {
+            "route": name,
+            "requests": route.requests,
+            "statements": route.statements,
+            "leases": route.leases,
+            "outcomes": dict(route.outcomes),
+            "seconds": (seconds := route.seconds.value()).sum,
+            "waited": route.waited.value().sum,
+            "held": route.held.value().sum,
+            "in_sql": route.sql.value().sum,
+            "idle": (idle := route.idle.value()).sum,
+            "slowest": seconds.max,
+            "most_idle": idle.max,
+        }
+        for name, route in list(recorder.routes.items())
+    ]
+
+
+def _of_finding(found: Finding) -> form.Finding:
+    return {
+        "code": found.kind.code,
+        "kind": found.kind.name,
+        "title": found.kind.title,
+        "what": found.what,
+        "database": found.database,
+        "place": found.place,
+        "route": found.route,
+        "facts": list(found.facts),
+        "advice": list(found.kind.advice),
+        "count": found.count,
+        "worst": found.worst,
+        "first": found.first,
+        "last": found.last,
     }
 
 

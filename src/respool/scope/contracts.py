@@ -9,7 +9,16 @@ from respool.scope.policy import CommitPolicy
 from respool.scope.session_phase import SessionPhase
 from respool.whereabouts import Place
 
-__all__ = ["MakesWay", "Owner", "Tenant"]
+__all__ = ["Account", "MakesWay", "Owner", "Tenant"]
+
+
+class Account(Protocol):
+    """What is noted of a scope's use of its database."""
+
+    status: int | None  #: the answer's, of a request
+
+    def over(self, scope: Any) -> None:
+        """The scope is over. Called once or more often; it does little, and never fails."""
 
 
 class Tenant(Protocol):

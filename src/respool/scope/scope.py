@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, NoReturn
 
 from respool.errors import RespoolError, ScopeEnded, WrongScope
-from respool.scope.contracts import MakesWay, Owner, Tenant
+from respool.scope.contracts import Account, MakesWay, Owner, Tenant
 from respool.scope.policy import CommitPolicy
 from respool.whereabouts import Client, Place, caller, client, handler_name, label, running
 
@@ -79,6 +79,8 @@ class Scope:
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
+    route: str | None = None  #: the template that a request's path fits, where its framework has told
+    account: Account | None = None  #: what is noted of it, where somebody takes notes
     asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
     _around: Tenant | None = None  #: inside of which it is in force
@@ -243,6 +245,8 @@ class Scope:
         self.session = None
         self.face = None
         self.life = None
+        if self.account is not None:
+            self.account.over(self)
 
     def seal(self, status: int) -> None:
         """The answer is made: no clean-up takes away what is to be committed, or it is no success any more.
@@ -250,6 +254,8 @@ class Scope:
         Args:
             status: the answer's.
         """
+        if self.account is not None:
+            self.account.status = status
         saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
         if saves and self.session is not None and self.life is not None:
             self.sealed = self.life.to_be_sealed(self.session)

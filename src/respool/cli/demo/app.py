@@ -141,7 +141,7 @@ async def show_order(number: Number, session: Session) -> OrderOut:
 
 
 @shop.get("/_respool", include_in_schema=False)
-async def pool_snapshot(request: Request, response: Response) -> dict[str, Any]:
+async def pool_snapshot(request: Request, response: Response) -> Any:
     """The pool and the open sessions at this moment. Needs no connection, so it answers when there is none to be had."""
     response.headers["Cache-Control"] = "no-store"
     return snapshot(request.app.state.db)

@@ -110,6 +110,8 @@ class Checkout(base._ConnectionFairy):
 
     def take(self) -> None:
         """Take a connection from the pool, and become its proxy."""
+        meter = self._pool.meter
+        asked = None if meter is None else meter.asked()
         try:
             record: Any = self._pool._do_get(self)
             self._connection_record = record
@@ -118,7 +120,11 @@ class Checkout(base._ConnectionFairy):
         except BaseException:
             if self._monitor is not None:
                 self._monitor.abandon(self)
+            if meter is not None:
+                meter.gave_up(asked)
             raise
+        if meter is not None:
+            meter.took(asked, self._entry)
 
     def settle(self) -> None:
         """Bring the connection into the mode that it was taken for; a stale one is replaced meanwhile.

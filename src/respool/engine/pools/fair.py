@@ -279,6 +279,7 @@ class FairPool(QueuePoolFace):
             dialect=self._dialect,
         )
         again._size = self._size
+        again.meter = self.meter
         return again
 
     def dispose(self) -> None:

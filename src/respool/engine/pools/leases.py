@@ -16,7 +16,7 @@ from sqlalchemy.pool.base import ResetStyle
 
 from respool.engine.dialects.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.dialects.signs import driver_of
-from respool.engine.listeners import more_than, unknown
+from respool.engine.listeners import innermost, more_than, unknown
 from respool.engine.pools.lending import LendingPool
 
 __all__ = [
@@ -97,6 +97,19 @@ class LeaseRule:
     def unfit(self) -> None:
         """A connection of the pool did not come as a lease needs it: the others most likely do not, either."""
         self._at_best = self._kind = NONE
+
+    def strangers(self) -> list[tuple[Any, str]]:
+        """The listeners for whose sake reads have to have transactions, as far as it is known; each with its event."""
+        pool, found = self._engine.pool, []
+        connection = (*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
+        for names, dispatch in (
+            (connection, self._dispatch),
+            (_AROUND_CHECKOUTS, pool.dispatch),
+            (_IN_PLACE_OF_THE_DRIVER, self._dialect.dispatch),
+        ):
+            for name in names:
+                found += [(innermost(each), name) for each in getattr(dispatch, name) if unknown([each])]
+        return found
 
     def _with_listeners(self, pool: Any) -> Kind:
         heard = (pool, *map(tuple, self._listeners(pool)))

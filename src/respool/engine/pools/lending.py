@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 
-__all__ = ["LendingPool"]
+__all__ = ["LendingPool", "Meter"]
+
+
+class Meter(Protocol):
+    """Who takes notes of a pool's checkouts. It is called at each, so it does little, and never fails."""
+
+    def asked(self) -> Any:
+        """A connection is asked for here; returns what the other two are handed."""
+
+    def took(self, asked: Any, entry: Any) -> None:
+        """It was had: this entry of the pool."""
+
+    def gave_up(self, asked: Any) -> None:
+        """It was not."""
 
 
 class LendingPool(Pool):
@@ -14,6 +27,7 @@ class LendingPool(Pool):
 
     as_queue_pool: bool  #: whether it has a ``QueuePool``'s ways in all that somebody could tell
     has_server: bool  #: whether its connections lead to one, which may hang up
+    meter: Meter | None = None  #: who takes notes of its checkouts, if somebody does
 
     def lease(self) -> PoolProxiedConnection | None:
         """One that is in autocommit; ``None`` if connections do not come as they would have to."""

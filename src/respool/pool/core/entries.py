@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 __all__ = [
     "MOVES",
@@ -19,6 +19,7 @@ __all__ = [
     "PoolEntry",
     "Tell",
     "ToDo",
+    "Use",
     "Waiter",
     "Wake",
 ]
@@ -60,6 +61,13 @@ class CloseReason(Enum):
     SERVER_CLOSED = "server_closed"
 
 
+class Use(Protocol):
+    """What is noted of one use of a connection, from taking it to giving it back."""
+
+    def over(self, seconds: float) -> None:
+        """It is given back, or lost, after so long. The pool is locked: note it, and do nothing else."""
+
+
 class PoolEntry:
     """One place of the pool, and the connection in it."""
 
@@ -79,6 +87,7 @@ class PoolEntry:
         "rested",
         "started",
         "state",
+        "use",
         "uses",
     )
 
@@ -99,6 +108,13 @@ class PoolEntry:
         self.holder: Any = None  #: who has it, for people
         self.forgotten = False  #: it belongs to the process that forked this one
         self.leaked = False  #: held for so long that it has been reported
+        self.use: Use | None = None  #: what is noted of its present use, where somebody takes notes
+
+    def end_use(self, now: float) -> None:
+        """Tell whoever takes notes that the present use is over."""
+        use, self.use = self.use, None
+        if use is not None:
+            use.over(now - self.acquired_at)
 
     def __repr__(self) -> str:
         return f"<PoolEntry {self.number} {self.state.value}>"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["BOUNDS", "Histogram", "HistogramValue"]
+__all__ = ["BOUNDS", "Histogram", "HistogramValue", "added"]
 
 #: Upper bounds of the buckets in seconds. OpenTelemetry's advice for database operations, with finer ones below.
 BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -74,3 +75,9 @@ class Histogram:
         """This moment; ``zeros`` are values of 0.0 that were counted elsewhere."""
         counts = (self._counts[0] + zeros, *self._counts[1:])
         return HistogramValue(BOUNDS, counts, sum(counts), self._sum, self._max)
+
+
+def added(parts: Sequence[HistogramValue]) -> HistogramValue:
+    """Several histograms as one; all have the same buckets."""
+    counts = tuple(map(sum, zip(*(part.counts for part in parts), strict=True)))
+    return HistogramValue(BOUNDS, counts, sum(counts), sum(part.sum for part in parts), max(p.max for p in parts))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from respool.pool.core.histogram import HistogramValue
+from respool.pool.core.histogram import HistogramValue, added
 from respool.pool.core.state import PoolState
 
-__all__ = ["PoolStats", "stats_of"]
+__all__ = ["PoolStats", "stats_of", "together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +89,26 @@ def stats_of(name: str, state: PoolState) -> PoolStats:
         suspended=state.suspended,
         closed=state.closed,
     )
+
+
+def together(parts: Sequence[PoolStats]) -> PoolStats:
+    """The numbers of several pools as those of one: of one for each event loop, of one in each process.
+
+    Args:
+        parts: at least one; the first gives the name.
+    """
+    first, *others = parts
+    if not others:
+        return first
+    sums: dict[str, Any] = {}
+    for name in (field.name for field in fields(first)):
+        values = [getattr(part, name) for part in parts]
+        if isinstance(first_value := values[0], bool):
+            sums[name] = all(values) if name in ("closed", "suspended") else any(values)
+        elif isinstance(first_value, HistogramValue):
+            sums[name] = added(values)
+        elif isinstance(first_value, int | float):
+            sums[name] = max(values) if name == "oldest_wait" else sum(values)
+        elif isinstance(first_value, Mapping):
+            sums[name] = dict(sum(map(Counter, values), Counter()))
+    return replace(first, **sums)

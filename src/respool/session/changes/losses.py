@@ -35,6 +35,8 @@ def report(scope: Scope | None, lost: Sequence[str], *, how: str = "its end") ->
         ],
         scope=title,
         changes=tuple(lost),
+        database=scope.database if scope is not None else None,
+        place=str(scope.place or scope.asked) if scope is not None and (scope.place or scope.asked) else None,
     )
     logger.warning("%s: %s rolled back at %s: %s", title, what, how, "; ".join(lost))
     # Shown at the line that opened the scope, every time: without a registry nothing counts as shown already.

@@ -56,7 +56,11 @@ def _held(kind: Any) -> Any:
                 _ask(self)
             _look(self)
             self._respool_work.committing = True
-            super()._commit_impl()
+            use = _use_of(self)
+            if use is None:
+                super()._commit_impl()
+            else:
+                use.commit(super()._commit_impl, self._respool_work)
             if isinstance(checkout := self._dbapi_connection, Checkout):
                 checkout.over = True
 
@@ -70,6 +74,12 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _use_of(connection: Any) -> Any:
+    """What is noted of this use of the connection, where somebody takes notes."""
+    entry = getattr(connection._dbapi_connection, "_entry", None)
+    return None if entry is None else entry.use
 
 
 def _look(connection: Any) -> None:

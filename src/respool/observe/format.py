@@ -1,0 +1,186 @@
+"""The snapshot's form: plain values only, ready for JSON. Whatever shows something reads this and nothing else.
+
+``format`` counts changes that a reader has to know of; keys that are added are none.  Times are in seconds, moments are of
+``time.time()``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+__all__ = [
+    "FORMAT",
+    "Connection",
+    "Database",
+    "Event",
+    "Finding",
+    "Process",
+    "Request",
+    "Route",
+    "Scope",
+    "Setting",
+    "Snapshot",
+    "Waiter",
+]
+
+FORMAT = 1
+
+
+class Setting(TypedDict):
+    """One setting of a pool."""
+
+    name: str
+    value: float | str | None
+    source: str  #: where the value came from: ``default``, ``argument``, a variable's name
+
+
+class Connection(TypedDict):
+    """One connection of a pool."""
+
+    number: int
+    state: str  #: ``connecting``, ``idle`` or ``acquired``
+    seconds: float  #: for how long it has been in this state
+    age: float
+    uses: int
+    holder: str | None  #: the request, and the thread or task, that has it
+    place: str | None  #: ``file:line in function()`` where the holder is now
+    note: str | None  #: what the driver says: ``in transaction``, ``idle in transaction``
+    # what follows is known of observed databases only
+    route: str | None
+    label: str | None  #: what the holder's work is called: ``GET /orders/3``
+    taken_at: str | None  #: ``file:line`` where it was taken
+    executing: bool  #: whether a statement is being executed now
+    idle: float | None  #: for how long it has been held with nothing being executed
+    sql: str | None  #: the last statement, without its parameters
+    statements: int  #: how many were executed in this use
+    in_sql: float  #: seconds of this use that were spent in the database
+
+
+class Waiter(TypedDict):
+    """One caller in line for a connection."""
+
+    seconds: float
+    who: str
+    place: str | None
+
+
+class Scope(TypedDict):
+    """A request or block that has a session now."""
+
+    label: str
+    state: str
+    phase: str
+    age: float
+    holds_connection: bool
+    place: str | None  #: of a ``db.scope()`` block
+    handler: str | None
+    route: str | None
+    objects: dict[str, int]  #: how many model objects it tracks, by state
+    statements: int
+    waited: float
+    held: float
+    in_sql: float
+    waiting: float | None  #: for how long it has been in line now
+
+
+class Event(TypedDict):
+    """One step on a request's timeline."""
+
+    kind: str  #: ``wait``, ``hold``, ``sql`` or ``commit``
+    start: float  #: since the request's beginning
+    seconds: float
+    sql: str | None
+    place: str | None
+
+
+class Request(TypedDict):
+    """A request or block that is over and has used the database."""
+
+    label: str
+    route: str
+    method: str | None
+    status: int | None
+    began: float
+    seconds: float
+    waited: float
+    held: float
+    in_sql: float
+    idle: float  #: holding a connection with nothing being executed
+    statements: int
+    leases: int
+    outcome: str  #: ``committed``, ``failed``, ``unknown`` or ``none``
+    events: list[Event]
+    dropped: int  #: steps that are not among the events
+
+
+class Route(TypedDict):
+    """The figures of one route since the process began; times are sums."""
+
+    route: str
+    requests: int
+    statements: int
+    leases: int
+    outcomes: dict[str, int]
+    seconds: float
+    waited: float
+    held: float
+    in_sql: float
+    idle: float
+    slowest: float
+    most_idle: float
+
+
+class Finding(TypedDict):
+    """Something wrong, in one place."""
+
+    code: str
+    kind: str
+    title: str
+    what: str
+    database: str
+    place: str | None
+    route: str | None
+    facts: list[str]
+    advice: list[str]
+    count: int
+    worst: float
+    first: float
+    last: float
+
+
+class Database(TypedDict):
+    """One database."""
+
+    name: str
+    url: str  #: without secrets
+    asynchronous: bool
+    observed: bool
+    pool: dict[str, Any]  #: the numbers of ``pool.stats()``
+    settings: list[Setting]
+    connections: list[Connection]
+    waiters: list[Waiter]
+    scopes: list[Scope]
+    requests: list[Request]  #: the latest first
+    routes: list[Route]
+
+
+class Process(TypedDict):
+    """The process that a snapshot is of."""
+
+    pid: int
+    command: str
+    started: float
+    python: str
+    sqlalchemy: str
+
+
+class Snapshot(TypedDict):
+    """One moment of one or more databases of a process."""
+
+    format: int
+    version: str  #: of respool
+    time: str  #: UTC, ISO 8601
+    process: Process
+    verdict: str  #: the state of things in a sentence
+    databases: list[Database]
+    findings: list[Finding]  #: the one that was seen last first

@@ -1,0 +1,161 @@
+"""Whether this process is observed, and by whom: a recorder for each database, the findings, and one thread that looks.
+
+The thread looks five times a second at what is going on.  It never asks a database, takes no connection, and does nothing
+in a request's own time; so it goes on while an event loop stands still and while a pool is exhausted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from respool.database.base import DatabaseBase
+from respool.errors import ConfigError, RespoolError
+from respool.observe.findings.board import Board
+from respool.observe.findings.connects import Connects
+from respool.observe.findings.holding import Holding
+from respool.observe.findings.loops import Loops
+from respool.observe.findings.scopes import look_back
+from respool.observe.findings.told import note_error
+from respool.observe.recording.recorder import Recorder, recorder_of
+from respool.pool.drivers.forks import in_a_child
+
+__all__ = ["Observation", "observation", "observe"]
+
+logger = logging.getLogger("respool.observe")
+
+#: Seconds between two looks.
+EVERY = 0.2
+
+
+class Observation:
+    """What is seen of this process; there is one. Made by :func:`observe`."""
+
+    def __init__(self) -> None:
+        self._recorders: list[Recorder] = []
+        self._ticks: list[Callable[[], object]] = []
+        self._begin()
+        in_a_child(self._in_a_child)
+
+    def _begin(self) -> None:
+        self.board = Board()
+        self.holding = Holding(self.board, 0.5)
+        self.loops = Loops(self.board, 0.5)
+        self.connects = Connects(self.board, 1.0)
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def _in_a_child(self) -> None:
+        self._begin()
+        for recorder in self._recorders:
+            recorder.forget()
+        if self._recorders:
+            self._run()
+
+    @property
+    def databases(self) -> list[DatabaseBase[Any]]:
+        """What is observed."""
+        return [database for recorder in self._recorders if (database := recorder.database) is not None]
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        """Who takes notes of it."""
+        return list(self._recorders)
+
+    def add(self, database: DatabaseBase[Any]) -> Recorder:
+        """Observe a database; once is enough."""
+        with self._starting:
+            recorder = recorder_of(database)
+            if recorder is None:
+                recorder = Recorder(database)
+                recorder.listeners.append(partial(self._look_back, database.name))
+                self._recorders.append(recorder)
+            if self._told not in RespoolError.told:
+                RespoolError.told.append(self._told)
+        self._run()
+        return recorder
+
+    def remove(self, database: DatabaseBase[Any]) -> None:
+        """Observe it no more. With the last one everything ends."""
+        with self._starting:
+            recorder = recorder_of(database)
+            if recorder is not None:
+                recorder.close()
+                self._recorders = [each for each in self._recorders if each is not recorder]
+            if not self.databases:
+                self._stopped.set()
+                self._thread = None
+                if self._told in RespoolError.told:
+                    RespoolError.told.remove(self._told)
+
+    def each_tick(self, function: Callable[[], object]) -> None:
+        """Have something done at each look, by the thread that looks: what others publish from here."""
+        if function not in self._ticks:
+            self._ticks.append(function)
+
+    def look(self) -> None:
+        """Look once, now."""
+        for recorder in self.recorders:
+            database = recorder.database
+            if database is None or database.closed:
+                continue
+            recorder.read()
+            self.holding.look(recorder)
+            self.loops.look(database)
+            self.connects.look(database)
+        for tick in list(self._ticks):
+            tick()
+
+    def _look_back(self, database: str, account: Any) -> None:
+        look_back(self.board, database, 5, account)
+
+    def _told(self, error: RespoolError) -> None:
+        note_error(self.board, error)
+
+    def _run(self) -> None:
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopped = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._stopped,), name="respool-observe", daemon=True
+                )
+                self._thread.start()
+
+    def _work(self, stopped: threading.Event) -> None:
+        while not stopped.wait(EVERY):
+            try:
+                self.look()
+            except Exception:
+                logger.exception("observing failed; it goes on")
+
+
+#: The one of this process.
+observation = Observation()
+
+
+def observe(*databases: Any) -> Observation:
+    """Observe databases: who holds what, since when, and why. Costs a few microseconds for each use of a connection.
+
+    Args:
+        databases: any number of ``Database`` and ``AsyncDatabase``. One that is observed already stays so.
+
+    Returns:
+        the observation of this process, with its ``board`` of findings; ``remove(db)`` ends it for one database.
+
+    Raises:
+        ConfigError: something else than a database was given.
+    """
+    for database in databases:
+        if not isinstance(database, DatabaseBase):
+            raise ConfigError(
+                f"observe() got an object of type {type(database).__name__}",
+                advice=["give it a Database or AsyncDatabase: observe(db)"],
+                setting="database",
+            )
+    for database in databases:
+        observation.add(database)
+    return observation

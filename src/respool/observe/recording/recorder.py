@@ -1,0 +1,211 @@
+"""Takes notes of one database: who asks its pool for connections, what is executed on them, and which scopes are over.
+
+In a request's own time it only writes down.  Adding up is done by whoever looks: the watcher's thread, a snapshot, a scrape.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from respool.database.base import DatabaseBase
+from respool.engine.pools.lending import LendingPool
+from respool.observe.recording.account import Account, Use, now
+from respool.observe.recording.routes import Routes
+from respool.observe.recording.statements import listen, stop_listening
+from respool.pool.core.entries import PoolEntry
+from respool.scope.scope import Scope
+from respool.whereabouts import get_label, handler_name, users_line
+
+__all__ = ["OUTSIDE", "UNKNOWN", "Recorder", "recorder_of", "recorders", "route_of"]
+
+#: What work is called that belongs to no scope.
+OUTSIDE = "outside of any scope"
+
+#: The route of a request whose framework has told none.
+UNKNOWN = "(no route)"
+
+#: Waits shorter than this many seconds are none that anybody wants to see.
+_NOTABLE_WAIT = 0.001
+#: How many places of one scope are kept where it asked for a second connection.
+_NESTED = 5
+#: How many scopes may be over and not added up yet; whoever ends one more adds up.
+_UNREAD = 500
+
+_recorders: weakref.WeakKeyDictionary[DatabaseBase[Any], Recorder] = weakref.WeakKeyDictionary()
+
+
+def recorder_of(database: DatabaseBase[Any]) -> Recorder | None:
+    """Who takes notes of a database, if somebody does."""
+    return _recorders.get(database)
+
+
+def recorders() -> list[Recorder]:
+    """All of this process."""
+    return list(_recorders.values())
+
+
+class Recorder:
+    """See the head of the file.
+
+    Args:
+        database: whose.
+        requests: how many scopes that are over are kept for people to look at.
+        room: how many characters of statements these may have together.
+    """
+
+    def __init__(self, database: DatabaseBase[Any], requests: int = 200, room: int = 1_000_000) -> None:
+        self._database = weakref.ref(database)
+        self._scope_here = database.scope_variable.get
+        self._beside: tuple[Recorder, ...] = (self,)  #: those of databases that share its pool
+        self._most, self._room, self._used = requests, room, 0
+        self._finished: deque[Account] = deque()
+        self._reading = threading.Lock()
+        self._recent: deque[Account] = deque()
+        self.routes = Routes()
+        self.listeners: list[
+            Callable[[Account], object]
+        ] = []  #: are handed each scope that is over, when it is added up
+        pool = database.pool
+        if isinstance(pool, LendingPool):
+            if isinstance(pool.meter, Recorder):
+                pool.meter._beside += (self,)
+            else:
+                pool.meter = self
+        listen(getattr(database.engine, "sync_engine", database.engine))
+        _recorders[database] = self
+
+    @property
+    def database(self) -> DatabaseBase[Any] | None:
+        """Whose; ``None`` when it is gone."""
+        return self._database()
+
+    def forget(self) -> None:
+        """This is a forked child: what was noted is the parent's."""
+        self._finished.clear()
+        self._recent.clear()
+        self._reading = threading.Lock()
+        self._used = 0
+        self.routes = Routes()
+
+    def close(self) -> None:
+        """Take no more notes."""
+        database = self.database
+        if database is None:
+            return
+        _recorders.pop(database, None)
+        pool = database.pool
+        others = tuple(each for each in self._beside if each is not self)
+        if isinstance(pool, LendingPool) and isinstance(pool.meter, Recorder):
+            first = pool.meter
+            others = tuple(each for each in first._beside if each is not self)
+            pool.meter = others[0] if others else None
+            for each in others:
+                each._beside = others
+        if not others:
+            stop_listening(getattr(database.engine, "sync_engine", database.engine))
+
+    # -- a pool's meter -------------------------------------------------------------------------------------------
+
+    def asked(self) -> tuple[Account, float]:
+        """A connection is asked for."""
+        for recorder in self._beside:
+            scope = recorder._scope_here()
+            if scope is not None:
+                account = scope.account
+                if not isinstance(account, Account):
+                    account = scope.account = Account(scope, scope.label, recorder._ended)
+                break
+        else:
+            account = Account(None, get_label() or OUTSIDE, self._ended)
+        if (account.uses or _holds_around(scope)) and len(account.nested) < _NESTED and (place := users_line()):
+            account.nested.append(place)
+        began = account.waiting_since = now()
+        return account, began
+
+    def took(self, asked: tuple[Account, float], entry: PoolEntry) -> None:
+        """It was had."""
+        account, began = asked
+        use = Use(account, users_line())
+        waited = use.began - began
+        account.waiting_since = None
+        account.seconds_waited += waited
+        if waited > _NOTABLE_WAIT:
+            account.note("wait", began, use.began, None, use.place)
+        account.uses.append(use)
+        entry.use = use
+
+    def gave_up(self, asked: tuple[Account, float]) -> None:
+        """It was not."""
+        account, began = asked
+        ended = now()
+        account.waiting_since = None
+        account.seconds_waited += ended - began
+        account.note("wait", began, ended, None, users_line())
+        account.ends(None)
+
+    # -- what is over ---------------------------------------------------------------------------------------------
+
+    def _ended(self, account: Account) -> None:
+        """A scope is over. The pool may be locked: only write it down."""
+        self._finished.append(account)
+        if len(self._finished) > 2 * _UNREAD:  # nobody reads, as between a fork and the child's first look
+            self._finished.popleft()
+
+    def read(self) -> None:
+        """Add up what is over. To be called outside of a request's own time."""
+        with self._reading:
+            while self._finished:
+                account = self._finished.popleft()
+                self._add(account)
+
+    def _add(self, account: Account) -> None:
+        if account.route is None and account.handler is not None:
+            account.route = _name(account.handler)
+        account.handler = None
+        self.routes.of(route_of(account)).add(account)
+        for listener in self.listeners:
+            listener(account)
+        account.times.clear()
+        self._recent.append(account)
+        self._used += _size(account)
+        while len(self._recent) > self._most or (self._used > self._room and len(self._recent) > 1):
+            self._used -= _size(self._recent.popleft())
+
+    def recent(self) -> list[Account]:
+        """The scopes that were over last and had used the database, the latest first."""
+        self.read()
+        return list(self._recent)[::-1]
+
+
+def _holds_around(scope: Scope | None) -> bool:
+    """Whether a scope around this one holds a connection meanwhile."""
+    while scope is not None and (scope := scope.parent) is not None:
+        if isinstance(scope.account, Account) and scope.account.uses:
+            return True
+    return False
+
+
+def route_of(account: Account) -> str:
+    """Under which name a scope's figures are added up: never a path, of which there are as many as there are numbers."""
+    if not account.is_request:
+        return account.title
+    return f"{account.method or ''} {account.route or UNKNOWN}".strip()
+
+
+def _name(handler: Any) -> str:
+    try:
+        return _known_name(handler)
+    except TypeError:  # it cannot be remembered
+        return handler_name(handler)
+
+
+_known_name = lru_cache(maxsize=1000)(handler_name)
+
+
+def _size(account: Account) -> int:
+    return sum(100 + len(event.text or "") for event in account.events)

@@ -1,0 +1,57 @@
+"""The figures of all requests of one route, added up; any number of requests in little memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from respool.observe.recording.account import Account
+from respool.pool.core.histogram import Histogram
+
+__all__ = ["MOST_ROUTES", "OTHERS", "Route", "Routes"]
+
+#: How many routes are told apart; the rest go under one name, so that a metric cannot have labels without end.
+MOST_ROUTES = 200
+OTHERS = "(others)"
+
+
+class Route:
+    """What was noted of one route, since the process began."""
+
+    __slots__ = ("held", "idle", "leases", "outcomes", "requests", "seconds", "sql", "statements", "waited")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.statements = 0
+        self.leases = 0
+        self.outcomes: Counter[str] = Counter()  #: of sessions' COMMITs
+        self.seconds = Histogram()  #: from the beginning of a scope to its end
+        self.waited = Histogram()  #: for connections
+        self.held = Histogram()  #: a connection
+        self.sql = Histogram()  #: in the database
+        self.idle = Histogram()  #: holding a connection while nothing was executed
+
+    def add(self, account: Account) -> None:
+        """One scope more."""
+        self.requests += 1
+        self.statements += account.statements
+        self.leases += account.leases
+        self.outcomes.update(account.outcomes)
+        ended = account.began if account.ended_at is None else account.ended_at
+        self.seconds.add(max(0.0, ended - account.began))
+        self.waited.add(account.seconds_waited)
+        self.held.add(account.seconds_held)
+        self.sql.add(account.seconds_in_sql)
+        self.idle.add(max(0.0, account.seconds_held - account.seconds_in_sql))
+
+
+class Routes(dict[str, Route]):
+    """The routes by name."""
+
+    def of(self, name: str) -> Route:
+        """That of a name; of those that are too many, the one for all."""
+        route = self.get(name)
+        if route is None:
+            if len(self) >= MOST_ROUTES:
+                name = OTHERS
+            route = self.setdefault(name, Route())
+        return route
