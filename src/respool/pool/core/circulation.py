@@ -29,17 +29,8 @@ from typing import Any
 from respool.config import PoolConfig
 from respool.pool.core.backoff import Outage
 from respool.pool.core.entries import (
-    MOVES,
-    Alarm,
-    CloseReason,
-    Closing,
-    EntryState,
-    Open,
-    PoolEntry,
-    Tell,
-    Waiter,
-    Wake,
-)
+    MOVES, Alarm, CloseReason, Closing, EntryState, Open, PoolEntry, Tell, Waiter, Wake,
+)  # fmt: skip
 from respool.pool.core.figures import BATCH, Audience
 from respool.pool.core.line import Line
 
