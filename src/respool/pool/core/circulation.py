@@ -29,8 +29,17 @@ from typing import Any
 from respool.config import PoolConfig
 from respool.pool.core.backoff import Outage
 from respool.pool.core.entries import (
-    MOVES, Alarm, CloseReason, Closing, EntryState, Open, PoolEntry, Tell, Waiter, Wake,
-)  # fmt: skip
+    MOVES,
+    Alarm,
+    CloseReason,
+    Closing,
+    EntryState,
+    Open,
+    PoolEntry,
+    Tell,
+    Waiter,
+    Wake,
+)
 from respool.pool.core.figures import BATCH, Audience
 from respool.pool.core.line import Line
 
@@ -91,8 +100,7 @@ class Circulation(Audience):
         self.most_recent_first = True
         self.leak_after = inf if config.leak_after is None else config.leak_after
         self.idle: deque[PoolEntry] = deque()  #: the longest rested on the left, the most recently used on the right
-        self.line = Line()
-        self.generation = 0
+        self.line, self.generation = Line(), 0
         self.hosts = 1  #: how many a connect tries, one after the other; each has its time
         self.outage: Outage | None = None
         self.refill_at = -inf  #: no connect for ``min_size`` before, after one that failed for good
@@ -102,8 +110,7 @@ class Circulation(Audience):
         self.alarm_at = inf
         self.busy = False  #: the driver is in the midst of a step
         self._ceiling = 0  #: after a shrinking resize: what is still open above the new limit
-        self._jitter = jitter
-        self._signal = signal
+        self._jitter, self._signal = jitter, signal
         self._numbers = 0
         self.calm = True  #: nothing is out of the ordinary: see :meth:`reconsider`
         self.reconsider()
