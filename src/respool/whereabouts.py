@@ -159,7 +159,8 @@ class Holder:
             frames = _frames_here() if here else _outwards(sys._current_frames().get(self.thread))
         else:
             frames = iter(()) if task is None else _of_task(task)
-        return next(iter(_lines(frames)), None)
+        line = next(iter(_lines(frames)), None)
+        return None if line is None else shorten(line)
 
     def __str__(self) -> str:
         place = self.place()

@@ -1,0 +1,276 @@
+"""What is noted of connections, statements and scopes: by whom, where, how long; and that nothing is when nobody looks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, exc, literal, select, text
+
+from respool import AsyncDatabase, Database, PoolConfig
+from respool.errors import PoolTimeout
+from respool.observe import snapshot
+from respool.observe.observation import observation, observe
+from respool.observe.recording import recorder as recording
+from respool.observe.recording.account import SHORT, Account
+from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
+from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
+from respool.session.reads.begin import rule_of
+
+WRITE = text("INSERT INTO item (name) VALUES (:name)")
+
+
+def connections(db: Any) -> list[Any]:
+    return [row for row in snapshot(db)["databases"][0]["connections"] if row["state"] == "acquired"]
+
+
+def requests(db: Any) -> list[Any]:
+    return snapshot(db)["databases"][0]["requests"]
+
+
+def line_of(function: Callable[..., Any], after: int) -> str:
+    code = function.__code__
+    return f"{os.path.relpath(code.co_filename)}:{code.co_firstlineno + after}"
+
+
+def test_a_database_that_nobody_observes_pays_nothing(sqlite_file: str) -> None:
+    db = Database(f"sqlite:///{sqlite_file}")
+    with db.scope("work") as session:
+        session.execute(text("SELECT 1"))
+        scope = db.scope_here()
+        assert scope is not None
+        assert (db.pool.meter, scope.account, db.engine._has_events) == (None, None, False)
+        assert connections(db)[0]["taken_at"] is None
+    assert recorder_of(db) is None
+    db.close()
+
+
+def test_who_holds_a_connection_and_what_for(shop: Database) -> None:
+    with shop.scope("work") as session:
+        session.execute(WRITE, {"name": "secret"})
+        (row,) = connections(shop)
+        session.rollback()
+    assert row["label"] == row["route"] == "work"
+    assert row["taken_at"].startswith(line_of(test_who_holds_a_connection_and_what_for, 2))
+    assert row["sql"] == "INSERT INTO item (name) VALUES (?)"
+    assert (row["executing"], row["statements"]) == (False, 1)
+    assert row["idle"] >= 0.0
+    assert row["in_sql"] > 0.0
+    assert connections(shop) == []
+
+
+def test_a_scope_that_is_over_tells_where_its_time_went(shop: Database) -> None:
+    with shop.scope("work") as session:
+        session.execute(WRITE, {"name": "a"})
+        session.commit()
+    (row, *_) = requests(shop)
+    assert (row["label"], row["outcome"], row["statements"]) == ("work", "committed", 1)
+    assert [event["kind"] for event in row["events"]] == ["sql", "commit", "hold"]
+    hold = row["events"][-1]
+    assert hold["place"] == line_of(test_a_scope_that_is_over_tells_where_its_time_went, 2)
+    assert row["seconds"] >= row["held"] >= row["in_sql"] > 0.0
+    assert row["idle"] == pytest.approx(row["held"] - row["in_sql"])
+    assert all(event["start"] >= 0.0 for event in row["events"])
+
+
+def test_reads_that_are_leased_stay_so(shop: Database) -> None:
+    with shop.scope("work") as session:
+        session.execute(select(literal(1)))
+        assert rule_of(shop.engine).kind() == "autocommit"
+        assert connections(shop) == []
+    (row, *_) = requests(shop)
+    assert (row["leases"], row["statements"], row["outcome"]) == (1, 1, "none")
+
+
+def test_a_commit_that_fails_is_counted_as_such(shop: Database) -> None:
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE child (of INTEGER REFERENCES item(id) DEFERRABLE INITIALLY DEFERRED)")
+    with shop.scope("work") as session:
+        session.execute(text("PRAGMA foreign_keys=ON"))
+        session.commit()
+        session.execute(text("INSERT INTO child VALUES (999)"))
+        with pytest.raises(exc.IntegrityError):
+            session.commit()
+    (row, *_) = requests(shop)
+    assert row["outcome"] == "failed"
+    assert snapshot(shop)["databases"][0]["routes"][-1]["outcomes"] == {"committed": 1, "failed": 1, "unknown": 0}
+
+
+def test_a_statement_that_fails_is_over(shop: Database) -> None:
+    with shop.scope("work") as session:
+        session.execute(WRITE, {"name": "a"})
+        with pytest.raises(exc.OperationalError):
+            session.execute(text("SELECT * FROM nothing"))
+        (row,) = connections(shop)
+        session.rollback()
+    assert row["executing"] is False
+    assert row["sql"] == "SELECT * FROM nothing"
+
+
+def test_work_outside_of_any_scope_is_seen_too(shop: Database) -> None:
+    with shop.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        (row,) = connections(shop)
+    assert row["label"] == OUTSIDE
+    assert row["taken_at"].startswith(line_of(test_work_outside_of_any_scope_is_seen_too, 1))
+    assert requests(shop)[0]["label"] == OUTSIDE
+
+
+async def test_a_line_is_found_through_a_greenlet(sqlite_file: str, watch: Callable[..., Any]) -> None:
+    db = watch(AsyncDatabase(f"sqlite+aiosqlite:///{sqlite_file}", name="shop"))
+    async with db.scope("work") as session:
+        await session.execute(text("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)"))
+        (row,) = connections(db)
+        await session.commit()
+    await db.close()
+    assert row["taken_at"].startswith(line_of(test_a_line_is_found_through_a_greenlet, 3))
+
+
+def test_who_waited_and_in_vain(shop: Database) -> None:
+    shop.pool.resize(max_size=1)
+    with shop.scope("holder") as session:
+        session.execute(WRITE, {"name": "a"})
+
+        def wait() -> None:
+            with shop.scope("waiter") as inner:
+                inner.execute(WRITE, {"name": "b"})
+
+        failed: list[BaseException] = []
+        shop.pool._longest_wait = 0.05
+
+        def attempt() -> None:
+            try:
+                wait()
+            except PoolTimeout as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+        session.rollback()
+    assert len(failed) == 1
+    waiter = next(row for row in requests(shop) if row["label"] == "waiter")
+    assert waiter["waited"] >= 0.05
+    assert [(event["kind"], event["place"]) for event in waiter["events"]] == [
+        ("wait", line_of(test_who_waited_and_in_vain, 7))
+    ]
+
+
+def test_a_disposed_pool_is_observed_on(shop: Database) -> None:
+    shop.engine.dispose()
+    with shop.scope("work") as session:
+        session.execute(WRITE, {"name": "a"})
+        assert connections(shop)[0]["label"] == "work"
+        session.rollback()
+
+
+def test_two_databases_of_one_engine(sqlite_file: str, watch: Callable[..., Any]) -> None:
+    db = watch(Database(f"sqlite:///{sqlite_file}", name="first"))
+    other = watch(Database(db.engine, name="second"))
+    with other.scope("of the second") as session:
+        session.execute(text("CREATE TABLE t (x INTEGER)"))
+        session.commit()
+    assert [row["label"] for row in requests(other)] == ["of the second"]
+    assert requests(db) == []
+    observation.remove(db)
+    with other.scope("again") as session:
+        session.execute(text("SELECT 1"))
+    assert [row["label"] for row in requests(other)] == ["again", "of the second"]
+    db.close()
+
+
+def test_an_engine_with_a_pool_of_sqlalchemys_own(sqlite_file: str, watch: Callable[..., Any]) -> None:
+    engine = create_engine(f"sqlite:///{sqlite_file}")
+    db = watch(Database(engine, name="theirs"))
+    with db.scope("work") as session:
+        session.execute(text("SELECT 1"))
+        assert snapshot(db)["databases"][0]["pool"]["acquired"] == 1
+    engine.dispose()
+
+
+def test_all_ends_when_the_last_one_is_removed(sqlite_file: str) -> None:
+    before = set(observation.databases)
+    db = Database(f"sqlite:///{sqlite_file}")
+    seen = observe(db)
+    assert db in seen.databases
+    observe(db)  # once is enough
+    assert seen.databases.count(db) == 1
+    seen.remove(db)
+    assert set(seen.databases) == before
+    assert db.pool.meter is None
+    assert not event.contains(db.engine, "before_cursor_execute", recording.listen)
+    with db.scope("work") as session:
+        session.execute(text("SELECT 1"))
+        scope = db.scope_here()
+        assert scope is not None
+        assert scope.account is None
+    db.close()
+
+
+def test_memory_is_bounded(shop: Database) -> None:
+    recorder = Recorder.__new__(Recorder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording, "listen", lambda engine: None)
+        patch.setattr(shop.pool, "meter", None)
+        recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
+    for number in range(20):
+        account = Account(None, "work", recorder._ended)
+        for _ in range(1000):
+            account.executes("SELECT " + "x" * number, None)
+            account.note("sql", 0.0, 0.0, "SELECT 1")
+        assert (len(account.events), account.dropped) == (60, 940)
+        account.ends(None)
+    assert len(recorder.recent()) == 1  # one alone is larger than the room
+    many = Account(None, "work", recorder._ended)
+    for number in range(1000):
+        many.executes(f"SELECT {number}", None)
+    assert len(many.times) == 100
+
+
+def test_a_long_statement_is_cut(shop: Database) -> None:
+    with shop.engine.connect() as connection:
+        connection.execute(text(f"SELECT '{'x' * 10_000}'"))
+        (row,) = connections(shop)
+    assert len(row["sql"]) == SHORT + 1
+
+
+def test_routes_are_bounded() -> None:
+    routes = Routes()
+    for number in range(MOST_ROUTES + 50):
+        routes.of(f"GET /{number}").requests += 1
+    assert len(routes) == MOST_ROUTES + 1
+    assert routes[OTHERS].requests == 50
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_begins_anew(shop: Database) -> None:
+    with shop.scope("of the parent") as session:
+        session.execute(text("SELECT 1"))
+    assert requests(shop)
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            alone = requests(shop) == [] and observation.board.all() == []
+            with shop.scope("of the child") as session:
+                session.execute(text("SELECT 1"))
+            thread = next((t for t in threading.enumerate() if t.name == "respool-observe"), None)
+            good = alone and [row["label"] for row in requests(shop)] == ["of the child"] and thread is not None
+            os.write(writer, b"1" if good else b"0")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 1) == b"1"
+    os.waitpid(child, 0)
+    os.close(reader)
+
+
+def test_settings_tell_where_they_come_from(sqlite_file: str) -> None:
+    db = Database.from_env(environ={"RESPOOL_URL": f"sqlite:///{sqlite_file}", "RESPOOL_MAX_SIZE": "7"})
+    settings = {row["name"]: row for row in snapshot(db)["databases"][0]["settings"]}
+    assert settings["max_size"] == {"name": "max_size", "value": 7, "source": "RESPOOL_MAX_SIZE"}
+    assert settings["timeout"]["source"] == "default"
+    assert PoolConfig.names() == list(settings)
+    db.close()
