@@ -94,6 +94,7 @@ def test_a_commit_that_fails_is_counted_as_such(shop: Database) -> None:
         session.execute(text("INSERT INTO child VALUES (999)"))
         with pytest.raises(exc.IntegrityError):
             session.commit()
+        session.rollback()
     (row, *_) = requests(shop)
     assert row["outcome"] == "failed"
     assert snapshot(shop)["databases"][0]["routes"][-1]["outcomes"] == {"committed": 1, "failed": 1, "unknown": 0}
