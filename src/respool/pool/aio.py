@@ -80,12 +80,12 @@ class AsyncConnectionPool(Generic[T]):
         return lease
 
     def stats(self) -> PoolStats:
-        """The numbers of this moment, of the running loop's connections."""
-        return self._monitors.current().stats()
+        """The numbers of this moment, of all event loops together. From anywhere."""
+        return self._monitors.stats(self.name, self.config)
 
     def snapshot(self) -> PoolSnapshot:
-        """The rows of this moment, of the running loop's pool: every connection, every caller in line."""
-        return self._monitors.current().snapshot()
+        """The rows of this moment: every connection, every caller in line, of every event loop. From anywhere."""
+        return self._monitors.snapshot(self.name, self.config)
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:
         """As ``ConnectionPool.resize``, in every loop."""

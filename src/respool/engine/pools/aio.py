@@ -15,11 +15,9 @@ from respool.engine.pools.fair import FairPool
 from respool.engine.pools.records import Records
 from respool.pool import PoolSnapshot, PoolStats
 from respool.pool.core.entries import Claim, PoolEntry
-from respool.pool.core.state import PoolState
 from respool.pool.drivers.loops import LoopMonitors
 from respool.pool.drivers.monitor import Monitor
 from respool.pool.drivers.tasks import LoopMonitor
-from respool.pool.telling.stats import stats_of, together
 
 __all__ = ["AsyncFairPool"]
 
@@ -106,17 +104,11 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
 
     def stats(self) -> PoolStats:
         """The numbers of this moment, of all event loops together. From anywhere."""
-        parts = [monitor.stats() for monitor in self._monitors.all()]
-        return together(parts or [stats_of(self.pool_name, PoolState(self.config, float, object))])
+        return self._monitors.stats(self.pool_name, self.config)
 
     def snapshot(self) -> PoolSnapshot:
         """The rows of this moment: every connection, every caller in line, of every event loop. From anywhere."""
-        parts = [monitor.snapshot() for monitor in self._monitors.all()]
-        return PoolSnapshot(
-            together([part.stats for part in parts]) if parts else self.stats(),
-            tuple(row for part in parts for row in part.connections),
-            tuple(row for part in parts for row in part.waiters),
-        )
+        return self._monitors.snapshot(self.pool_name, self.config)
 
     def suspend(self) -> None:
         """As :meth:`respool.pool.AsyncConnectionPool.suspend`."""

@@ -13,7 +13,10 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from respool.config import PoolConfig
 from respool.pool.core import messages
+from respool.pool.core.state import PoolState
 from respool.pool.drivers.monitor import resized
+from respool.pool.telling.snapshot import PoolSnapshot
+from respool.pool.telling.stats import PoolStats, stats_of, together
 
 if TYPE_CHECKING:
     from respool.pool.drivers.tasks import LoopMonitor
@@ -76,6 +79,20 @@ class LoopMonitors:
     def all(self) -> list[LoopMonitor]:
         """Those of the loops that are not closed."""
         return [monitor for loop, monitor in list(self._of.items()) if not loop.is_closed()]
+
+    def stats(self, name: str, config: PoolConfig) -> PoolStats:
+        """The numbers of all of them together; of none, those of a pool at rest."""
+        parts = [monitor.stats() for monitor in self.all()]
+        return together(parts) if parts else stats_of(name, PoolState(config, float, object))
+
+    def snapshot(self, name: str, config: PoolConfig) -> PoolSnapshot:
+        """The rows of all of them together."""
+        parts = [monitor.snapshot() for monitor in self.all()]
+        return PoolSnapshot(
+            together([part.stats for part in parts]) if parts else self.stats(name, config),
+            tuple(row for part in parts for row in part.connections),
+            tuple(row for part in parts for row in part.waiters),
+        )
 
 
 def _in_trio() -> bool:
