@@ -128,7 +128,7 @@ def test_a_connection_that_nobody_gives_back(shop: Database, monkeypatch: pytest
 def test_a_connection_that_is_used_is_no_finding(shop: Database) -> None:
     board = Board()
 
-    @event.listens_for(shop.engine, "before_cursor_execute")
+    @event.listens_for(shop.engine, "do_execute")
     def look_meanwhile(*args: Any) -> None:
         look(shop, Holding(board, idle_hold=0.0).look)
 

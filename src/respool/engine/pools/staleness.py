@@ -14,11 +14,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Dialect, event
+from sqlalchemy import Dialect
 
 from respool.engine.dialects import pipelining
 from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
+from respool.engine.listeners import listen
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
 from respool.engine.pools.lending import LendingPool
 from respool.pool import CloseReason
@@ -34,10 +35,7 @@ _ON_THE_CONNECTION = ("isolation_level", "postgresql_readonly", "postgresql_defe
 
 def watch(dialect: Any) -> None:
     """Have the first statement of each checkout run again when its connection turns out to be dead."""
-    if not event.contains(dialect, "do_execute", _do_execute):
-        event.listen(dialect, "do_execute", _do_execute)
-        event.listen(dialect, "do_execute_no_params", _do_execute_no_params)
-        event.listen(dialect, "do_executemany", _do_executemany)
+    listen(dialect, _LISTENERS)
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
@@ -84,6 +82,13 @@ def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | N
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
     _unused(context, statement)
+
+
+_LISTENERS: dict[str, Callable[..., Any]] = {
+    "do_execute": _do_execute,
+    "do_execute_no_params": _do_execute_no_params,
+    "do_executemany": _do_executemany,
+}
 
 
 def _unused(context: Any, statement: str) -> Checkout | None:

@@ -68,6 +68,11 @@ class Use:
         return self._account
 
     @property
+    def is_executing(self) -> bool:
+        """Whether a statement or a COMMIT is being executed now."""
+        return self._executing
+
+    @property
     def idle_since(self) -> float | None:
         """Since when it has been held with nothing being executed; ``None`` while something is."""
         return None if self._executing else self.until
@@ -82,8 +87,6 @@ class Use:
 
     def end(self, *, alone: bool = False) -> None:
         """The driver has answered."""
-        if not self._executing:
-            return
         began, self.until = self.until, now()
         self._executing = False
         self.seconds_in_sql += self.until - began

@@ -76,7 +76,7 @@ class Recorder:
                 pool.meter._beside += (self,)
             else:
                 pool.meter = self
-        listen(getattr(database.engine, "sync_engine", database.engine))
+            listen(database.engine.dialect)
         _recorders[database] = self
 
     @property
@@ -106,8 +106,8 @@ class Recorder:
             pool.meter = others[0] if others else None
             for each in others:
                 each._beside = others
-        if not others:
-            stop_listening(getattr(database.engine, "sync_engine", database.engine))
+            if not others:
+                stop_listening(database.engine.dialect)
 
     # -- a pool's meter -------------------------------------------------------------------------------------------
 
