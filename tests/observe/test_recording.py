@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, exc, literal, select, text
+from sqlalchemy import create_engine, exc, literal, select, text
 
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import PoolTimeout
 from respool.observe import snapshot
 from respool.observe.observation import observation, observe
-from respool.observe.recording import recorder as recording
 from respool.observe.recording.account import SHORT, Account
 from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
@@ -42,7 +41,7 @@ def test_a_database_that_nobody_observes_pays_nothing(sqlite_file: str) -> None:
         session.execute(text("SELECT 1"))
         scope = db.scope_here()
         assert scope is not None
-        assert (db.pool.meter, scope.account, db.engine._has_events) == (None, None, False)
+        assert (db.pool.meter, scope.account) == (None, None)
         assert connections(db)[0]["taken_at"] is None
     assert recorder_of(db) is None
     db.close()
@@ -202,7 +201,6 @@ def test_all_ends_when_the_last_one_is_removed(sqlite_file: str) -> None:
     seen.remove(db)
     assert set(seen.databases) == before
     assert db.pool.meter is None
-    assert not event.contains(db.engine, "before_cursor_execute", recording.listen)
     with db.scope("work") as session:
         session.execute(text("SELECT 1"))
         scope = db.scope_here()
@@ -214,7 +212,6 @@ def test_all_ends_when_the_last_one_is_removed(sqlite_file: str) -> None:
 def test_memory_is_bounded(shop: Database) -> None:
     recorder = Recorder.__new__(Recorder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recording, "listen", lambda engine: None)
         patch.setattr(shop.pool, "meter", None)
         recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
     for number in range(20):

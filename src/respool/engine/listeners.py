@@ -8,13 +8,11 @@ their author has declared, by :func:`only_looks`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any, TypeVar
 
-from sqlalchemy import event
-
-__all__ = ["innermost", "listen", "more_than", "only_looks", "ours", "stop_listening", "unknown"]
+__all__ = ["innermost", "more_than", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,9 +21,6 @@ _LOOKERS = ("sqlalchemy", "respool", "opentelemetry", "sentry_sdk", "ddtrace", "
 
 #: The mark on a listener whose author has declared it.
 _DECLARED = "respool_only_looks"
-
-#: Where a dialect keeps how many listeners of ours there are to each of the events by which statements are executed.
-_OURS = "_respool_listeners"
 
 #: What SQLAlchemy wraps a listener in, by the name under which the wrapper knows it.
 _WRAPPED = ("orig_fn", "fn")
@@ -41,35 +36,6 @@ def more_than(number: int, dispatch: Any, names: Iterable[str]) -> bool:
         if len(listeners.parent_listeners) + len(listeners.listeners) > number:
             return True
     return False
-
-
-def listen(dialect: Any, listeners: Mapping[str, Callable[..., Any]], *, first: bool = False) -> None:
-    """Listen to what a dialect executes, once: one listener to each of the events in place of the driver's methods.
-
-    Args:
-        dialect: whose.
-        listeners: by the name of the event.
-        first: before all that listen already.
-    """
-    if any(event.contains(dialect, name, listener) for name, listener in listeners.items()):
-        return
-    for name, listener in listeners.items():
-        event.listen(dialect, name, listener, insert=first)
-    setattr(dialect, _OURS, ours(dialect) + 1)
-
-
-def stop_listening(dialect: Any, listeners: Mapping[str, Callable[..., Any]]) -> None:
-    """Do so no more."""
-    if not all(event.contains(dialect, name, listener) for name, listener in listeners.items()):
-        return
-    for name, listener in listeners.items():
-        event.remove(dialect, name, listener)
-    setattr(dialect, _OURS, ours(dialect) - 1)
-
-
-def ours(dialect: Any) -> int:
-    """How many listeners of ours there are to each of these events."""
-    return getattr(dialect, _OURS, 0)
 
 
 def only_looks(listener: F) -> F:

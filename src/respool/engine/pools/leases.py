@@ -16,7 +16,7 @@ from sqlalchemy.pool.base import ResetStyle
 
 from respool.engine.dialects.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.dialects.signs import driver_of
-from respool.engine.listeners import innermost, more_than, ours, unknown
+from respool.engine.listeners import innermost, more_than, unknown
 from respool.engine.pools.lending import LendingPool
 
 __all__ = [
@@ -75,6 +75,7 @@ class LeaseRule:
         nobody: Any = Connection.__new__(Connection)
         self._dispatch = nobody.dispatch._join(engine.dispatch)  #: as its connections have it
         self._pool: Pool | None = None  #: for which the rest is known
+        self._ours = 0  #: how many listeners of the dialect's are of our pool
         self._at_best: Kind = NONE
         self._heard: tuple[Any, ...] = ()
         self._kind: Kind = NONE  #: while those are who listens
@@ -88,7 +89,7 @@ class LeaseRule:
             pool is self._pool
             and not (engine._has_events or getattr(Connection, "_has_events", False))  # SQLAlchemy 2.0.41 sets it later
             and not more_than(0, pool.dispatch, _AROUND_CHECKOUTS)
-            and not more_than(ours(self._dialect), self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
+            and not more_than(self._ours, self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
         ):
             return self._at_best
         return self._with_listeners(pool)
@@ -153,7 +154,7 @@ class LeaseRule:
             named = _names_its_statements(connection.dbapi_connection)
         finally:
             connection._checkin(transaction_was_reset=True)  # as it was taken: what is open is for who takes it to work
-        self._pool = pool
+        self._pool, self._ours = pool, int(isinstance(pool, LendingPool))
         self.committed = _reads_committed(self._engine)
         # a proxy that gives the server to somebody else between two statements: within a transaction it does not
         self._at_best = NONE if not lends else TRANSACTION if named else AUTOCOMMIT

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 
-__all__ = ["LendingPool", "Meter"]
+__all__ = ["LendingPool", "Meter", "Use"]
 
 
 class Meter(Protocol):
@@ -20,6 +21,23 @@ class Meter(Protocol):
 
     def gave_up(self, asked: Any) -> None:
         """It was not."""
+
+
+class Use(Protocol):
+    """What is noted of one use of a connection, from taking it to giving it back; the pool tells when it is over."""
+
+    @property
+    def is_executing(self) -> bool:
+        """Whether a statement or a COMMIT is being executed now."""
+
+    def begin(self, statement: str) -> None:
+        """A statement is sent to the driver."""
+
+    def end(self, *, alone: bool) -> None:
+        """The driver has answered; whether the statement had the connection for itself, in autocommit."""
+
+    def commit(self, run: Callable[[], object], work: Any) -> None:
+        """Execute a COMMIT; ``work.unknown`` tells afterwards whether one that failed may have come through."""
 
 
 class LendingPool(Pool):

@@ -14,14 +14,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, event
 
 from respool.engine.dialects import pipelining
 from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
-from respool.engine.listeners import listen
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
-from respool.engine.pools.lending import LendingPool
+from respool.engine.pools.lending import LendingPool, Use
 from respool.pool import CloseReason
 from respool.pool.core.connector import CheckAborted
 
@@ -35,10 +34,50 @@ _ON_THE_CONNECTION = ("isolation_level", "postgresql_readonly", "postgresql_defe
 
 def watch(dialect: Any) -> None:
     """Have the first statement of each checkout run again when its connection turns out to be dead."""
-    listen(dialect, _LISTENERS)
+    for name, (listener, _) in _EXECUTED.items():
+        if not event.contains(dialect, name, listener):
+            event.listen(dialect, name, listener)
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    if (use := _use_of(context)) is not None:
+        return _noted(use, "do_execute", context, cursor, statement, parameters, context)
+    return _execute(cursor, statement, parameters, context)
+
+
+def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+    if (use := _use_of(context)) is not None:
+        return _noted(use, "do_execute_no_params", context, cursor, statement, context)
+    return _execute_no_params(cursor, statement, context)
+
+
+def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    if (use := _use_of(context)) is not None:
+        return _noted(use, "do_executemany", context, cursor, statement, parameters, context)
+    return _executemany(cursor, statement, parameters, context)
+
+
+def _use_of(context: Any) -> Use | None:
+    """What is noted of this use of the connection, where somebody takes notes; a statement within another is a part of it."""
+    entry = getattr(context.root_connection._dbapi_connection, "_entry", None) if context is not None else None
+    use: Use | None = None if entry is None else entry.use
+    return None if use is None or use.is_executing else use
+
+
+def _noted(use: Use, name: str, context: Any, *what: Any) -> bool:
+    """Execute a statement with the clock around it: here, and so by nobody after us."""
+    ours, run = _EXECUTED[name]
+    checkout = context.root_connection._dbapi_connection
+    use.begin(what[1])
+    try:
+        if not (run(*what) or any(other(*what) for other in _after(context, name, ours))):
+            getattr(context.dialect, name)(*what)
+    finally:
+        use.end(alone=checkout.alone)
+    return True
+
+
+def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     checkout = _unused(context, statement)
     if checkout is None or (context.is_crud and not checkout._connection_record.respool_far):
         return None  # most writes: never run again, and no BEGIN that should go along
@@ -62,11 +101,11 @@ def _read(checkout: Checkout, context: Any, statement: str, parameters: Any, cur
         if not _replaced(checkout, context, cursor, error):
             raise
         checkout.used = False
-        _do_execute(context.cursor, statement, parameters, context)
+        _execute(context.cursor, statement, parameters, context)
     return True
 
 
-def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
+def _execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
     checkout = _unused(context, statement)
     if checkout is None:
         return None
@@ -80,14 +119,16 @@ def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | N
     return _first(checkout, context, statement, cursor, run, along=along)
 
 
-def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+def _executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
     _unused(context, statement)
+    return False  # never run again
 
 
-_LISTENERS: dict[str, Callable[..., Any]] = {
-    "do_execute": _do_execute,
-    "do_execute_no_params": _do_execute_no_params,
-    "do_executemany": _do_executemany,
+#: By event: who listens, and what that comes to.
+_EXECUTED: dict[str, tuple[Callable[..., bool | None], Callable[..., bool | None]]] = {
+    "do_execute": (_do_execute, _execute),
+    "do_execute_no_params": (_do_execute_no_params, _execute_no_params),
+    "do_executemany": (_do_executemany, _executemany),
 }
 
 

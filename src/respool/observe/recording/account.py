@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from respool.pool.drivers.clock import Clock
-from respool.whereabouts import Place
+from respool.whereabouts import Place, users_line
 
 __all__ = ["SHORT", "Account", "Event", "Repeated", "Use"]
 
@@ -77,15 +77,16 @@ class Use:
         """Since when it has been held with nothing being executed; ``None`` while something is."""
         return None if self._executing else self.until
 
-    def begin(self, text: str, place: Place | None) -> None:
-        """A statement is sent to the driver."""
-        self.text = text if len(text) <= SHORT else text[:SHORT] + "…"
+    def begin(self, statement: str) -> None:
+        """A statement is sent to the driver. The first comes from the line that took the connection."""
+        place = users_line() if self.executed else self.place
+        self.text = statement if len(statement) <= SHORT else statement[:SHORT] + "…"
         self._executing = True
         self.executed += 1
         self.until = now()
-        self._account.executes(self.text, place or self.place)
+        self._account.executes(self.text, place)
 
-    def end(self, *, alone: bool = False) -> None:
+    def end(self, *, alone: bool) -> None:
         """The driver has answered."""
         began, self.until = self.until, now()
         self._executing = False

@@ -16,7 +16,6 @@ from respool.database.base import DatabaseBase
 from respool.engine.pools.lending import LendingPool
 from respool.observe.recording.account import Account, Use, now
 from respool.observe.recording.routes import Routes
-from respool.observe.recording.statements import listen, stop_listening
 from respool.pool.core.entries import PoolEntry
 from respool.scope.scope import Scope
 from respool.whereabouts import get_label, handler_name, users_line
@@ -76,7 +75,6 @@ class Recorder:
                 pool.meter._beside += (self,)
             else:
                 pool.meter = self
-            listen(database.engine.dialect)
         _recorders[database] = self
 
     @property
@@ -106,8 +104,6 @@ class Recorder:
             pool.meter = others[0] if others else None
             for each in others:
                 each._beside = others
-            if not others:
-                stop_listening(database.engine.dialect)
 
     # -- a pool's meter -------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from respool.engine.dialects.server_hangups import has_hung_up
 from respool.engine.dialects.signs import transaction_state
 from respool.engine.pools.checkout import Checkout
+from respool.engine.pools.lending import Use
 from respool.errors import CommitNotSent, CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _held(kind: Any) -> Any:
     return Held
 
 
-def _use_of(connection: Any) -> Any:
+def _use_of(connection: Any) -> Use | None:
     """What is noted of this use of the connection, where somebody takes notes."""
     entry = getattr(connection._dbapi_connection, "_entry", None)
     return None if entry is None else entry.use
