@@ -200,16 +200,16 @@ def _place_kept(difference: Difference) -> bool:
 
 
 def _read_only(difference: Difference) -> bool:
-    """Ours has replaced the connection on which a write has found out; its error may be hidden by a listener's."""
+    """Ours has replaced the connection on which a write has found out that the server only reads."""
     end = None if difference.index is None else difference.index + 1
-    stock, ours = (trace.steps[:end] for trace in difference.traces)
-    if any(seen.sqlstate == "25006" for seen in stock):
-        return True
-    if not any(each.act.what == "read only" for each in _listeners(difference.program)):
-        return False
-    if end is None and any(isinstance(each, tuple) for each in difference.traces[0].end):  # it was found out at an end
-        return True
-    return any(one.holding and not other.holding for one, other in zip(stock, ours, strict=False))
+    for trace in difference.traces:
+        found = [seen.states for seen in trace.steps[:end]] + (list(trace.end_states) if end is None else [])
+        if any(_READ_ONLY in states for states in found):
+            return True
+    return False
+
+
+_READ_ONLY = "25006"
 
 
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
@@ -321,7 +321,9 @@ def not_allowed(found: list[Difference]) -> list[Difference]:
     for difference in found:
         if onwards and (difference.what not in _LEFT_BEHIND or _locks_that_stay(difference)):
             continue
-        if any(rule.onwards(difference) for rule in RULES):
+        if difference.what == "hung":
+            remaining.append(difference)
+        elif any(rule.onwards(difference) for rule in RULES):
             onwards = True
         elif not any(rule.here(difference) for rule in RULES):
             remaining.append(difference)
