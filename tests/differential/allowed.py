@@ -131,9 +131,15 @@ def _failed_read(difference: Difference) -> bool:
 
 def _doomed_scope(difference: Difference) -> bool:
     """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
-    at_the_end = difference.what == "end" and difference.program.setup.face == "scope"
-    doomed = any(seen.sqlstate is not None for seen in difference.traces[1].steps)
-    return at_the_end and doomed and difference.stock == "success" and difference.ours[:1] == ("error",)
+    if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
+        return False
+    if difference.what == "leftovers":  # who listens to reset hears of a rollback, in place of a COMMIT, and uses it
+        ends = zip(*(trace.end for trace in difference.traces), strict=False)
+        hears = any(
+            each.event == "reset" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
+        )
+        return hears and any(one == "success" != other for one, other in ends)
+    return difference.what == "end" and difference.stock == "success" and difference.ours[:1] == ("error",)
 
 
 def _hears_of_errors(difference: Difference) -> bool:
@@ -194,6 +200,8 @@ def _place_kept(difference: Difference) -> bool:
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
     stock, ours = difference.traces
+    if difference.what == "heard":  # as it has not come back in order, it is closed
+        return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
     if difference.stock == ("error", "TimeoutError"):
         return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
     return stock.out > ours.out and difference.what in _LEFT_BEHIND
@@ -314,12 +322,17 @@ def _locks_that_stay(difference: Difference) -> bool:
     return all(lock.startswith("lock advisory ") for lock in one ^ other)
 
 
+def _as_one_is_left(difference: Difference) -> bool:
+    """What is left behind is left so because of the difference before."""
+    return _locks_that_stay(difference) or _doomed_scope(difference)
+
+
 def not_allowed(found: list[Difference]) -> list[Difference]:
     """The differences that no rule allows."""
     remaining: list[Difference] = []
     onwards = False
     for difference in found:
-        if onwards and (difference.what not in _LEFT_BEHIND or _locks_that_stay(difference)):
+        if onwards and (difference.what not in _LEFT_BEHIND or _as_one_is_left(difference)):
             continue
         if difference.what == "hung":
             remaining.append(difference)

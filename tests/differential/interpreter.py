@@ -197,7 +197,8 @@ def _look_at_next(engine: Engine, database: str) -> Any:
         dbapi_connection: Any = connection.connection.dbapi_connection
         found: dict[str, Any] = {"level": connection.get_isolation_level()}
         if database == "sqlite":
-            found["in transaction"] = dbapi_connection.in_transaction
+            driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+            found["in transaction"] = driver.in_transaction
         elif database == "postgresql":
             found["settings"] = [tuple(row) for row in connection.execute(text(_SETTINGS))]
             found["temporary"] = connection.scalar(text("SELECT to_regclass('pg_temp.scratch')::text"))

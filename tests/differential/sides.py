@@ -22,7 +22,7 @@ from tests.differential.places import DRIVERS, Place
 
 __all__ = ["Ours", "Stock", "World", "got"]
 
-#: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once.
+#: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once, without asyncio.
 _POOL_TIMEOUT, _SQLITE_TIMEOUT = 1.0, 0.05
 
 #: Seconds that a pool of ours waits at its end for a connection that is out.
@@ -213,7 +213,7 @@ class World:
         setup = self.setup
         options = self.side.pool(setup, self.asynchronous, self.kills)
         options["pool_reset_on_return"] = setup.reset
-        if "pool_timeout" in options and self.place.database == "sqlite":
+        if "pool_timeout" in options and self.place.driver == "sqlite":
             options["pool_timeout"] = _SQLITE_TIMEOUT
         if level is not None:
             options["isolation_level"] = level
