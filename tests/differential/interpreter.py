@@ -71,6 +71,8 @@ class _Run(Steps):
         try:
             for _ in range(self.program.times):
                 self.slots.clear()
+                if self.world.setup.face == "scope":  # whose results end with it
+                    self.partial = None
                 await self._live()
             await self._look_afterwards()
         finally:

@@ -97,7 +97,7 @@ class _Maker:
         level = (self.among(*ways), self.among(*self.levels))
         if level == ("server", "AUTOCOMMIT"):
             level = ("engine", "AUTOCOMMIT")
-        made = m.Setup(
+        return m.Setup(
             face=self.mostly(self.among("hand", "scope"), "connection", one_in=15),
             begin=self.among("on_write", None),
             pool=self.mostly("ours", "queue", "null", "static", one_in=3),
@@ -115,8 +115,6 @@ class _Maker:
             journal=self.among("delete", "wal") if sqlite else "delete",
             recipe=self.mostly(False, sqlite),
         )
-        # Database has no options of the session
-        return replace(made, expire_on_commit=False, autoflush=True, autobegin=True) if made.face == "scope" else made
 
     def listener(self) -> m.Listener:
         if self.one_in(2):

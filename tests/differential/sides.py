@@ -63,6 +63,10 @@ class Stock:
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The session's arguments."""
+        return self.session_options(setup)
+
+    def session_options(self, setup: Setup) -> dict[str, Any]:
+        """Those that are SQLAlchemy's own."""
         return {"expire_on_commit": setup.expire_on_commit, "autoflush": setup.autoflush, "autobegin": setup.autobegin}
 
     @asynccontextmanager
@@ -105,7 +109,8 @@ class Stock:
             yield session
             if world.asynchronous and (session.new or session.dirty or session.deleted):
                 await session.flush()
-            await got(session.commit())
+            if world.setup.autobegin or session.in_transaction():  # else there is nothing to commit
+                await got(session.commit())
         finally:
             with suppress(Exception):
                 await got(session.close())
@@ -141,6 +146,7 @@ class Ours(Stock):
             "name": f"program {next(_names)}",
             "begin": world.setup.begin,
             "commit": "on_success",
+            "session_options": self.session_options(world.setup),
         }
         if world.asynchronous:
             database = respool.AsyncDatabase(world.face, **keywords)
