@@ -72,7 +72,10 @@ class Runner:
                 if self.options.stop and self.kinds:
                     break
         print(", ".join(f"{driver}: {count}" for driver, count in self.run.items()), flush=True)
+        skipped = sum(arena.skipped for arena in arenas)
         print(f"{self.run.total()} programs, the last {self.in_a_row} without a difference", flush=True)
+        if skipped:
+            print(f"{skipped} of them did not come to an end on SQLAlchemy, and were skipped", flush=True)
         return 1 if self.kinds else 0
 
     def _arenas(self, stack: ExitStack) -> list[Arena]:

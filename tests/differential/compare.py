@@ -21,7 +21,8 @@ class Difference:
         program: what was run.
         driver: with which driver.
         what: ``"outcome"``, ``"objects"``, ``"session"``, ``"rows"``, ``"warned"``, ``"heard"``, ``"order"`` after a step;
-            ``"end"``, ``"objects"``, ``"rows"``, ``"leftovers"``, ``"out"``, ``"next"``, ``"heard"`` at the end.
+            ``"end"``, ``"objects"``, ``"rows"``, ``"leftovers"``, ``"out"``, ``"next"``, ``"heard"`` at the end; ``"hung"``
+            where ours does not come to one.
         index: of the step in the traces; ``None`` at the end.
         stock, ours: what was seen.
         traces: the whole runs.
@@ -63,6 +64,9 @@ def differences(program: Program, driver: str, stock: Trace, ours: Trace) -> Ite
     def difference(what: str, index: int | None, one: Any, other: Any) -> Difference:
         return Difference(program, driver, what, index, one, other, (stock, ours))
 
+    if ours.hung:
+        yield difference("hung", None, stock.hung, ours.hung)
+        return
     for index, (one, other) in enumerate(zip(stock.steps, ours.steps, strict=False)):
         if one.step is not other.step:
             yield difference("order", index, one.step, other.step)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import deque
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, orm
 from sqlalchemy.engine import ChunkedIteratorResult
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 
 from tests.differential.sides import Stock
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "HangsAtCommit"]
 
 
 class TextInAutocommit(orm.Session):
@@ -74,6 +78,15 @@ class ForgetsTheConnection(orm.Session):
         if not isinstance(bind, Connection):
             self.kept = bind.raw_connection()
             self.kept.cursor().execute("SELECT id FROM widgets")
+
+
+class HangsAtCommit(orm.Session):
+    """Waits for what never comes."""
+
+    def commit(self) -> None:
+        if in_greenlet():
+            await_only(asyncio.Event().wait())
+        threading.Event().wait()
 
 
 #: Each with what it is called.

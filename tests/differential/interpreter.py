@@ -20,7 +20,7 @@ from tests.differential.listeners import Ears, Planned
 from tests.differential.places import Place
 from tests.differential.sides import Stock, World, got
 from tests.differential.steps import Steps
-from tests.differential.traces import Seen, Trace, failed, object_state, plain, sqlstate_of
+from tests.differential.traces import Seen, Trace, failed, object_state, plain, sqlstate_of, states_of
 
 __all__ = ["Mistake", "driven", "perform"]
 
@@ -35,22 +35,20 @@ def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("something was to be awaited in a sync world")
 
 
-async def perform(program: m.Program, place: Place, side: Stock) -> Trace:
+async def perform(program: m.Program, place: Place, side: Stock, trace: Trace) -> None:
     """Run a program on one side.
 
     Args:
         program: what is done.
         place: the side's database.
         side: whose session and pool it is done with.
-
-    Returns:
-        what was seen.
+        trace: gets what is seen.
     """
     world = World(side, place, program.setup, m.kills(program))
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            return await _Run(program, world, told)()
+            await _Run(program, world, told, trace)()
     finally:
         await world.close()
 
@@ -60,24 +58,25 @@ class Mistake(BaseException):
 
 
 class _Run(Steps):
-    def __init__(self, program: m.Program, world: World, told: list[warnings.WarningMessage]) -> None:
+    def __init__(self, program: m.Program, world: World, told: list[warnings.WarningMessage], trace: Trace) -> None:
         super().__init__(world, Ears(world.place.database, world.engine))
         self.program = program
         self.told = told
-        self.trace = Trace()
+        self.trace = trace
 
-    async def __call__(self) -> Trace:
+    async def __call__(self) -> None:
         for listener in self.program.listeners:
             if listener.target != "session":
                 self.ears.listen(listener)
         try:
             for _ in range(self.program.times):
                 self.slots.clear()
+                if self.world.setup.face == "scope":  # whose results end with it
+                    self.partial = None
                 await self._live()
             await self._look_afterwards()
         finally:
             self.ears.close()
-        return self.trace
 
     async def _live(self) -> None:
         try:
@@ -88,8 +87,10 @@ class _Run(Steps):
                 assert task is not None
                 task.uncancel()
             self.trace.end += (failed(error),)
+            self.trace.end_states += (states_of(error),)
         else:
             self.trace.end += ("success",)
+            self.trace.end_states += ((),)
 
     async def _have_a_session(self) -> None:
         async with self.world.side.session(self.world) as api:
@@ -129,6 +130,7 @@ class _Run(Steps):
             if _is_made_here(error):
                 raise Mistake(m.text(step)) from error
             seen.outcome, seen.sqlstate, seen.message = failed(error), sqlstate_of(error), str(error)[:200]
+            seen.states = states_of(error)
         seen.objects = {name: object_state(obj) for name, obj in sorted(self.slots.items())}
         session = self.session
         seen.session = (len(session.new), len(session.dirty), len(session.deleted))
@@ -197,7 +199,8 @@ def _look_at_next(engine: Engine, database: str) -> Any:
         dbapi_connection: Any = connection.connection.dbapi_connection
         found: dict[str, Any] = {"level": connection.get_isolation_level()}
         if database == "sqlite":
-            found["in transaction"] = dbapi_connection.in_transaction
+            driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+            found["in transaction"] = driver.in_transaction
         elif database == "postgresql":
             found["settings"] = [tuple(row) for row in connection.execute(text(_SETTINGS))]
             found["temporary"] = connection.scalar(text("SELECT to_regclass('pg_temp.scratch')::text"))

@@ -155,7 +155,7 @@ class Ears:
 
         def heard(*args: Any) -> None:
             nonlocal spent
-            if not listener.declared or listener.event in _OF_STATEMENTS:
+            if (not listener.declared or listener.event in _OF_STATEMENTS) and not _closes_again(listener.event, args):
                 self.heard.append(listener.event)
             if self._acting or (act.once and spent):
                 return
@@ -205,6 +205,16 @@ class Ears:
             _run_and_close(found.connection.cursor(), sql)
         else:
             _run_and_close(dbapi_connection.cursor(), sql)
+
+
+def _closes_again(name: str, args: tuple[Any, ...]) -> bool:
+    """Whether a pool tries once more to close a connection, since a listener has failed. When is each pool's own affair."""
+    if name != "close":
+        return False
+    info = args[1].info  # of this one connection
+    again: bool = info.get("closes", False)
+    info["closes"] = True
+    return again
 
 
 def _run_and_close(cursor: Any, sql: str) -> None:

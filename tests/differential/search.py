@@ -54,7 +54,10 @@ def smaller(arena: Arena, found: Difference) -> Difference:
                 return True
         return False
 
-    smallest(found.program, still)
+    if found.what == "hung":  # each of which takes its time
+        smallest(found.program, still, budget=20)
+    else:
+        smallest(found.program, still)
     return best
 
 

@@ -22,8 +22,8 @@ from tests.differential.places import DRIVERS, Place
 
 __all__ = ["Ours", "Stock", "World", "got"]
 
-#: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once.
-_POOL_TIMEOUT, _SQLITE_TIMEOUT = 3.0, 0.05
+#: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once, without asyncio.
+_POOL_TIMEOUT, _SQLITE_TIMEOUT = 1.0, 0.05
 
 #: Seconds that a pool of ours waits at its end for a connection that is out.
 _CLOSING = 0.2
@@ -63,6 +63,10 @@ class Stock:
 
     def options(self, setup: Setup) -> dict[str, Any]:
         """The session's arguments."""
+        return self.session_options(setup)
+
+    def session_options(self, setup: Setup) -> dict[str, Any]:
+        """Those that are SQLAlchemy's own."""
         return {"expire_on_commit": setup.expire_on_commit, "autoflush": setup.autoflush, "autobegin": setup.autobegin}
 
     @asynccontextmanager
@@ -105,7 +109,8 @@ class Stock:
             yield session
             if world.asynchronous and (session.new or session.dirty or session.deleted):
                 await session.flush()
-            await got(session.commit())
+            if world.setup.autobegin or session.in_transaction():  # else there is nothing to commit
+                await got(session.commit())
         finally:
             with suppress(Exception):
                 await got(session.close())
@@ -141,6 +146,7 @@ class Ours(Stock):
             "name": f"program {next(_names)}",
             "begin": world.setup.begin,
             "commit": "on_success",
+            "session_options": self.session_options(world.setup),
         }
         if world.asynchronous:
             database = respool.AsyncDatabase(world.face, **keywords)
@@ -213,7 +219,7 @@ class World:
         setup = self.setup
         options = self.side.pool(setup, self.asynchronous, self.kills)
         options["pool_reset_on_return"] = setup.reset
-        if "pool_timeout" in options and self.place.database == "sqlite":
+        if "pool_timeout" in options and self.place.driver == "sqlite":
             options["pool_timeout"] = _SQLITE_TIMEOUT
         if level is not None:
             options["isolation_level"] = level

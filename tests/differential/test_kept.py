@@ -26,6 +26,7 @@ from tests.differential.model import (
     Program,
     Query,
     Reset,
+    Rest,
     Rollback,
     Setup,
 )
@@ -133,6 +134,14 @@ KEPT: dict[str, tuple[str, Program]] = {
             (Listener("engines", "rollback", Act("select")),),
             (Query("Widget"), Invalidate(), Execute("text: one")),
         ),
+    ),
+    "rows of a stream that are read after a close()": (
+        "sqlite",
+        Program(Setup(face="scope"), steps=(Execute("columns", "some", options=(("yield_per", 2),)), Close(), Rest())),
+    ),
+    "a stream whose session was closed": (
+        "asyncpg",
+        Program(Setup(face="scope"), steps=(Execute("widgets", "some", options=(("yield_per", 2),)), Reset(), Rest())),
     ),
     "the session's first transaction is begun by who hears of an error": (
         "psycopg",

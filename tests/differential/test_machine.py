@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from tests.differential import model
 from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
-from tests.differential.faults import FAULTS
-from tests.differential.model import flat, text
+from tests.differential.faults import FAULTS, HangsAtCommit
+from tests.differential.limits import STOCK as STOCK_SECONDS
+from tests.differential.model import Commit, Get, Program, flat, text
 from tests.differential.programs import program
 from tests.differential.search import kind_of, search, smaller
 from tests.differential.sides import Stock
@@ -41,6 +43,25 @@ def test_a_fault_is_found(fault: str) -> None:
     with Arena("sqlite", ours=FAULTS[fault]) as arena:
         tally = search(arena, range(400))
     assert tally.found is not None, f"not within {tally.programs} programs"
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "aiosqlite"])
+def test_a_program_that_hangs_on_ours_is_a_difference(driver: str) -> None:
+    program = Program(steps=(Get("Widget", 1), Commit()))
+    with Arena(driver, ours=Stock(HangsAtCommit), seconds=(STOCK_SECONDS, 0.2)) as arena:
+        found = arena.compare(program)
+        assert [difference.what for difference in found] == ["hung"]
+        assert arena.compare(replace(program, steps=(Get("Widget", 1),))) == []  # the next one runs as ever
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "aiosqlite"])
+def test_a_program_that_hangs_on_sqlalchemy_is_skipped(driver: str) -> None:
+    program = Program(steps=(Commit(),))
+    with Arena(driver, stock=Stock(HangsAtCommit), seconds=(0.2, 0.2)) as arena:
+        assert arena.compare(program) == []
+        assert arena.skipped == 1
+        assert arena.compare(replace(program, steps=(Get("Widget", 1),))) == []
+        assert arena.skipped == 1
 
 
 def test_a_program_is_its_text() -> None:

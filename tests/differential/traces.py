@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.differential.model import Step
 from tests.differential.schema import MODELS
 
-__all__ = ["Seen", "Trace", "failed", "object_state", "plain", "sqlstate_of"]
+__all__ = ["Seen", "Trace", "failed", "object_state", "plain", "sqlstate_of", "states_of"]
 
 _MODELS = tuple(MODELS.values())
 _COLUMNS = {model: [attribute.key for attribute in inspect(model).column_attrs] for model in _MODELS}
@@ -32,7 +32,7 @@ class Seen:
         rows: all that is saved, as somebody else sees it.
         warned: SQLAlchemy's warnings, by class.
         heard: which events.
-        sqlstate, message: the error's, not compared.
+        sqlstate, message, states: the error's, not compared; the last also of those that it came up after.
         in_transaction, holding: whether it is in a transaction, and has a connection; not compared.
     """
 
@@ -45,6 +45,7 @@ class Seen:
     heard: tuple[str, ...] = ()
     sqlstate: str | None = None
     message: str = ""
+    states: tuple[str, ...] = ()
     in_transaction: bool = False
     holding: bool = False
 
@@ -55,12 +56,14 @@ class Trace:
 
     steps: list[Seen] = field(default_factory=list)
     end: tuple[Any, ...] = ()  #: how the session's block ended, each time
+    end_states: tuple[tuple[str, ...], ...] = ()  #: of its errors, each time; not compared
     objects: Mapping[str, Any] = field(default_factory=dict)  #: read after the end
     rows: str = ""
     leftovers: list[str] = field(default_factory=list)  #: on the server, while all connections are idle
     out: int = 0  #: connections that are not back in the pool
     next: Any = None  #: what the next user of the pool finds
     heard: tuple[str, ...] = ()  #: at the end
+    hung: bool = False  #: it did not come to its end in time
 
 
 def plain(value: Any) -> Any:
@@ -94,6 +97,16 @@ def sqlstate_of(error: BaseException) -> str | None:
         if found := getattr(orig, name, None):
             return str(found)
     return None
+
+
+def states_of(error: BaseException | None) -> tuple[str, ...]:
+    """The codes of an error, and of those that it came up after: a listener's may hide the statement's."""
+    found: list[str] = []
+    while error is not None:
+        if (state := sqlstate_of(error)) is not None:
+            found.append(state)
+        error = error.__cause__ or error.__context__
+    return tuple(found)
 
 
 def object_state(obj: Any) -> Any:

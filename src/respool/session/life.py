@@ -205,12 +205,13 @@ class Life:
 
     def _close_results(self, *, at_end: bool) -> None:
         """The session is closed; at its scope's end the rows are refused in any case, and are not fetched."""
-        if self._work is not None and self._work.fetch is not None:
-            self._work.fetch.close_streams()
-        if at_end and self.rest is not None:
-            rest, self.rest = self.rest(), None
-            if rest is not None:
-                rest.let_go()
+        if at_end:
+            if self._work is not None and self._work.fetch is not None:
+                self._work.fetch.close_streams()
+            if self.rest is not None:
+                rest, self.rest = self.rest(), None
+                if rest is not None:
+                    rest.let_go()
         self.settle_rest()
 
     def transactional_connection(self, session: orm.Session, engine: Engine, *, by_word: bool = False) -> Connection:

@@ -58,6 +58,8 @@ def _after_transaction_end(session: orm.Session, transaction: SessionTransaction
     if transaction.parent is None:
         work, units, scope = life.work, life.units, life.scope
         for connection in life.connections:
+            if work.fetch is not None and connection.dialect.name != "sqlite":
+                work.fetch.streams.clear()  # to close them now would be a word on a connection of somebody else's
             if not connection.closed:  # it is the user's own, and goes on without us
                 let_go(connection, work)
         life.connections, life.borrowed = (), frozenset()
