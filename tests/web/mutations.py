@@ -56,7 +56,8 @@ def mutation(breaks: str, cases: str, *edits: Edit) -> Mutation:
 ASGI, SANIC, AIOHTTP, LITESTAR, QUART = (f"web/{name}.py" for name in ("asgi", "sanic", "aiohttp", "litestar", "quart"))
 REQUESTS, LIFESPAN = "web/rules/scopes.py", "web/rules/lifespan.py"
 END, POLICY, SCOPE = "ending/end.py", "scope/policy.py", "scope/scope.py"
-ALGORITHMS, WHEREABOUTS = "pool/core/algorithms.py", "whereabouts.py"
+ALGORITHMS, MONITOR, WHEREABOUTS = "pool/core/algorithms.py", "pool/drivers/monitor.py", "whereabouts.py"
+EXCHANGE = "web/rules/exchange.py"
 
 MUTATIONS = (
     mutation(
@@ -66,12 +67,12 @@ MUTATIONS = (
     ),
     mutation(
         "an error status commits",
-        "raised_4xx returned_4xx late_status unsendable error_pages",
+        "returned_4xx late_status unsendable error_pages",
         (POLICY, " or (status is not None and status >= 400):", ":"),
     ),
     mutation(
-        "an error commits",
-        "unhandled_error explicit_commit_then_error late_error unsendable failing_first_part error_pages",
+        "an error commits, whatever its status",  # what is raised is rolled back as an error, and by its status once more
+        "raised_4xx unhandled_error explicit_commit_then_error late_error unsendable failing_first_part error_pages",
         (
             POLICY,
             "if error is not None or doomed is not None or (status is not None and status >= 400):",
@@ -97,6 +98,7 @@ MUTATIONS = (
         "the first database is committed before the second is flushed",
         "two_databases",
         (END, "if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):", "if False:"),
+        (EXCHANGE, "                        scope.session.flush()\n", "                        pass\n"),  # WSGI's, when a handler has returned
     ),
     mutation(
         "a session works after its request",
@@ -112,10 +114,12 @@ MUTATIONS = (
         (SANIC, '.lower() == "websocket":', '.lower() == "nothing":'),
     ),
     mutation(
+        # some servers cancel the request by themselves, and whoever is cancelled leaves in two ways
         "nobody looks for departures, and a waiter that is cancelled stays in line",
         "client_gone",
         (WHEREABOUTS, "    if here is None:\n        yield", "    if True:\n        yield"),
         (ALGORITHMS, "    except BaseException:\n        state.leave(waiter)\n        raise", "    except BaseException:\n        raise"),
+        (MONITOR, "            self._inbox.append((waiter, None, None))\n", ""),
     ),
     mutation(
         "what is asked of an application within the application has no session",
