@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -486,8 +488,30 @@ async def test_promise_07_a_commit_that_is_late_is_no_success(
         async def hangs(step: Any) -> None:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("respool.web.asgi.perform", hangs)
+        monkeypatch.setattr("respool.web.rules.scopes.perform", hangs)
         done = await call_asgi(middleware)
         assert done.status == 500
         assert isinstance(done.error, CommitOutcomeUnknown)
         assert (acquired(db), db.scopes()) == (0, ())
+
+
+async def test_a_request_leaves_nothing_to_the_collector(db: Database) -> None:
+    app = order_app(db)
+    scope = Request(type="http", method="POST", path="/", headers=[])
+    there = weakref.ref(scope)
+    gc.collect()
+    gc.disable()
+    try:
+        await app(scope, nothing, nothing)
+        del scope
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+class Request(dict[str, Any]):
+    """An ASGI scope that can be seen to go."""
+
+
+async def nothing(*message: Any) -> Any:
+    """A server that does nothing."""

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from respool.ending.aio import end_async, in_greenlet
 from respool.ending.end import End, Step
 from respool.errors import CommitOutcomeUnknown
 from respool.web.asgi import RequestScopeMiddleware
+from respool.web.starlette import install
 from tests.session.shop import Order, acquired, count, opened_async
 from tests.web.clients import call_asgi
 
@@ -102,10 +105,22 @@ async def answer(send: Any, status: int, body: bytes = b"ok") -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def timed_out(url: str, product_id: int, then: Then, monkeypatch: pytest.MonkeyPatch) -> Any:
+def in_starlette(app: Any, db: Any) -> Any:
+    """The application within Starlette's stack, where the end is further in than our middleware."""
+    around = Starlette(routes=[Mount("/", app=app)])
+    install(around, db)
+    return around
+
+
+WHEREVER = pytest.mark.parametrize("serve", [RequestScopeMiddleware, in_starlette])
+
+
+async def timed_out(
+    url: str, product_id: int, then: Then, monkeypatch: pytest.MonkeyPatch, serve: Any = RequestScopeMiddleware
+) -> Any:
     """What a client gets where the application gives up on its own answer while that waits for its COMMIT."""
     gate = Gate()
-    monkeypatch.setattr("respool.web.asgi.perform", gate.perform)
+    monkeypatch.setattr("respool.web.rules.scopes.perform", gate.perform)
 
     async with opened_async(url, commit="on_success") as db:
 
@@ -121,17 +136,19 @@ async def timed_out(url: str, product_id: int, then: Then, monkeypatch: pytest.M
             assert answering.cancelled()
             await then(send)
 
-        told = await call_asgi(RequestScopeMiddleware(app, db), "/orders", "POST")
+        told = await call_asgi(serve(app, db), "/orders", "POST")
         assert (acquired(db), db.scopes()) == (0, ())
         return told
 
 
+@WHEREVER
 async def test_promise_03_an_error_after_a_commit_that_was_interrupted_says_so(
-    async_shop_url: str, shop_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    async_shop_url: str, shop_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, serve: Any
 ) -> None:
-    told = await timed_out(async_shop_url, 1, lambda send: answer(send, 504, b"too late"), monkeypatch)
-    assert (told.status, told.body, told.headers["respool-saved"]) == (504, b"too late", "yes")
-    assert "request POST /orders: ended with 504 after its COMMIT had succeeded" in caplog.text
+    told = await timed_out(async_shop_url, 1, lambda send: answer(send, 504, b"too late"), monkeypatch, serve)
+    assert (told.status, told.body) == (504, b"too late")
+    assert told.messages[0]["headers"] == [(b"respool-saved", b"yes")]
+    assert caplog.text.count("request POST /orders: ended with 504 after its COMMIT had succeeded") == 1
     assert count(shop_url) == 1
 
 
@@ -160,13 +177,14 @@ async def test_promise_03_a_success_after_a_commit_that_failed_and_was_interrupt
     assert (told.status, type(told.error)) == (500, IntegrityError)
 
 
+@WHEREVER
 async def test_promise_03_no_answer_after_a_commit_that_was_interrupted_is_a_504_that_says_so(
-    async_shop_url: str, shop_url: str, monkeypatch: pytest.MonkeyPatch
+    async_shop_url: str, shop_url: str, monkeypatch: pytest.MonkeyPatch, serve: Any
 ) -> None:
     async def nothing(send: Any) -> None:
         await send({"type": "http.response.body", "body": b"the rest of an answer that never began"})
 
-    told = await timed_out(async_shop_url, 1, nothing, monkeypatch)
+    told = await timed_out(async_shop_url, 1, nothing, monkeypatch, serve)
     assert (told.status, told.headers["respool-saved"], count(shop_url)) == (504, "yes", 1)
 
 

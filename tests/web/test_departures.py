@@ -42,7 +42,7 @@ class Server:
 
 async def test_what_is_read_ahead_is_handed_out_in_order() -> None:
     server = Server()
-    inbox = Inbox(server.receive)
+    inbox = Inbox(server.receive, {})
     left: list[int] = []
     inbox.waits(leave := lambda: left.append(1))
     for message in (part(b"a"), part(b"b", more=False)):
@@ -57,7 +57,7 @@ async def test_what_is_read_ahead_is_handed_out_in_order() -> None:
 
 async def test_the_application_gets_the_message_that_is_being_listened_for() -> None:
     server = Server()
-    inbox = Inbox(server.receive)
+    inbox = Inbox(server.receive, {})
     inbox.waits(lambda: None)
     await until(lambda: server.readers == 1)
     reading = asyncio.create_task(inbox.receive())
@@ -69,7 +69,7 @@ async def test_the_application_gets_the_message_that_is_being_listened_for() -> 
 
 async def test_the_applications_own_reading_is_enough() -> None:
     server = Server()
-    inbox = Inbox(server.receive)
+    inbox = Inbox(server.receive, {})
     left: list[int] = []
     reading = asyncio.create_task(inbox.receive())
     await until(lambda: server.readers == 1)
@@ -82,7 +82,7 @@ async def test_the_applications_own_reading_is_enough() -> None:
 
 async def test_when_the_application_stops_reading_it_is_listened_on() -> None:
     server = Server()
-    inbox = Inbox(server.receive)
+    inbox = Inbox(server.receive, {})
     left: list[int] = []
     reading = asyncio.create_task(inbox.receive())
     await until(lambda: server.readers == 1)
@@ -94,7 +94,7 @@ async def test_when_the_application_stops_reading_it_is_listened_on() -> None:
 
 
 async def test_who_waits_after_the_departure_leaves_at_once() -> None:
-    inbox = Inbox(Server().receive)
+    inbox = Inbox(Server().receive, {})
     inbox.departed()
     left: list[int] = []
     inbox.waits(lambda: left.append(1))
@@ -103,7 +103,7 @@ async def test_who_waits_after_the_departure_leaves_at_once() -> None:
 
 async def test_an_upload_is_read_ahead_up_to_a_limit() -> None:
     server = Server()
-    inbox = Inbox(server.receive)
+    inbox = Inbox(server.receive, {})
     inbox.waits(lambda: None)
     for _ in range(100):
         server.queue.put_nowait(part(b"x"))

@@ -173,7 +173,7 @@ async def test_a_stream_beside_a_middleware_waits_for_a_commit_that_is_under_way
         await go.wait()
         return await in_greenlet(step)
 
-    monkeypatch.setattr("respool.web.asgi.perform", perform)
+    monkeypatch.setattr("respool.web.rules.scopes.perform", perform)
     async with opened_async(async_shop_url, commit="on_success") as db:
 
         async def body() -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from respool.ending.conclusion import Conclusion, Stays, run_last_hooks
@@ -93,8 +94,6 @@ class End:
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
         family = [scope for outer in self.scopes for scope in outer.family()]
-        if self.stays is Stays.ON_FAILURE and all(map(_is_idle, family)):
-            self.stays = Stays.NEVER  # nothing can fail
         for scope in family:
             if self._begins(scope):
                 self._verdicts[scope] = Verdict.ROLLBACK
@@ -115,7 +114,7 @@ class End:
         for scope, verdict in self._verdicts.items():
             if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):
                 with self._first:
-                    yield Step(scope, _flush)
+                    yield Step(scope, methodcaller("flush"))
 
     def conclusions(self) -> Steps:
         """The last steps. They have to be taken, whatever becomes of the caller.
@@ -255,10 +254,10 @@ class End:
 
     def _writing(self) -> list[Scope]:
         """The scopes that have changes to be committed, if there are several: with one there is nothing to agree on."""
-        committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
-        if len(committing) < 2:
+        if len(self._verdicts) < 2:
             return []
-        return [scope for scope in committing if _has_changes(scope)]
+        committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
+        return [scope for scope in committing if _has_changes(scope)] if len(committing) > 1 else []
 
     def _raise(self) -> None:
         failure = self._first.failure
@@ -326,10 +325,6 @@ def _unflushed(scope: Scope) -> bool:
 def _has_changes(scope: Scope) -> bool:
     session, life = scope.session, scope.life
     return session is not None and life is not None and bool(life.changes(session))
-
-
-def _flush(session: Session) -> None:
-    session.flush()
 
 
 def drive(end: End) -> None:

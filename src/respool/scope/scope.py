@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from copy import copy
 from enum import Enum
 from typing import Any, NoReturn
+from weakref import ref
 
 from respool.errors import RespoolError, ScopeEnded, WrongScope
 from respool.scope.contracts import Account, MakesWay, Owner, Tenant
@@ -234,12 +234,12 @@ class Scope:
         self.life = life
         self.face = face
         self.state = OPEN
-        self._live.add(self)
+        self._live.add(ref(self, self._live.discard))
 
     def end(self) -> None:
         """The scope is over, and the session no longer its own."""
         self.state = ENDED
-        self._live.discard(self)
+        self._live.discard(ref(self))
         if self.parent is not None and self.parent.children:
             self.parent.children.discard(self)
         self.session = None
@@ -271,7 +271,7 @@ class Scope:
         if anew and self.life is not None:
             self.life.scope = copy(self)
             self.life.scope.end()
-            self._live.discard(self)
+            self._live.discard(ref(self))
             self.session = self.face = self.life = None
         self.state = OPEN if self.session is not None else NEW
 
@@ -279,7 +279,7 @@ class Scope:
         """This is a forked child: the scope, its session and the connection belong to the parent, and stay as they are."""
         self.state = ENDED
         self.forked_from = os.getppid()
-        self._live.discard(self)
+        self._live.discard(ref(self))
         if self.session is not None and self.life is not None:
             self.life.forget(self.session)
             self.session = self.face = self.life = None
@@ -388,18 +388,13 @@ CurrentScope = ContextVar[Scope | None]
 class LiveScopes:
     """The scopes of one database that have a session now. Weak: a scope that everybody dropped is not kept alive."""
 
-    __slots__ = ("_scopes",)
+    __slots__ = ("_scopes", "add", "discard")
 
     def __init__(self) -> None:
-        self._scopes: set[weakref.ref[Scope]] = set()
-
-    def add(self, scope: Scope) -> None:
-        self._scopes.add(weakref.ref(scope, self._scopes.discard))
-
-    def discard(self, scope: Scope) -> None:
-        self._scopes.discard(weakref.ref(scope))
+        self._scopes: set[ref[Scope]] = set()
+        self.add, self.discard = self._scopes.add, self._scopes.discard  #: called for every session: with a reference
 
     def __iter__(self) -> Iterator[Scope]:
         # copied in one step, so that other threads may add and discard meanwhile
-        scopes = (ref() for ref in self._scopes.copy())
+        scopes = (reference() for reference in self._scopes.copy())
         return iter(sorted((s for s in scopes if s is not None), key=lambda s: s.started))

@@ -17,11 +17,20 @@ with needs("aiohttp"):
 
 from respool.database.applications import check_application
 from respool.ending.end import Stays
+from respool.web.rules.client import Watch
 from respool.web.rules.lifespan import start, stop
-from respool.web.rules.native import NativeRequest
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.readiness import Readiness
-from respool.web.rules.scopes import KEY, SAVED, check_databases, check_new, roll_back, tell_handler, without_scopes
+from respool.web.rules.scopes import (
+    KEY,
+    SAVED,
+    RequestScopes,
+    check_databases,
+    check_new,
+    roll_back,
+    tell_handler,
+    without_scopes,
+)
 
 __all__ = ["DATABASES", "install"]
 
@@ -31,7 +40,7 @@ DATABASES: web.AppKey[list[Any]] = web.AppKey("respool.databases", list)
 #: Where the scopes of a request are found by name. Older versions have plain strings only.
 _SCOPES: Any = web.RequestKey(KEY, dict) if hasattr(web, "RequestKey") else KEY
 #: Where the outermost application's part is found, by those within.
-_AROUND: Any = web.RequestKey(f"{KEY}.around", NativeRequest) if hasattr(web, "RequestKey") else f"{KEY}.around"
+_AROUND: Any = web.RequestKey(f"{KEY}.around", RequestScopes) if hasattr(web, "RequestKey") else f"{KEY}.around"
 
 
 def install(app: web.Application, *databases: Any, lifespan: bool = True) -> None:
@@ -109,12 +118,12 @@ class _Around:
                 messages: web.StreamResponse = await handler(request)
                 return messages
         found = request.setdefault(_SCOPES, {})
-        ours = NativeRequest(self._databases, found, f"{request.method} {request.path}", _gone(request))
-        ours.enter()
-        around: NativeRequest | None = request.get(_AROUND)
+        label = f"{request.method} {request.path}"
+        ours = RequestScopes(self._databases, found, label, Watch(_gone(request)))
+        around: RequestScopes | None = request.get(_AROUND)
         try:
             if around is not None:  # this is an application within one that has databases
-                around.scopes.scopes += ours.scopes.scopes
+                around.scopes += ours.scopes
                 response: web.StreamResponse = await handler(request)
                 return response
             request[_AROUND] = ours
@@ -141,7 +150,7 @@ class _Answer:
         ours: its scopes.
     """
 
-    def __init__(self, request: web.Request, ours: NativeRequest) -> None:
+    def __init__(self, request: web.Request, ours: RequestScopes) -> None:
         self._request = request
         self._ours = ours
         self._writer: Any = request.writer
@@ -172,7 +181,7 @@ class _Answer:
         except BaseException as error:
             if self._left and hasattr(self._writer, "send_headers"):
                 self._writer.send_headers()  # what has left is not to be taken back
-            await self._ours.end(None, error)
+            await self._ours.conclude(None, error)
             raise
 
     async def _send(self, handler: Any) -> web.StreamResponse:
@@ -202,13 +211,13 @@ class _Answer:
     async def _end_and_write(self, status_line: str, headers: Any) -> None:
         status = int(status_line.split()[1])
         try:
-            await self._ours.end(status, stays=Stays.ON_FAILURE)
+            await self._ours.conclude(status, stays=Stays.ON_FAILURE)
         except Exception as failure:
             self._failure = failure
             self._forget()
             raise
-        if status >= 400 and self._ours.scopes.saved:
-            self._ours.scopes.tell_saved(status)
+        if status >= 400 and self._ours.saved:
+            self._ours.tell_saved(status)
             headers[SAVED] = "yes"
         self._left = True
         await self._write_headers(status_line, headers)

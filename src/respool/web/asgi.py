@@ -13,10 +13,8 @@ from functools import partial
 from typing import Any, overload
 
 from respool.database.base import DatabaseBase
-from respool.ending.aio import end_async
-from respool.ending.end import Stays, end_idle
+from respool.ending.end import Stays
 from respool.ending.shield import DEADLINE
-from respool.ending.workers import perform
 from respool.errors import ConfigError
 from respool.session.changes.losses import logger
 from respool.web.rules.client import Inbox, Message, Receive
@@ -30,18 +28,19 @@ from respool.web.rules.scopes import (
     Layer,
     RequestScopes,
     check_databases,
+    making,
     roll_back,
     without_scopes,
 )
 
-__all__ = ["SCOPES", "Beginning", "Beside", "EndOfRequest", "RequestScopeMiddleware"]
+__all__ = ["EXCHANGE", "Beginning", "Beside", "EndOfRequest", "RequestScopeMiddleware"]
 
 ASGIScope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
-#: Where the scopes of a request are found in the ASGI scope, for what is within; and how long their end may take.
-SCOPES = f"{KEY}.request"
+#: Where the exchange is found in the ASGI scope, for what is within.
+EXCHANGE = f"{KEY}.exchange"
 
 
 class RequestScopeMiddleware:
@@ -122,15 +121,16 @@ class RequestScopeMiddleware:
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             self._readiness.require()
-            inbox = _Client(receive, scope)
+            inbox = Inbox(receive, scope)
             label = f"{scope['method']} {scope['path']}"
-            scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox)
-            scope[SCOPES] = scopes, self.finish_timeout
-            scopes.enter()
+            outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
+            scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox, self.finish_timeout)
+            exchange = scope[EXCHANGE] = _Exchange(scopes, self.answer_failure, outermost)
             try:
-                exchange = _Exchange(scopes, scope, inbox.receive, send, self.finish_timeout)
-                exchange.answer_by = self.answer_failure
-                await exchange.run(self.app)
+                await exchange.run(self.app, scope, inbox.receive, send)
+            except BaseException as error:
+                await exchange.fail(error)
+                raise
             finally:
                 scopes.leave()
                 inbox.close()
@@ -155,8 +155,7 @@ class EndOfRequest:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scopes, deadline = scope[SCOPES]
-            await _Exchange(scopes, scope, receive, send, deadline, inner=True).run(self.app)
+            await scope[EXCHANGE].run(self.app, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -177,16 +176,19 @@ class Beginning:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scopes, _ = scope[SCOPES]
+        exchange: _Exchange = scope[EXCHANGE]
 
         async def begin(message: Message) -> None:
             await send(message)
-            if message["type"] == "http.response.start" and message["status"] < 400:
-                scopes.hold_back(message["status"])
+            if message["type"] == "http.response.start" and not exchange.answered and message["status"] < 400:
+                exchange.scopes.hold_back(message["status"])
 
         try:
-            with scopes.making():
+            token = making.set(exchange.scopes)
+            try:
                 await self.app(scope, receive, begin)
+            finally:
+                making.reset(token)
         except Exception as error:  # whatever somebody further out makes of it
             await roll_back(scope.get(KEY, {}), error)
             raise
@@ -219,115 +221,75 @@ class Beside:
             await self.app(scope, receive, begin)
 
 
-class _Client(Inbox):
-    """For whom a request is answered."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, receive: Receive, scope: ASGIScope) -> None:
-        super().__init__(receive)
-        self._scope = scope
-
-    def handler(self) -> Any:
-        """The function that answers the request, where the framework has noted it."""
-        handler = self._scope.get("endpoint") or self._scope.get("route_handler")  # Starlette and FastAPI; Litestar
-        return getattr(handler, "fn", handler)
-
-
 class _Exchange:
     """One request, and what came of its end.
 
     Args:
         scopes: those of the request.
-        scope, receive, send: as ASGI gives them.
-        deadline: seconds that the end may take.
-        inner: somebody further out will end what is open still.
+        answer_by: how the application answers a failed end, where its ASGI scope does not tell.
+        outermost: whether it is around the whole application.
     """
 
-    __slots__ = (
-        *("answer_by", "answered", "deadline", "failure", "inner", "interrupted"),
-        *("outermost", "receive", "scope", "scopes", "send_on", "waiting"),
-    )
+    __slots__ = ("answer_by", "answered", "failure", "interrupted", "outermost", "scopes", "waiting")
 
-    def __init__(
-        self,
-        scopes: RequestScopes,
-        scope: ASGIScope,
-        receive: Receive,
-        send: Send,
-        deadline: float,
-        *,
-        inner: bool = False,
-    ) -> None:
+    def __init__(self, scopes: RequestScopes, answer_by: Any, outermost: bool) -> None:
         self.scopes = scopes
-        self.scope = scope
-        self.receive = receive
-        self.send_on = send
-        self.deadline = deadline
-        self.inner = inner
-        self.answer_by: Any = None
-        self.outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
+        self.answer_by = answer_by
+        self.outermost = outermost
         self.waiting = False  #: an answer waits for the end
         self.interrupted = False  #: it did not wait until the end had come
         self.answered = False  #: an answer has begun to leave
         self.failure: BaseException | None = None  #: why the application's own answer did not
 
-    async def run(self, app: ASGIApp) -> None:
-        """Have an application answer the request, and end it."""
-        try:
-            await self._run(app)
-        except BaseException as error:
-            if not self.inner:
-                await self._end(None, error)
-                if not self.answered and self.scopes.saved:
-                    self.scopes.tell_saved(type(error).__name__)
-            raise
+    async def run(self, app: ASGIApp, scope: ASGIScope, receive: Receive, send_on: Send) -> None:
+        """Have an application answer the request: all of it, and once more that part within which the end is to be.
 
-    async def _run(self, app: ASGIApp) -> None:
+        Args:
+            app: the application.
+            scope, receive: as ASGI gives them.
+            send_on: where an answer goes that may leave.
+        """
+        send = partial(self._send, send_on)
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, receive, send)
         except Exception as error:
-            await self._end(None, error, Stays.ALWAYS)  # a page of the error may ask for the session
+            await self.scopes.conclude(None, error, Stays.ALWAYS)  # a page of the error may ask for the session
             if self.answered:
                 raise
-            await self._answer_failure(error)
-        except BaseException as error:
-            await self._end(None, error)
-            raise
+            await self._answer_failure(error, scope, receive, send)
         else:
             if self.answered:
                 return
-            await self._end(None, _NoAnswer())
+            await self.scopes.conclude(None, _NoAnswer())
             if self.failure is not None:  # somebody swallowed it
-                await self._answer_failure(self.failure)
-            elif self.interrupted and not self.inner:
-                await self._answer(Refusal(504, {}, "Gateway Timeout"))
+                await self._answer_failure(self.failure, scope, receive, send)
+            elif self.interrupted:
+                await _answer(Refusal(504, {}, "Gateway Timeout"), send)
 
-    async def send(self, message: Message) -> None:
-        """What the application gets as ``send``."""
+    async def fail(self, error: BaseException) -> None:
+        """An exception leaves the application."""
+        await self.scopes.conclude(None, error)
+        if not self.answered and self.scopes.saved:
+            self.scopes.tell_saved(type(error).__name__)
+
+    async def _send(self, send_on: Send, message: Message) -> None:
+        """What an application gets as ``send``, with where it goes."""
         if not self.answered:
-            starts = message["type"] == "http.response.start"
-            if self.failure is not None:
-                # What is left of the answer that its failed end has made untrue is dropped; an error page may leave.
-                if not starts or message["status"] < 400:
-                    return
-                await self._end(message["status"], self.failure)
-                self.answered = True
-            elif starts:
+            if message["type"] == "http.response.start":
+                if self.failure is not None and message["status"] < 400:
+                    return  # it is not true any more; an error page may leave
                 message = await self._start(message)
                 self.answered = True
-            elif self.interrupted:  # the rest of an answer that nobody waits for
+            elif self.failure is not None or self.interrupted:  # the rest of an answer that has not left
                 return
-        await self.send_on(message)
+        await send_on(message)
 
     async def _start(self, message: Message) -> Message:
         if self.waiting:
             raise RuntimeError("a second http.response.start, while the first one waits for its COMMIT")
         self.waiting = True
         try:
-            if message["status"] < 400 and self.scopes.broken is not None:
-                raise self.scopes.broken
-            await self._end(message["status"], None, Stays.ON_FAILURE)
+            await self.scopes.conclude(message["status"], self.failure, Stays.ON_FAILURE)
         except BaseException as failure:
             if not isinstance(failure, asyncio.CancelledError):
                 self.failure = failure
@@ -342,33 +304,28 @@ class _Exchange:
             return {**message, "headers": [*message.get("headers", ()), (SAVED.encode(), b"yes")]}
         return message
 
-    async def _end(self, status: int | None, error: BaseException | None, stays: Stays = Stays.NEVER) -> None:
-        if stays is not Stays.ALWAYS and end_idle(self.scopes.scopes):
-            return
-        end = self.scopes.end(status, error or self.scopes.failure, stays)
-        await end_async(end, perform, deadline=self.deadline)
-
-    async def _answer_failure(self, error: BaseException) -> None:
+    async def _answer_failure(self, error: BaseException, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """The application has no answer that is true: let its framework answer the error, or leave it to the outside."""
         if self.failure is not None:
-            answer = self.answer_by or failure_answer(self.scope)
+            answer = self.answer_by or failure_answer(scope)
             if answer is not None and isinstance(error, Exception):
-                handled = await answer(self.scope, self.receive, self.send, error, self.outermost)
+                handled = await answer(scope, receive, send, error, self.outermost)
                 if handled and self.answered:
                     logger.info("%s: its end failed; answered by a handler for %r", self.scopes.label, error)
                     return
         reason = self.failure or error
         if isinstance(reason, OVERLOAD) and not self.answered:
-            accept = b",".join(value for name, value in self.scope["headers"] if name == b"accept").decode("latin-1")
-            await self._answer(refusal(reason, accept, json=answers_json(self.scope)))
+            accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
+            await _answer(refusal(reason, accept, json=answers_json(scope)), send)
         else:
             raise error
 
-    async def _answer(self, answer: Refusal) -> None:
-        headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
-        headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": answer.body.encode()})
+
+async def _answer(answer: Refusal, send: Send) -> None:
+    headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(answer.body))]
+    headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body.encode()})
 
 
 class _NoAnswer(Exception):

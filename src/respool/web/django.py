@@ -262,7 +262,6 @@ class RequestScopeMiddleware:
             exchange.join(self.databases)
             return self.get_response(request)
         exchange = Exchange(self.databases, request.META, lambda status, headers: lambda data: None)
-        exchange.scopes.enter()
         try:
             response = self._answer(exchange, request)
         except BaseException as error:
@@ -295,8 +294,8 @@ class RequestScopeMiddleware:
 
     async def _answer_async(self, request: Any) -> Any:
         found = request.scope.setdefault(KEY, {})
+        # in force in this task until its end: streams are read in it
         scopes = RequestScopes(self.databases, found, f"{request.method} {request.path}")
-        scopes.enter()  # in force in this task until its end: streams are read in it
         try:
             response = await self.get_response(request)
             await end_request(found, self.databases, response.status_code)

@@ -22,9 +22,9 @@ with needs("litestar"):
 
 from respool.database.applications import check_application
 from respool.database.base import DatabaseBase
-from respool.web.asgi import SCOPES, RequestScopeMiddleware
+from respool.web.asgi import EXCHANGE, RequestScopeMiddleware
 from respool.web.rules.overload import OVERLOAD, refusal
-from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, roll_back, what_is_called
+from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, making, roll_back, what_is_called
 
 __all__ = ["RespoolPlugin", "answer_failure", "install", "session_of"]
 
@@ -129,10 +129,13 @@ async def _call(call: Any, app: Litestar, scope: Any, receive: Any, send: Any) -
     if scope["type"] != "http":
         await call(app, scope, receive, send)
         return
-    scopes = scope[SCOPES][0]
+    scopes = scope[EXCHANGE].scopes
     scopes.hold_back(None, lambda: bool(ScopeState.from_scope(scope).response_started))
-    with scopes.making():
+    token = making.set(scopes)
+    try:
         await call(app, scope, receive, send)
+    finally:
+        making.reset(token)
 
 
 async def _failed(error: Exception, scope: Any) -> None:
@@ -143,8 +146,8 @@ async def _failed(error: Exception, scope: Any) -> None:
 
 async def _sends(message: Any, scope: Any) -> None:
     """Called before a message leaves."""
-    if message["type"] == "http.response.start" and SCOPES in scope:
-        scope[SCOPES][0].let_through()
+    if message["type"] == "http.response.start" and EXCHANGE in scope:
+        scope[EXCHANGE].scopes.let_through()
 
 
 def _overloaded(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -16,7 +16,7 @@ with needs("quart"):
     from quart import Quart, current_app, has_request_context, request
 
 from respool.database.applications import check_application
-from respool.web.asgi import SCOPES, Beginning, RequestScopeMiddleware
+from respool.web.asgi import EXCHANGE, Beginning, RequestScopeMiddleware
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.scopes import (
     KEY,
@@ -113,7 +113,7 @@ def _wrap(app: Any, around: RequestScopeMiddleware) -> None:
                 return connection.__call__(self, receive, send)
 
             app: Any = Beginning(answer)
-            if SCOPES not in self.scope:  # somebody has called app.asgi_app, and not the application
+            if EXCHANGE not in self.scope:  # somebody has called app.asgi_app, and not the application
                 app = RequestScopeMiddleware(app, *around.databases)
                 app.answer_failure = around.answer_failure
             await app(self.scope, receive, send)

@@ -20,13 +20,14 @@ with needs("sanic"):
 
 from respool.database.applications import check_application
 from respool.ending.end import Stays
-from respool.web.asgi import SCOPES, RequestScopeMiddleware
+from respool.web.asgi import EXCHANGE, RequestScopeMiddleware
+from respool.web.rules.client import Watch
 from respool.web.rules.lifespan import start, stop
-from respool.web.rules.native import NativeRequest
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.scopes import (
     KEY,
     SAVED,
+    RequestScopes,
     called_by,
     check_databases,
     check_new,
@@ -38,7 +39,7 @@ from respool.web.rules.scopes import (
 __all__ = ["install"]
 
 #: The latest request of the connection whose task this is. Sanic does not tell when a request is over.
-_latest: ContextVar[NativeRequest | None] = ContextVar("respool_latest_request", default=None)
+_latest: ContextVar[RequestScopes | None] = ContextVar("respool_latest_request", default=None)
 
 #: Before all others; at the end of the application after them.
 _FIRST = 1_000_000
@@ -96,7 +97,7 @@ def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
         state = request.ctx.respool
         if state.handling and state.ours is not None:  # the handler goes on, and makes the body
             with suppress(Exception):  # told when the head is to be written: here Sanic would only log it
-                await state.ours.end(response.status, stays=Stays.ON_FAILURE)
+                await state.ours.conclude(response.status, stays=Stays.ON_FAILURE)
                 state.begun = True
 
     async def failed(request: Request[Any, Any], exception: Exception) -> None:
@@ -124,18 +125,18 @@ async def _begin(app: Sanic[Any, Any], around: RequestScopeMiddleware, request: 
     if app.asgi:
         scope = request.transport.scope
         if scope["type"] == "http":
-            state.ours, state.found = NativeRequest.of(scope[SCOPES][0]), scope[KEY]
+            state.ours, state.found = scope[EXCHANGE].scopes, scope[KEY]
         return
     around.require_readiness()
     label = f"{request.method} {request.path}"
-    ours = NativeRequest(around.databases, state.found, label, lambda: _gone(request))
     if (before := _latest.get()) is not None:
         before.leave()  # else each would keep the one before it
+    # in force in the connection's task, until its end or its next request
+    ours = RequestScopes(around.databases, state.found, label, Watch(lambda: _gone(request)))
     _latest.set(ours)
-    ours.enter()  # in force in the connection's task, until its end or its next request
     if request.headers.get("upgrade", "").lower() == "websocket":
-        await ours.end(None)  # messages have scopes of their own
-        ours.scopes.hide()
+        await ours.conclude(None)  # messages have scopes of their own
+        ours.hide()
         return
     state.ours = ours
     stream: Any = request.stream
@@ -151,7 +152,7 @@ class _State:
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}  #: its scopes by name
-        self.ours: NativeRequest | None = None
+        self.ours: RequestScopes | None = None
         self.handling = False  #: the handler is at work
         self.begun = False  #: it has begun the answer by itself
 
@@ -167,9 +168,9 @@ def _ending(kind: Any) -> Any:
         state: _State | None = getattr(self.request.ctx, KEY, None) if self.request is not None else None
         if state is not None and state.ours is not None and isinstance(response.status, int) and response.status >= 200:
             len(data)  # what cannot be sent is told before
-            await state.ours.end(response.status, stays=Stays.ON_FAILURE)
-            if response.status >= 400 and state.ours.scopes.saved:
-                state.ours.scopes.tell_saved(response.status)
+            await state.ours.conclude(response.status, stays=Stays.ON_FAILURE)
+            if response.status >= 400 and state.ours.saved:
+                state.ours.tell_saved(response.status)
                 response.headers[SAVED] = "yes"
         await kind.http1_response_header(self, data, end_stream)
 

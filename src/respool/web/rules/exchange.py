@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from itertools import chain
 from threading import get_ident
 from typing import Any
 
@@ -60,7 +61,7 @@ class Exchange:
         self.answer_failure = answer_failure
         self.environ = environ
         environ[_KEY] = self
-        self.scopes = self._new_scopes(databases)
+        self.scopes = RequestScopes(databases, environ.setdefault(ENVIRON_KEY, {}), request_label(environ))
         self.head: tuple[Any, ...] | None = None  #: what the application has handed to start_response
         self.code = 0  #: the status in it
         self.note: Any = None  #: what the framework needs to answer a failure
@@ -82,9 +83,7 @@ class Exchange:
     def join(self, databases: Sequence[DatabaseBase[Any]]) -> None:
         """Have sessions of more databases, which end with the others, and are committed before them."""
         self.forget()
-        more = self._new_scopes(databases)
-        more.enter()
-        self.scopes.scopes[:0] = more.scopes
+        self.scopes.join(databases)
 
     def within(
         self,
@@ -106,7 +105,6 @@ class Exchange:
 
     def run(self, app: WSGIApp) -> Iterable[bytes]:
         """Have the application answer, up to the first part of its body."""
-        self.scopes.enter()
         try:
             return self._begin(app(self.environ, self.start))
         except BaseException as error:
@@ -127,9 +125,8 @@ class Exchange:
         if code < 400 and self.failure is not None:
             raise self.failure  # the answer that it has made untrue, once more
         self.error = self.error or (exc_info[1] if exc_info else None)
-        self.settle(code)
-        if code < 400 and self.error is None and self.returned:
-            self.suspend(code)
+        if code < 400 and self.error is None:
+            (self.suspend if self.returned else self.settle)(code)
         self.head, self.code = given, code
         return self._write
 
@@ -250,12 +247,14 @@ class Exchange:
             raise
 
     def finish(self, code: int | None, error: BaseException | None) -> None:
-        """End the scopes, unless they are over.
+        """End the scopes, unless they are over: before the answer leaves they are.
 
         Args:
             code: the answer's status.
             error: what it is about, or why there is none.
         """
+        if self.answered:
+            return
         self.resume()
         if not end_idle(self.scopes.scopes):
             drive(self.scopes.end(code, error))
@@ -297,9 +296,6 @@ class Exchange:
         self.answered, self.note = True, None
         if self.environ.get(_KEY) is self:  # neither keeps the other
             del self.environ[_KEY]
-
-    def _new_scopes(self, databases: Sequence[DatabaseBase[Any]]) -> RequestScopes:
-        return RequestScopes(databases, self.environ.setdefault(ENVIRON_KEY, {}), request_label(self.environ))
 
 
 class Within:
@@ -430,6 +426,6 @@ def _close(body: Any) -> None:
 
 def _check_head(status: str, headers: Any) -> None:
     """Refuse what a server would, while nothing is saved."""
-    for text in (status, *(text for pair in headers for text in pair)):
+    for text in (status, *chain.from_iterable(headers)):
         if not isinstance(text, str) or _CONTROL.search(text):
             raise ValueError(f"not a text that can stand in the head of an answer: {text!r}")

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 from respool.database.base import DatabaseBase
 
-__all__ = ["arrive", "holders_first"]
+__all__ = ["arrival", "arrivals", "holders_first"]
 
 #: More than there ever are connections: threads are made when needed, and used again.
 _ANY_NUMBER = 10_000
@@ -33,21 +33,15 @@ _ANY_NUMBER = 10_000
 #: The databases with sync sessions.
 _databases: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
 
-_numbers = count()
+arrivals = count()
 #: The how manieth request this is.
-_arrival: ContextVar[int] = ContextVar("respool_arrival")
-
-
-def arrive() -> None:
-    """A request begins, in a context of its own; one within it is a part of it."""
-    if _arrival.get(None) is None:
-        _arrival.set(next(_numbers))
+arrival: ContextVar[int] = ContextVar("respool_arrival")
 
 
 def _turn() -> tuple[int, int]:
     """What is smaller goes first: whoever is no request comes now, and nothing is equal."""
-    number = next(_numbers)
-    return (_arrival.get(number), number)
+    number = next(arrivals)
+    return (arrival.get(number), number)
 
 
 def holders_first(databases: Sequence[DatabaseBase[Any]]) -> int:

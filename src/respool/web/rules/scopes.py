@@ -13,7 +13,7 @@ from respool.database import applications
 from respool.database.applications import Words, two_of_one_name
 from respool.database.base import DatabaseBase
 from respool.ending.aio import end_async
-from respool.ending.end import End, Stays, drive
+from respool.ending.end import End, Stays, drive, end_idle
 from respool.ending.shield import DEADLINE
 from respool.ending.workers import perform
 from respool.errors import ConfigError
@@ -31,6 +31,7 @@ __all__ = [
     "check_databases",
     "check_new",
     "end_request",
+    "making",
     "request_label",
     "roll_back",
     "seal",
@@ -91,7 +92,7 @@ def check_new(databases: Sequence[DatabaseBase[Any]], installed: Sequence[object
 
 
 class RequestScopes:
-    """The scopes of one request, one for each database, in force from :meth:`enter` to :meth:`leave`.
+    """The scopes of one request, one for each database, in force until :meth:`leave`, whatever was before.
 
     Args:
         databases: those of the middleware.
@@ -99,9 +100,10 @@ class RequestScopes:
             scope is there and alive already, put by a middleware further out, is left to that one.
         label: what people call the request: ``"POST /orders"``.
         client: for whom it is answered, where the server tells of its departure.
+        deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
     """
 
-    __slots__ = ("_held_back", "ends", "label", "loop", "scopes", "status")
+    __slots__ = ("_client", "_deadline", "_found", "_held_back", "_loop", "ends", "label", "scopes", "status")
 
     def __init__(
         self,
@@ -109,30 +111,38 @@ class RequestScopes:
         found: MutableMapping[str, Scope],
         label: str,
         client: Client | None = None,
+        deadline: float = DEADLINE,
     ) -> None:
-        method, _, _ = label.partition(" ")
-        self.label = label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
+        self._found = found
+        self._client = client
+        self._deadline = deadline
+        self._loop = asyncio._get_running_loop()  # None, where there is none
+        self.label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
         self.ends: list[End] = []  #: so far
         self.status: int | None = None  #: of an answer that somebody holds back
         self._held_back: Callable[[], bool] = lambda: False
-        self.loop = _running_loop()
         self.scopes: list[Scope] = []
+        self.join(databases)
+
+    def join(self, databases: Iterable[DatabaseBase[Any]]) -> None:
+        """Have scopes of more databases, which end with the others, and are committed before them."""
+        method, _, _ = self.label.partition(" ")
+        found, more = self._found, []
         for database in databases:
             outer = found.get(database.name)
-            if outer is not None and outer.live and outer.owner is not database:
-                raise two_of_one_name(
-                    f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
-                )
-            if outer is None or not outer.live:
-                scope = found[database.name] = database.new_scope(label)
-                scope.client = client
-                scope.method = method
-                self.scopes.append(scope)
-
-    def enter(self) -> None:
-        """Put the scopes in force, whatever was in force before."""
-        for scope in self.scopes:
+            if outer is not None and outer.live:
+                if outer.owner is not database:
+                    raise two_of_one_name(
+                        f"{database!r} is in a middleware inside of that of {outer.owner!r}", database.name
+                    )
+                continue
+            scope = found[database.name] = database.new_scope(self.label)
+            scope.client = self._client
+            scope.method = method
+            more.append(scope)
+        for scope in more:
             scope.enter()
+        self.scopes[:0] = more
 
     def leave(self) -> None:
         """Put back what was in force before."""
@@ -147,7 +157,10 @@ class RequestScopes:
     @property
     def failure(self) -> BaseException | None:
         """What has failed, so that nothing is committed any more."""
-        return next((scope.failure for scope in self.scopes if scope.failure is not None), None)
+        for scope in self.scopes:
+            if scope.failure is not None:
+                return scope.failure
+        return None
 
     @property
     def saved(self) -> bool:
@@ -157,7 +170,10 @@ class RequestScopes:
     @property
     def broken(self) -> BaseException | None:
         """Why a commit has failed, which no success can be answered to any more."""
-        return next((end.failure for end in self.ends if end.error is None and end.failure is not None), None)
+        for end in self.ends:
+            if end.error is None and end.failure is not None:
+                return end.failure
+        return None
 
     def tell_saved(self, answer: object) -> None:
         """The answer is an error, or there is none, though a COMMIT has succeeded."""
@@ -170,6 +186,26 @@ class RequestScopes:
         end = End([scope for scope in self.scopes if scope.live], status, error, stays)
         self.ends.append(end)
         return end
+
+    async def conclude(
+        self, status: int | None, error: BaseException | None = None, stays: Stays = Stays.NEVER
+    ) -> None:
+        """Commit or roll back, and give every connection back; a second call does nothing.
+
+        But where a commit has failed, a success is refused again.
+
+        Args:
+            status: the answer's, which has not begun to leave.
+            error: what escaped from the application.
+            stays: whether the session can be used afterwards, by an error page.
+
+        Raises:
+            Exception: what the end itself raises. The answer must not be sent then.
+        """
+        if self.ends and status is not None and status < 400 and (broken := self.broken) is not None:
+            raise broken
+        if stays is Stays.ALWAYS or not end_idle(self.scopes):
+            await end_async(self.end(status, error or self.failure, stays), perform, deadline=self._deadline)
 
     def hold_back(self, status: int | None, held_back: Callable[[], bool] = lambda: True) -> None:
         """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
@@ -191,15 +227,6 @@ class RequestScopes:
         for scope in self.scopes:
             scope.due = None
 
-    @contextmanager
-    def making(self) -> Iterator[None]:
-        """What runs in the block, with all that it starts, makes the answer; what is around it does not."""
-        token = _making.set(self)
-        try:
-            yield
-        finally:
-            _making.reset(token)
-
     async def make_way_async(self) -> None:
         """Commit, or roll back, what was done so far; the session can be used until the answer leaves."""
         if self._is_awaited():
@@ -208,14 +235,14 @@ class RequestScopes:
                 if barrier is not None:
                     await barrier()
             self.let_through()
-            await end_async(self.end(self.status, stays=Stays.ALWAYS), perform)
+            await end_async(self.end(self.status, stays=Stays.ALWAYS), perform, deadline=self._deadline)
 
     def make_way(self) -> None:
         """The same where nothing can be awaited; in the event loop's own thread sync sessions only can be seen to."""
         if not self._is_awaited():
             return
-        if self.loop is not None and _running_loop() is None:
-            asyncio.run_coroutine_threadsafe(self.make_way_async(), self.loop).result()
+        if self._loop is not None and asyncio._get_running_loop() is None:
+            asyncio.run_coroutine_threadsafe(self.make_way_async(), self._loop).result()
             return
         self.let_through()
         end = self.end(self.status, stays=Stays.ALWAYS)
@@ -224,11 +251,11 @@ class RequestScopes:
 
     def _is_awaited(self) -> bool:
         """Whether who is here makes the body of an answer that is held back."""
-        return _making.get() is self and self._held_back()
+        return making.get() is self and self._held_back()
 
 
-#: The request whose answer is made here.
-_making: ContextVar[RequestScopes | None] = ContextVar("respool_making", default=None)
+#: The request whose answer is made here, with all that is started; what is around that is not.
+making: ContextVar[RequestScopes | None] = ContextVar("respool_making", default=None)
 
 
 class Layer:
@@ -252,13 +279,6 @@ class Layer:
 
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("respool_layers", default=())
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 @contextmanager
