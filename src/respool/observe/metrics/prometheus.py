@@ -112,7 +112,8 @@ class _Scraped(Collector):
             metric = METRICS[name]
             histogram = HistogramMetricFamily(metric.family, metric.what, labels=_labels(metric))
             for labels, each in values.items():
-                histogram.add_metric(labels, _buckets(each), each.sum)
+                if each.total:  # one without a value is none to OpenTelemetry
+                    histogram.add_metric(labels, _buckets(each), each.sum)
             yield histogram
 
 
