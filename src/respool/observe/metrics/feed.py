@@ -6,6 +6,7 @@ the single values can be fetched once only.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from bisect import bisect_left
@@ -27,6 +28,8 @@ __all__ = ["Exported", "Feed", "Values", "feed"]
 
 #: Seconds between two times.
 _EVERY = 1.0
+#: Seconds that a fork waits at most.
+_PATIENCE = 1.0
 
 
 class Exported:
@@ -113,9 +116,20 @@ class Feed:
         self._last = 0.0
         self._forget()
         in_a_child(self._forget)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._stopped = threading.Lock(), False
+
+    def _before_fork(self) -> None:
+        """Nothing is being handed on while a process forks: who takes it has locks that a child would find taken."""
+        self._stopped = self._lock.acquire(timeout=_PATIENCE)
+
+    def _after_fork(self) -> None:
+        if self._stopped:
+            self._stopped = False
+            self._lock.release()
 
     def add(self, taker: Callable[[Reading], object], exported: Exported) -> None:
         """Hand each reading to this one too, for the databases that it exports."""
