@@ -124,6 +124,7 @@ async def _dismissing(monitors: WeakSet[LoopMonitor]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
+        _endings.pop(get_running_loop(), None)  # what stands there knows its loop, and would keep it
         await asyncio.gather(*(monitor.dismiss() for monitor in monitors), return_exceptions=True)
 
 
