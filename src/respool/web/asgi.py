@@ -233,6 +233,15 @@ class _Client(Inbox):
         handler = self._scope.get("endpoint") or self._scope.get("route_handler")  # Starlette and FastAPI; Litestar
         return getattr(handler, "fn", handler)
 
+    def route(self) -> str | None:
+        """The template that its path fits, where the framework has noted it."""
+        scope = self._scope
+        if template := scope.get("path_template"):  # Litestar
+            return str(template)
+        whole = scope.get("fastapi", {}).get("effective_route_context")  # with the prefixes of FastAPI's routers
+        template = getattr(whole or scope.get("route"), "path", None)
+        return None if template is None else str(template)
+
 
 class _Exchange:
     """One request, and what came of its end.

@@ -25,6 +25,7 @@ __all__ = ["Labels", "Reading", "read"]
 Labels = tuple[str, ...]
 
 _C = "db.client.connection."
+_HISTOGRAMS = ("wait_time", "use_time", "create_time")
 
 
 @dataclass
@@ -84,7 +85,7 @@ def _of_pool(reading: Reading, name: str, pool: FairPool, fetches: bool) -> None
         number(_C + "idle.max", kept, name)
     number(_C + "pending_requests", stats.waiting, name)
     number(_C + "timeouts", stats.timeouts, name)
-    for histogram in Times._fields:
+    for histogram in _HISTOGRAMS:
         reading.histogram(_C + histogram, getattr(stats, histogram), getattr(times, histogram), name)
     number("respool.pool.connecting", stats.connecting, name)
     number("respool.pool.oldest_wait", stats.oldest_wait, name)
