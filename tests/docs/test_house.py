@@ -54,10 +54,10 @@ def test_what_stands_unchanged_passes(tree: Path) -> None:
 @pytest.mark.parametrize(
     "module, line",
     [
-        ("observe/snapshots", "import respool.pool"),
-        ("observe/snapshots", "from respool import config"),
-        ("observe/snapshots", "from respool import PoolConfig"),
-        ("observe/snapshots", "if TYPE_CHECKING:\n    from respool.config import PoolConfig"),
+        ("ending/tally", "import respool.pool"),
+        ("ending/tally", "from respool import config"),
+        ("ending/tally", "from respool import PoolConfig"),
+        ("ending/tally", "if TYPE_CHECKING:\n    from respool.config import PoolConfig"),
         ("session/extra/__init__", '"""One more room."""'),
     ],
 )

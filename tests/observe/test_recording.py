@@ -219,7 +219,7 @@ def test_memory_is_bounded(shop: Database) -> None:
         for _ in range(1000):
             account.executes("SELECT " + "x" * number, None)
             account.note("sql", 0.0, 0.0, "SELECT 1")
-        assert (len(account.events), account.dropped) == (60, 940)
+        assert (len(account.events), account.dropped) == (48, 952)
         account.ends(None)
     assert len(recorder.recent()) == 1  # one alone is larger than the room
     many = Account(None, "work", recorder._ended)

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from respool.pool.core.histogram import BOUNDS, Histogram
-from respool.pool.telling.stats import PoolStats, stats_of
+from respool.pool.telling.stats import PoolStats, fetched, stats_of
 from tests.pool.rig import OUTAGE, Rig
 
 
@@ -115,3 +115,34 @@ def test_a_histogram_knows_counts_sum_max_and_bounds_of_quantiles() -> None:
     assert [value.quantile(share) for share in (0.5, 0.95, 1.0)] == [0.0001, 0.05, 60.0]
     assert len(value.counts) == len(BOUNDS) + 1
     assert Histogram().value().quantile(0.99) == Histogram().value().mean == 0.0
+
+
+def test_the_time_of_use_goes_on_while_a_connection_is_held_and_is_all_there_afterwards() -> None:
+    rig = Rig(max_size=2)
+    a, b = rig.grown("a", "b")
+    rig.advance(3)
+    assert stats(rig).used_seconds == 6
+    rig.give(a)
+    rig.advance(2)
+    assert stats(rig).used_seconds == 8
+    rig.drop(b)
+    rig.advance(9)
+    assert stats(rig).used_seconds == stats(rig).use_time.sum == 8
+
+
+def test_single_values_are_kept_when_somebody_fetches_them() -> None:
+    rig = Rig(max_size=1)
+    rig.state.keeps_times = True
+    first = rig.ask()
+    rig.advance(2)
+    rig.connect()
+    rig.ask()
+    rig.advance(3)
+    rig.give(first)
+    figures, times = rig.do(fetched, "shop", rig.state)
+    assert times == ([2, 3], [3], [2])
+    assert (figures.wait_time.total, figures.use_time.total, figures.create_time.total) == (2, 1, 1)
+    assert rig.do(fetched, "shop", rig.state)[1] == ([], [], [])
+    rig.state.keeps_times = False
+    rig.drop(first)
+    assert rig.do(fetched, "shop", rig.state)[1] == ([], [], [])

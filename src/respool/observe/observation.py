@@ -20,6 +20,7 @@ from respool.observe.findings.holding import Holding
 from respool.observe.findings.loops import Loops
 from respool.observe.findings.scopes import look_back
 from respool.observe.findings.told import note_error
+from respool.observe.recording.errors import Errors
 from respool.observe.recording.recorder import Recorder, recorder_of
 from respool.pool.drivers.forks import in_a_child
 
@@ -42,6 +43,7 @@ class Observation:
 
     def _begin(self) -> None:
         self.board = Board()
+        self.errors = Errors()
         self.holding = Holding(self.board, 0.5)
         self.loops = Loops(self.board, 0.5)
         self.connects = Connects(self.board, 1.0)
@@ -97,6 +99,10 @@ class Observation:
         if function not in self._ticks:
             self._ticks.append(function)
 
+    def no_tick(self, function: Callable[[], object]) -> None:
+        """Have it done no more."""
+        self._ticks = [each for each in self._ticks if each != function]
+
     def look(self) -> None:
         """Look once, now."""
         for recorder in self.recorders:
@@ -114,6 +120,7 @@ class Observation:
         look_back(self.board, database, 5, account)
 
     def _told(self, error: RespoolError) -> None:
+        self.errors.note(error)
         note_error(self.board, error)
 
     def _run(self) -> None:

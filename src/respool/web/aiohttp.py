@@ -133,7 +133,9 @@ class _Around:
 
     async def _handler(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Around the handler alone: what middlewares make an answer of is an error nevertheless."""
-        tell_handler(request.get(_SCOPES, {}), request.match_info.handler)
+        resource = request.match_info.route.resource
+        route = None if resource is None else resource.canonical
+        tell_handler(request.get(_SCOPES, {}), request.match_info.handler, route=route)
         try:
             response: web.StreamResponse = await handler(request)
         except Exception as error:

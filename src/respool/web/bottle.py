@@ -67,7 +67,7 @@ class RespoolPlugin:
         @wraps(callback)
         def call(*args: Any, **keywords: Any) -> Any:
             exchange = Exchange.of(bottle.request.environ)
-            tell_handler(bottle.request.environ.get(ENVIRON_KEY, {}), route.callback)
+            tell_handler(bottle.request.environ.get(ENVIRON_KEY, {}), route.callback, route=route.rule)
             try:
                 out = callback(*args, **keywords)
                 return out if exchange is None else _settled(exchange, out)

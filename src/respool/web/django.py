@@ -135,7 +135,8 @@ def _settling(view: Any) -> Any:
 
 def _tell(request: Any, view: Any) -> None:
     found = request.scope.get(KEY, {}) if hasattr(request, "scope") else request.META.get(ENVIRON_KEY, {})
-    tell_handler(found, view, request.method)
+    match = request.resolver_match
+    tell_handler(found, view, request.method, route=None if match is None else f"/{match.route}")
 
 
 def _settle(request: Any, response: Any) -> None:

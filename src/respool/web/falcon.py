@@ -119,7 +119,7 @@ class _Watched:
         exchange = Exchange.of(req.env)
         if exchange is None:
             return (responder, *rest)
-        tell_handler(req.env.get(ENVIRON_KEY, {}), responder)
+        tell_handler(req.env.get(ENVIRON_KEY, {}), responder, route=rest[-1])
 
         def respond(req: Any, resp: Any, **params: Any) -> None:
             responder(req, resp, **params)
@@ -144,7 +144,7 @@ class _WatchedASGI:
         found = req.scope.get(KEY)
         if found is None:
             return (responder, *rest)
-        tell_handler(found, responder)
+        tell_handler(found, responder, route=rest[-1])
 
         async def respond(req: Any, resp: Any, **params: Any) -> None:
             await responder(req, resp, **params)

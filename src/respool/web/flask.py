@@ -229,7 +229,8 @@ def _telling(dispatch: Any) -> Any:
     def dispatch_request(*context: Any) -> Any:
         view = current_app.view_functions.get(request.endpoint or "")
         if view is not None:
-            tell_handler(request.environ.get(ENVIRON_KEY, {}), view, request.method)
+            route = None if request.url_rule is None else request.url_rule.rule
+            tell_handler(request.environ.get(ENVIRON_KEY, {}), view, request.method, route=route)
         return dispatch(*context)
 
     return dispatch_request

@@ -121,7 +121,9 @@ def _telling(view: Callable[[Any, Any], Any], info: Any) -> Callable[[Any, Any],
 
     def tell(context: Any, request: Any) -> Any:
         if request.environ.get(_INSIDE):
-            tell_handler(request.environ.get(ENVIRON_KEY, {}), handler)
+            tell_handler(
+                request.environ.get(ENVIRON_KEY, {}), handler, route=getattr(request.matched_route, "pattern", None)
+            )
         return view(context, request)
 
     return view if info.exception_only or handler is None else tell

@@ -92,7 +92,8 @@ def _wrap(app: Any, around: RequestScopeMiddleware) -> None:
     async def tell_and_dispatch(*context: Any) -> Any:
         view = app.view_functions.get(request.endpoint)
         if view is not None:
-            tell_handler(_found(), view, request.method)
+            route = None if request.url_rule is None else request.url_rule.rule
+            tell_handler(_found(), view, request.method, route=route)
         return await dispatch(*context)
 
     async def process_and_seal(response: Any, *context: Any) -> Any:

@@ -88,7 +88,7 @@ def _add(app: Sanic[Any, Any], around: RequestScopeMiddleware) -> None:
     async def handling(request: Request[Any, Any]) -> None:
         request.ctx.respool.handling = True
         if request.route is not None:
-            tell_handler(request.ctx.respool.found, request.route.handler, request.method)
+            tell_handler(request.ctx.respool.found, request.route.handler, request.method, route=request.uri_template)
 
     async def handled(request: Request[Any, Any]) -> None:
         request.ctx.respool.handling = False

@@ -35,7 +35,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
 
     def _start(self) -> None:
         self._records = Records(self)
-        self._monitors = LoopMonitors(self._new_monitor)
+        self._monitors = LoopMonitors(self._new_monitor, self.ledger.end)
 
     def _new_monitor(self) -> LoopMonitor:
         self._records.spare.clear()
@@ -43,6 +43,7 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         monitor = LoopMonitor(connector, self.config, self.pool_name, self._observer)
         connector.monitor = monitor
         self._like_queue_pool(monitor)
+        self.ledger.add(monitor)
         return monitor
 
     @property

@@ -174,6 +174,12 @@ class Checkout(base._ConnectionFairy):
         else:
             super().invalidate(e, soft)
 
+    def detach(self) -> None:
+        """As SQLAlchemy's: the connection is the caller's from now on."""
+        if self._connection_record is not None:
+            self._connection_record.respool_detached = True
+        super().detach()
+
     def __getattr__(self, key: str) -> Any:
         if key in ("_connection_record", "dbapi_connection"):  # it was interrupted while it was made
             return None

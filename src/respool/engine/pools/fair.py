@@ -30,8 +30,10 @@ from respool.engine.pools.timeouts import as_sqlalchemy
 from respool.errors import PoolTimeout
 from respool.pool import PoolObserver, PoolSnapshot, PoolStats
 from respool.pool.core.entries import Claim, PoolEntry
+from respool.pool.drivers.ledger import Ledger
 from respool.pool.drivers.monitor import Monitor, resized
 from respool.pool.drivers.threads import ThreadMonitor
+from respool.pool.telling.stats import Times, together
 
 __all__ = ["FairPool"]
 
@@ -113,6 +115,7 @@ class FairPool(QueuePoolFace):
         self._use_lifo = use_lifo
         self.as_queue_pool = as_queue_pool
         self._disposed = False
+        self.ledger = Ledger()
         self.has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
         if isinstance(self._dialect, Dialect):
             watch(self._dialect)
@@ -129,6 +132,7 @@ class FairPool(QueuePoolFace):
         connector.monitor = self._monitor
         self._monitor.by_caller = self.as_queue_pool
         self._like_queue_pool(self._monitor)
+        self.ledger.add(self._monitor)
 
     def _like_queue_pool(self, monitor: Monitor) -> None:
         """What was asked for in a ``QueuePool``'s words."""
@@ -280,6 +284,8 @@ class FairPool(QueuePoolFace):
         )
         again._size = self._size
         again.meter = self.meter
+        self.ledger.take_over(again.ledger, disposed=self._disposed)
+        again.ledger = self.ledger
         return again
 
     def dispose(self) -> None:
@@ -298,6 +304,19 @@ class FairPool(QueuePoolFace):
     def stats(self) -> PoolStats:
         """The numbers of this moment."""
         return self._monitor.stats()
+
+    def totals(self) -> PoolStats:
+        """The numbers since the first pool of its engine: with what those have done, and have out still, that were
+        disposed of, and those of event loops that are closed.
+        """
+        running = self.running_monitors()
+        return together([*([] if running else [self.stats()]), *self.ledger.read(running)])
+
+    def fetch_totals(self) -> tuple[PoolStats, Times]:
+        """The same, and the single values that ``ledger.keep_times(True)`` has kept since the last time."""
+        running = self.running_monitors()
+        parts, times = self.ledger.fetch(running)
+        return together([*([] if running else [self.stats()]), *parts]), times
 
     def snapshot(self) -> PoolSnapshot:
         """The rows of this moment: every connection, every caller in line."""

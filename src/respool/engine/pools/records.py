@@ -39,6 +39,7 @@ class Record(Protocol):
     respool_before: Before  #: what a lease has changed about it
     respool_mode: Mode  #: what its connection is set to
     respool_tells: bool  #: whether its connection can tell at any time that a transaction is open
+    respool_detached: bool  #: whether its connection has gone to somebody for good
     respool_far: bool  #: whether saving a round trip on it is worth some work
 
     def close(self) -> None: ...
@@ -71,6 +72,7 @@ class Records:
             self.spare.append(record)
             raise
         record.respool_mode = mode_of(record.respool_arrival)
+        record.respool_detached = False
         known = record.respool_arrival is not NOTHING
         record.respool_tells = known and transaction_state(record.dbapi_connection)[1]
         record.respool_far = not pool.as_queue_pool and is_far(pool._dialect, record.dbapi_connection)
@@ -108,9 +110,12 @@ class Records:
 
     def discard(self, record: Record) -> None:
         """Give a place back whose connection is no good; the record stays, for the next connect."""
-        entry = record.respool_entry
+        entry, reason = record.respool_entry, CloseReason.BROKEN
         if record.dbapi_connection is None:
             entry.resource = None
+            if record.respool_detached:
+                reason = CloseReason.DETACHED
+            record.respool_detached = False
             self.spare.append(record)
         # the pool closes it, where no cancellation of the caller's can reach
-        record.respool_monitor.give(entry, CloseReason.BROKEN)
+        record.respool_monitor.give(entry, reason)

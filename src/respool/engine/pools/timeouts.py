@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from sqlalchemy import exc
 
-from respool.errors import PoolTimeout
+from respool.errors import PoolTimeout, RespoolError
 
 __all__ = ["DatabaseAway", "EnginePoolTimeout", "as_sqlalchemy"]
 
 
 class EnginePoolTimeout(PoolTimeout, exc.TimeoutError):  # type: ignore[misc]  # both have a code: ours wins
     """No connection in time: also SQLAlchemy's ``TimeoutError``."""
+
+    told: ClassVar[list[Callable[[RespoolError], object]]] = []  #: nobody: the pool's own error, which it repeats, was
 
 
 class DatabaseAway(EnginePoolTimeout, exc.OperationalError):  # type: ignore[misc]

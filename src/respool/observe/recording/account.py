@@ -14,8 +14,10 @@ from respool.whereabouts import Place, users_line
 
 __all__ = ["SHORT", "Account", "Event", "Repeated", "Use"]
 
-#: How many steps of one scope are kept for its timeline, and how many different statements for what repeats.
+#: How many steps of one scope are kept for its timeline, and how many of them may be statements, so that there is room
+#: for a COMMIT after any number of those; and how many different statements for what repeats.
 _EVENTS = 60
+_SQL_EVENTS = 48
 _STATEMENTS = 100
 #: A statement's text is kept up to so many characters.
 SHORT = 600
@@ -113,6 +115,10 @@ class Use:
             account.seconds_in_sql += self.until - began
             account.note("commit", began, self.until, None)
 
+    def leased(self) -> None:
+        """It was for one plain read, which had a transaction of its own."""
+        self._account.transaction_leases += 1
+
     def over(self, seconds: float) -> None:
         """It is given back, or lost."""
         account = self._account
@@ -134,6 +140,7 @@ class Account:
         "_ended",
         "_over",
         "began",
+        "context",
         "dropped",
         "ended_at",
         "events",
@@ -151,6 +158,7 @@ class Account:
         "status",
         "times",
         "title",
+        "transaction_leases",
         "uses",
         "waiting_since",
     )
@@ -164,6 +172,7 @@ class Account:
         self.route: str | None = None
         self.handler: Any = None  #: the function that answered, where its framework has told
         self.status: int | None = None
+        self.context: Any = None  #: the trace that it belongs to, where somebody traces
         self.events: list[Event] = []
         self.dropped = 0  #: steps beyond those that are kept
         self.times: dict[tuple[str, Any], list[Any]] = {}  #: how often each statement was executed from each line
@@ -175,13 +184,14 @@ class Account:
         self.seconds_in_sql = 0.0
         self.statements = 0
         self.leases = 0  #: statements that had a connection for themselves, in autocommit
+        self.transaction_leases = 0  #: ... and those that had it for a transaction of their own
         self.outcomes = {"committed": 0, "failed": 0, "unknown": 0}
         self._over = scope is None
         self._ended: Callable[[Account], object] | None = ended
 
     def note(self, kind: str, began: float, ended: float, text: str | None, place: Place | None = None) -> None:
         """One step more on the timeline."""
-        if len(self.events) < _EVENTS:
+        if len(self.events) < (_SQL_EVENTS if kind == "sql" else _EVENTS):
             self.events.append(Event(kind, began, ended, text, place))
         else:
             self.dropped += 1

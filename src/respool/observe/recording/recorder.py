@@ -15,8 +15,9 @@ from typing import Any
 from respool.database.base import DatabaseBase
 from respool.engine.pools.lending import LendingPool
 from respool.observe.recording.account import Account, Use, now
-from respool.observe.recording.routes import Routes
+from respool.observe.recording.routes import Route, Routes
 from respool.pool.core.entries import PoolEntry
+from respool.pool.core.histogram import HistogramValue
 from respool.scope.scope import Scope
 from respool.whereabouts import get_label, handler_name, users_line
 
@@ -66,6 +67,8 @@ class Recorder:
         self._reading = threading.Lock()
         self._recent: deque[Account] = deque()
         self.routes = Routes()
+        #: Gives the trace that the present work belongs to, where somebody traces.
+        self.trace: Callable[[], Any] | None = None
         self.listeners: list[
             Callable[[Account], object]
         ] = []  #: are handed each scope that is over, when it is added up
@@ -88,7 +91,8 @@ class Recorder:
         self._recent.clear()
         self._reading = threading.Lock()
         self._used = 0
-        self.routes = Routes()
+        keeps, self.routes = self.routes.keeps_times, Routes()
+        self.routes.keep_times(keeps)
 
     def close(self) -> None:
         """Take no more notes."""
@@ -115,9 +119,13 @@ class Recorder:
                 account = scope.account
                 if not isinstance(account, Account):
                     account = scope.account = Account(scope, scope.label, recorder._ended)
+                    if recorder.trace is not None:
+                        account.context = recorder.trace()
                 break
         else:
             account = Account(None, get_label() or OUTSIDE, self._ended)
+            if self.trace is not None:
+                account.context = self.trace()
         if (account.uses or _holds_around(scope)) and len(account.nested) < _NESTED and (place := users_line()):
             account.nested.append(place)
         began = account.waiting_since = now()
@@ -167,10 +175,19 @@ class Recorder:
         for listener in self.listeners:
             listener(account)
         account.times.clear()
+        account.context = None
         self._recent.append(account)
         self._used += _size(account)
         while len(self._recent) > self._most or (self._used > self._room and len(self._recent) > 1):
             self._used -= _size(self._recent.popleft())
+
+    def held(self, fetches: bool) -> dict[tuple[str, Route], tuple[HistogramValue, list[float]]]:
+        """By route how long connections were held; and the single values since the last time, if these are fetched."""
+        self.read()
+        with self._reading:
+            return {
+                each: (each[1].held.value(), each[1].held.fetch() if fetches else []) for each in self.routes.items()
+            }
 
     def recent(self) -> list[Account]:
         """The scopes that were over last and had used the database, the latest first."""

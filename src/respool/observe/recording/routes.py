@@ -17,12 +17,15 @@ OTHERS = "(others)"
 class Route:
     """What was noted of one route, since the process began."""
 
-    __slots__ = ("held", "idle", "leases", "outcomes", "requests", "seconds", "sql", "statements", "waited")
+    __slots__ = (
+        "held", "idle", "leases", "outcomes", "requests", "seconds", "sql", "statements", "transaction_leases", "waited",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = 0
         self.statements = 0
-        self.leases = 0
+        self.leases = 0  #: plain reads that had a connection for themselves, in autocommit
+        self.transaction_leases = 0  #: ... and those that had it for a transaction of their own
         self.outcomes: Counter[str] = Counter()  #: of sessions' COMMITs
         self.seconds = Histogram()  #: from the beginning of a scope to its end
         self.waited = Histogram()  #: for connections
@@ -35,6 +38,7 @@ class Route:
         self.requests += 1
         self.statements += account.statements
         self.leases += account.leases
+        self.transaction_leases += account.transaction_leases
         self.outcomes.update(account.outcomes)
         ended = account.began if account.ended_at is None else account.ended_at
         self.seconds.add(max(0.0, ended - account.began))
@@ -47,6 +51,14 @@ class Route:
 class Routes(dict[str, Route]):
     """The routes by name."""
 
+    keeps_times = False  #: whether single values of how long a connection was held are kept, for whoever fetches them
+
+    def keep_times(self, keeps: bool) -> None:
+        """Keep them, or do so no more."""
+        self.keeps_times = keeps
+        for route in list(self.values()):
+            route.held.keeps = keeps
+
     def of(self, name: str) -> Route:
         """That of a name; of those that are too many, the one for all."""
         route = self.get(name)
@@ -54,4 +66,5 @@ class Routes(dict[str, Route]):
             if len(self) >= MOST_ROUTES:
                 name = OTHERS
             route = self.setdefault(name, Route())
+            route.held.keeps = self.keeps_times
         return route

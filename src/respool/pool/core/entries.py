@@ -67,6 +67,9 @@ class Use(Protocol):
     def over(self, seconds: float) -> None:
         """It is given back, or lost, after so long. The pool is locked: note it, and do nothing else."""
 
+    def leased(self) -> None:
+        """It was for one plain read, which had a transaction of its own."""
+
 
 class PoolEntry:
     """One place of the pool, and the connection in it."""

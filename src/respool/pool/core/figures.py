@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from math import inf
 
-from respool.pool.core.entries import CloseReason, PoolEntry, ToDo, Waiter, Wake
+from respool.pool.core.entries import ACQUIRED, CloseReason, PoolEntry, ToDo, Waiter, Wake
 from respool.pool.core.histogram import Histogram
 
 __all__ = ["BATCH", "Audience", "Figures"]
@@ -61,6 +61,23 @@ class Figures:
     def flush_figures(self) -> None:
         """Bring the histograms up to date."""
         self.use_time.add_all(self._used)
+
+    @property
+    def used_seconds(self) -> float:
+        """How long connections have been held, all together, to this moment."""
+        held = sum(self.now - entry.acquired_at for entry in self.entries.values() if entry.state is ACQUIRED)
+        return self.use_time.value().sum + held
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether the histograms keep their single values until somebody fetches them."""
+        return self.use_time.keeps
+
+    @keeps_times.setter
+    def keeps_times(self, keeps: bool) -> None:
+        self.flush_figures()
+        for histogram in (self.wait_time, self.use_time, self.create_time):
+            histogram.keeps = keeps
 
     def _note_use(self) -> None:
         """More are held than ever before, or all that may be."""

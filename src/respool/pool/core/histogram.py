@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 __all__ = ["BOUNDS", "Histogram", "HistogramValue", "added"]
 
+#: How many single values are kept for whoever wants them; of those beyond only the counts are known.
+_KEPT = 10_000
+
 #: Upper bounds of the buckets in seconds. OpenTelemetry's advice for database operations, with finer ones below.
 BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
@@ -40,10 +43,11 @@ class HistogramValue:
 class Histogram:
     """Counts values in constant time."""
 
-    __slots__ = ("_counts", "_max", "_sum")
+    __slots__ = ("_counts", "_kept", "_max", "_sum")
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
+        self._kept: list[float] | None = None  #: the single values, while somebody fetches them
         self._sum = 0.0
         self._max = 0.0
 
@@ -52,6 +56,8 @@ class Histogram:
         self._sum += seconds
         if seconds > self._max:
             self._max = seconds
+        if self._kept is not None and len(self._kept) < _KEPT:
+            self._kept.append(seconds)
 
     def add_all(self, values: list[float]) -> None:
         """Count these, and empty the list; for many a fraction of the price of one by one."""
@@ -69,7 +75,26 @@ class Histogram:
         self._sum += sum(values)
         if values[-1] > self._max:
             self._max = values[-1]
+        if self._kept is not None:
+            self._kept.extend(values[: _KEPT - len(self._kept)])
         values.clear()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the single values are kept until somebody fetches them, beside their counts."""
+        return self._kept is not None
+
+    @keeps.setter
+    def keeps(self, keeps: bool) -> None:
+        if keeps is not self.keeps:
+            self._kept = [] if keeps else None
+
+    def fetch(self) -> list[float]:
+        """The single values since the last time, as far as they were kept."""
+        if not self._kept:
+            return []
+        kept, self._kept = self._kept, []
+        return kept
 
     def value(self, zeros: int = 0) -> HistogramValue:
         """This moment; ``zeros`` are values of 0.0 that were counted elsewhere."""

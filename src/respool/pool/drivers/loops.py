@@ -29,10 +29,14 @@ class LoopMonitors:
 
     Args:
         make: makes the monitor of the running loop.
+        ended: is handed each whose loop is closed, before it is forgotten.
     """
 
-    def __init__(self, make: Callable[[], LoopMonitor]) -> None:
+    def __init__(
+        self, make: Callable[[], LoopMonitor], ended: Callable[[LoopMonitor], object] = lambda monitor: None
+    ) -> None:
         self._make = make
+        self._ended = ended
         self._of: dict[asyncio.AbstractEventLoop, LoopMonitor] = {}
         self.latest: LoopMonitor | None = None  #: the one asked for last
         self._lock = threading.Lock()
@@ -58,7 +62,10 @@ class LoopMonitors:
         if self._suspended:
             monitor.step(monitor.state.suspend)
         with self._lock:
+            gone = [kept for other, kept in self._of.items() if other.is_closed()]
             self._of = {other: kept for other, kept in self._of.items() if not other.is_closed()} | {loop: monitor}
+        for each in gone:
+            self._ended(each)
         _dismissed_with(loop, monitor)
         monitor.tick()
         return monitor
@@ -117,6 +124,7 @@ async def _dismissing(monitors: WeakSet[LoopMonitor]) -> AsyncGenerator[None]:
     try:
         yield
     finally:
+        _endings.pop(get_running_loop(), None)  # what stands there knows its loop, and would keep it
         await asyncio.gather(*(monitor.dismiss() for monitor in monitors), return_exceptions=True)
 
 

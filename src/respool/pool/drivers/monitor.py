@@ -127,9 +127,8 @@ class Monitor(Telling):
             entry.forgotten = True
             entry.state = EntryState.CLOSED
             _orphans.append(entry.resource)
-        kept = {
-            name: getattr(state, name) for name in ("keep", "most_recent_first", "suspended", "look_every", "hosts")
-        }
+        names = ("keep", "most_recent_first", "suspended", "look_every", "hosts", "keeps_times")
+        kept = {name: getattr(state, name) for name in names}
         state.__init__(state.config, self._jitter, self._signal)  # type: ignore[misc]  # whoever knows it keeps it
         for name, value in kept.items():
             setattr(state, name, value)

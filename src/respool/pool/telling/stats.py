@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from respool.pool.core.histogram import HistogramValue, added
 from respool.pool.core.state import PoolState
 
-__all__ = ["PoolStats", "stats_of", "together"]
+__all__ = ["PoolStats", "Times", "fetched", "stats_of", "together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class PoolStats:
     wait_time: HistogramValue  #: from asking for a connection to having it, of those who got one
     use_time: HistogramValue  #: from having one to giving it back
     create_time: HistogramValue  #: opening one
+    used_seconds: float  #: time that connections were held, all together: of five for a second, five
     saturated_seconds: float  #: time during which every connection that may be open was held
     timeouts: int
     refused: int  #: callers turned away by ``max_waiting``
@@ -78,6 +79,7 @@ def stats_of(name: str, state: PoolState) -> PoolStats:
         wait_time=state.wait_time.value(zeros=state.takes - wait_time.total),
         use_time=state.use_time.value(),
         create_time=state.create_time.value(),
+        used_seconds=state.used_seconds,
         saturated_seconds=state.saturated_seconds + max(0.0, state.now - state.saturated_since),
         timeouts=state.count["timeouts"],
         refused=state.count["refused"],
@@ -89,6 +91,20 @@ def stats_of(name: str, state: PoolState) -> PoolStats:
         suspended=state.suspended,
         closed=state.closed,
     )
+
+
+class Times(NamedTuple):
+    """Single values in seconds, of those that the three histograms of a pool have counted."""
+
+    wait_time: list[float]  #: without those of 0.0, of callers who got a connection at once
+    use_time: list[float]
+    create_time: list[float]
+
+
+def fetched(name: str, state: PoolState) -> tuple[PoolStats, Times]:
+    """The numbers of this moment, and the single values since the last time, where they are kept."""
+    stats = stats_of(name, state)
+    return stats, Times(state.wait_time.fetch(), state.use_time.fetch(), state.create_time.fetch())
 
 
 def together(parts: Sequence[PoolStats]) -> PoolStats:

@@ -55,7 +55,11 @@ class Watch:
             return False
         touched = checkout.touched or checkout.cursors != self._statements
         checkout.__class__ = Checkout  # type: ignore[assignment]
-        return not (self.held or touched) and self._has_only_read()
+        if self.held or touched or not self._has_only_read():
+            return False
+        if (use := checkout._entry.use) is not None:
+            use.leased()
+        return True
 
     def execute(self, context: Any, run: Any) -> Any:
         """Execute a statement on the connection.

@@ -93,6 +93,15 @@ class Inbox(Departures):
         handler = self._scope.get("endpoint") or self._scope.get("route_handler")  # Starlette and FastAPI; Litestar
         return getattr(handler, "fn", handler)
 
+    def route(self) -> str | None:
+        """The template that its path fits, where its framework has noted it."""
+        scope = self._scope
+        if template := scope.get("path_template"):  # Litestar
+            return str(template)
+        whole = scope.get("fastapi", {}).get("effective_route_context")  # with the prefixes of FastAPI's routers
+        template = getattr(whole or scope.get("route"), "path", None)
+        return None if template is None else str(template)
+
     async def receive(self) -> Message:
         """What the application gets as ``receive``."""
         while self._listener is not None and not self._ahead:

@@ -323,19 +323,22 @@ def request_label(environ: Mapping[str, Any]) -> str:
     return f"{environ.get('REQUEST_METHOD', 'GET')} {path}"
 
 
-def tell_handler(found: Mapping[str, Scope], handler: Any, method: str | None = None) -> None:
+def tell_handler(
+    found: Mapping[str, Scope], handler: Any, method: str | None = None, *, route: str | None = None
+) -> None:
     """A function is about to answer the request: a commit that fails says so.
 
     Args:
         found: the scopes by name.
         handler: the function.
+        route: the template that the request's path fits: ``/orders/{number}``.
         method: the request's, where the function may be a view class's: then one of its methods is it.
     """
     kind = getattr(handler, "view_class", None)  # as as_view() calls it: Flask's and Quart's, Django's, Sanic's
     if kind is not None and method is not None:
         handler = vars(kind).get(method.lower(), kind)
     for scope in found.values():
-        scope.handler = handler
+        scope.handler, scope.route = handler, route
 
 
 async def roll_back(
