@@ -15,7 +15,7 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
 from respool.cli.top.command import Look
-from respool.cli.top.report import heading, pool_line, report
+from respool.cli.top.report import body, heading, pool_line
 from respool.cli.top.views import VIEWS, Column, Row, View, matching, ordered
 from respool.cli.top.words import clean, cut, cut_left
 from respool.observe.format import Merged
@@ -28,15 +28,15 @@ _PACES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _ROWS = 500
 #: How wide a column of words may be, and one of places, of which the end tells most.
 _WIDEST = 40
-_PLACES = ("line",)
+_PLACES = {"line": 34}
 
 _HELP = """\
-1 … 8   views; F1 … F8 do the same      tab     next application
-space   pause, and go on                + -     look less often, more often
-/       filter: what rows must contain  esc     no filter
-enter   all that is known of a row      j k     down, up, as the arrows
-< >     sort by the column beside       R       turn the order round
-h ?     this page                       q       quit
+1 … 8  views; F1 … F8 do the same      tab  next application
+space  pause, and go on                + -  look less often, more often
+/      filter: what rows must contain  esc  no filter
+enter  all that is known of a row      j k  down, up, as the arrows
+< >    sort by the column beside       R    turn the order round
+h ?    this page                       q    quit
 
 Letters sort as well; once more, the other way round:
 """
@@ -174,17 +174,16 @@ class Top(App[None]):
         self.query_one("#tabs", Static).update(self._tabs())
         verdict = (self._look.problem or "No process answers.") if seen is None else clean(seen["verdict"])
         self.query_one("#verdict", Static).update(Text(f"{'' if seen is None else _mark(seen)}{verdict}"))
-        pools = [] if seen is None else [pool_line(database) for database in seen["databases"]]
-        self.query_one("#pools", Static).update(Text("\n".join(pools), no_wrap=True, overflow="ellipsis"))
+        pools = [] if seen is None else [cut(pool_line(database), self.size.width) for database in seen["databases"]]
+        self.query_one("#pools", Static).update(Text("\n".join(pools)))
         if self._view is not None:
             self._draw_table(self._view, seen)
             return
-        lines = [] if seen is None else list(report(seen, max(20, self.size.width - 3)))
-        below = lines[lines.index("") + 1 + len(pools) :] if lines else []  # what stands above already
+        lines = [] if seen is None else list(body(seen, max(20, self.size.width - 3)))
         wanted = self._wanted.casefold()
-        self.query_one("#overview", Static).update(
-            Text("\n".join(line for line in below if wanted in line.casefold()).strip("\n"))
-        )
+        shown = "\n".join(line for line in lines if wanted in line.casefold()).strip("\n")
+        nothing = "" if seen is None else f"nothing contains {self._wanted!r}" if wanted else "nothing has happened yet"
+        self.query_one("#overview", Static).update(Text(shown or nothing))
 
     def _head(self, seen: Merged | None) -> str:
         several = f" ({len(self._look.applications)} applications, tab)" if len(self._look.applications) > 1 else ""
@@ -310,11 +309,11 @@ class Top(App[None]):
 
     def action_help(self) -> None:
         """The keys."""
-        sorts = [
-            f"  {view.name:<12} " + "  ".join(f"{c.letter} {c.title}" for c in view.columns if c.letter)
+        letters = [
+            f"{view.name:<12}" + ", ".join(f"{c.letter}\u00a0{c.title}" for c in view.columns if c.letter)
             for view in VIEWS
         ]
-        self.push_screen(_Page("keys", [*_HELP.splitlines(), *sorts]))
+        self.push_screen(_Page("keys", [*_HELP.splitlines(), *letters]))
 
     def _leave_filter(self) -> None:
         self.query_one("#filter").display = False
@@ -354,5 +353,6 @@ def _mark(seen: Merged) -> str:
 
 def _cell(column: Column, row: Row) -> Text:
     text = column.show(row)
-    text = cut_left(text, _WIDEST) if column.title in _PLACES else cut(text, _WIDEST)
+    width = _PLACES.get(column.title)
+    text = cut(text, _WIDEST) if width is None else cut_left(text, width)
     return Text(text, justify="right" if column.right else "left")

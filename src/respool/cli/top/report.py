@@ -9,7 +9,7 @@ from respool.cli.top.views import CONNECTIONS, REQUESTS, ROUTES, SCOPES, WORKERS
 from respool.cli.top.words import bar, clean, cut, many, paragraph, span
 from respool.observe.format import Database, Finding, Merged
 
-__all__ = ["heading", "pool_line", "report"]
+__all__ = ["body", "heading", "pool_line", "report"]
 
 #: How many rows of each kind are printed; how many there are is said.
 _ROWS = 10
@@ -29,6 +29,11 @@ def report(seen: Merged, width: int) -> Iterator[str]:
     yield ""
     for database in seen["databases"]:
         yield from paragraph(pool_line(database), width)
+    yield from body(seen, width)
+
+
+def body(seen: Merged, width: int) -> Iterator[str]:
+    """What comes below the verdict and the pools; each part begins with an empty line."""
     if seen["findings"]:
         yield from ("", f"FINDINGS ({len(seen['findings'])})")
         for finding in seen["findings"][:_ROWS]:
@@ -63,15 +68,16 @@ def pool_line(database: Database) -> str:
     """The numbers of a database's pools in a line."""
     pool = database["pool"]
     held, limit = pool.get("acquired", 0), pool.get("max_size", 0)
-    parts = [f"{clean(database['name'])} {bar(held, limit, 10)} {held} of {limit or '?'} held"]
-    if unused := sum((row.get("idle") or 0.0) > 0.5 for row in database["connections"]):
-        parts.append(f"{unused} unused")
+    unused = sum((row.get("idle") or 0.0) > 0.5 for row in database["connections"])
     oldest = f", the first for {span(pool['oldest_wait'])}" if pool.get("waiting") else ""
-    parts += [f"{pool.get('idle', 0)} free", f"{pool.get('waiting', 0)} waiting{oldest}"]
-    if pool.get("timeouts"):
-        parts.append(many(pool["timeouts"], "timeout"))
-    parts += [word for key, word in _STATES if pool.get(key)]
-    return " · ".join(parts)
+    parts = [
+        *(word for key, word in _STATES if pool.get(key)),
+        f"{held} of {limit or '?'} held" + (f", {unused} of them unused" if unused else ""),
+        f"{pool.get('idle', 0)} free",
+        f"{pool.get('waiting', 0)} waiting{oldest}",
+        *([many(pool["timeouts"], "timeout")] if pool.get("timeouts") else []),
+    ]
+    return f"{clean(database['name'])} {bar(held, limit, 10)} {' · '.join(parts)}"
 
 
 _STATES = (("database_away", "DATABASE AWAY"), ("suspended", "SUSPENDED"), ("closed", "CLOSED"))

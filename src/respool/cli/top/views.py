@@ -99,7 +99,7 @@ def _fields(row: Row, names: Sequence[tuple[str, str]]) -> Iterable[str]:
 # -- connections ------------------------------------------------------------------------------------------------------
 
 
-def state_of(row: Row) -> str:
+def _state_of(row: Row) -> str:
     """What a connection is doing, in a word or two."""
     if row["state"] != "acquired":
         return str(row["state"])
@@ -107,7 +107,7 @@ def state_of(row: Row) -> str:
 
 
 def _connection_details(row: Row) -> Iterable[str]:
-    yield f"connection {row['number']} of {clean(row['database'])}, process {row['pid']}: {state_of(row)}"
+    yield f"connection {row['number']} of {clean(row['database'])}, process {row['pid']}: {_state_of(row)}"
     yield from _fields(
         row,
         [
@@ -127,6 +127,10 @@ def _connection_details(row: Row) -> Iterable[str]:
     )
 
 
+def _work(row: Row) -> str:
+    return clean(row["label"] or row["holder"])
+
+
 def _where(row: Row) -> str:
     return clean(row["place"] or row["taken_at"])
 
@@ -136,12 +140,12 @@ CONNECTIONS = View(
     (
         _count("pid", "pid", "p"),
         _count("no", "number"),
-        Column("state", state_of, state_of, "x"),
+        Column("state", _state_of, _state_of, "x"),
         _time("for", "seconds", "t"),
         _time("unused", "idle", "i"),
+        Column("line", _where, _where, "l"),
+        Column("work", _work, _work, "r"),
         _count("stmts", "statements", "n"),
-        Column("work", lambda row: clean(row["label"] or row["holder"]), lambda row: clean(row["label"])),
-        Column("line", _where, _where),
         _text("last SQL", "sql"),
     ),
     _each("connections"),
@@ -318,15 +322,15 @@ FINDINGS = View(
     (
         _text("code", "code", "x"),
         _text("line", "place", "l"),
+        Column("ago", lambda row: span(max(0.0, time() - row["last"])), lambda row: row["last"], "t", True),
         _count("times", "count", "c"),
-        Column("last", lambda row: f"{span(max(0.0, time() - row['last']))} ago", lambda row: row["last"], "t", True),
         _text("what", "what"),
         _text("route", "route", "r"),
     ),
     lambda seen: [dict(row) for row in seen["findings"]],
     lambda row: f"{row['code']}/{row['database']}/{row['place'] or row['route'] or row['what']}",
     _finding_details,
-    "last",
+    "ago",
     "nothing wrong was found",
 )
 
