@@ -47,7 +47,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from respool import __version__
 
-        parser.exit(message=f"respool {__version__}\n")
+        print(f"respool {__version__}")
+        parser.exit()
 
 
 _TOP = """Watch the processes of this user that observe their databases: the connections and who holds them, who waits,
