@@ -29,12 +29,14 @@ _ROWS = 500
 #: How wide a column of words may be, and one of places, of which the end tells most.
 _WIDEST = 40
 _PLACES = {"line": 34}
+#: How many columns of the terminal an arrow moves a table by.
+_STRIDE = 16
 
 _HELP = """\
 1 … 8  views; F1 … F8 do the same      tab  next application
 space  pause, and go on                + -  look less often, more often
 /      filter: what rows must contain  esc  no filter
-enter  all that is known of a row      j k  down, up, as the arrows
+enter  all that is known of a row      j k  down, up; all arrows move
 < >    sort by the column beside       R    turn the order round
 h ?    this page                       q    quit
 
@@ -62,6 +64,23 @@ class _Page(ModalScreen[None]):
             body.border_title = self._title
             body.border_subtitle = "esc: back"
             yield Static(Text("\n".join(self._lines)), id="page")
+
+
+class _Table(DataTable[Text]):
+    """A table whose rows are chosen, so that left and right are free to move what is seen."""
+
+    def action_cursor_left(self) -> None:
+        self.scroll_relative(x=-_STRIDE, animate=False)
+
+    def action_cursor_right(self) -> None:
+        self.scroll_relative(x=_STRIDE, animate=False)
+
+    def bring(self, number: int) -> None:
+        """Have a column seen whole."""
+        widths = [column.get_render_width(self) for column in self.ordered_columns]
+        left, right = sum(widths[:number]), sum(widths[: number + 1])
+        if not self.scroll_offset.x <= left <= right <= self.scroll_offset.x + self.size.width:
+            self.scroll_to(x=max(0, right - self.size.width), animate=False)
 
 
 class Top(App[None]):
@@ -120,7 +139,7 @@ class Top(App[None]):
         yield Static(id="tabs")
         with VerticalScroll(id="all"):
             yield Static(id="overview")
-        yield DataTable(id="table", cursor_type="row", zebra_stripes=True)
+        yield _Table(id="table", cursor_type="row", zebra_stripes=True)
         yield Input(id="filter", placeholder="what rows must contain; enter: keep it, esc: all rows")
         yield Static(Text("space pause  +- pace  / filter  enter details  <> sort  h help  q quit"), id="keys")
 
@@ -200,11 +219,11 @@ class Top(App[None]):
         return tabs
 
     def _draw_table(self, view: View, seen: Merged | None) -> None:
-        table: DataTable[Text] = self.query_one("#table", DataTable)
+        table = self._table
         title, ascending = self._sorted[view.name]
         rows = [] if seen is None else matching(view.rows(seen), view, self._wanted)
         rows = ordered(rows, view.column(title), ascending=ascending)[:_ROWS]
-        before, at = self._chosen_key(), table.cursor_row
+        before, at, (x, y) = self._chosen_key(), table.cursor_row, table.scroll_offset
         table.clear(columns=True)
         for column in view.columns:
             mark = ("▲" if ascending != (not column.right) else "▼") if column.title == title else ""
@@ -222,18 +241,19 @@ class Top(App[None]):
             table.clear(columns=True)
             table.add_column(Text(nothing))
             return
+        table.scroll_x = table.scroll_target_x = x
+        table.scroll_y = table.scroll_target_y = y
         keys = list(self._rows)
         table.move_cursor(row=keys.index(before) if before in self._rows else min(at, len(keys) - 1))
 
     def _chosen_key(self) -> str | None:
-        table: DataTable[Text] = self.query_one("#table", DataTable)
-        keys = list(self._rows)
-        return keys[table.cursor_row] if 0 <= table.cursor_row < len(keys) else None
+        keys, row = list(self._rows), self._table.cursor_row
+        return keys[row] if 0 <= row < len(keys) else None
 
     def _begin(self, number: int) -> None:
         """Show a view from its first row."""
         self._number, self._rows = number, {}
-        overview, table = self.query_one("#all"), self.query_one("#table", DataTable)
+        overview, table = self.query_one("#all"), self._table
         overview.display, table.display = number == 1, number != 1
         table.clear(columns=True)
         (overview if number == 1 else table).focus()
@@ -283,6 +303,7 @@ class Top(App[None]):
         title, ascending = self._sorted[view.name]
         self._sorted[view.name] = (column.title, title == column.title and not ascending)
         self._draw()
+        self.call_after_refresh(self._table.bring, view.columns.index(column))
 
     def action_down(self) -> None:
         """The next row."""
@@ -293,8 +314,8 @@ class Top(App[None]):
         self.query_one("#all", VerticalScroll).scroll_up() if self._view is None else self._table.action_cursor_up()
 
     @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one("#table", DataTable)
+    def _table(self) -> _Table:
+        return self.query_one("#table", _Table)
 
     def action_filter(self) -> None:
         """Ask what rows must contain."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from respool.cli.top.report import report
 from respool.observe.format import FORMAT, Merged
-from respool.observe.workers.client import Answer, ask, view
+from respool.observe.workers.client import Answer, ask, understood, view
 from respool.observe.workers.places import AVAILABLE, NotPrivate, workers
 
 __all__ = ["Look", "look", "run"]
@@ -51,7 +51,7 @@ def look(application: str | None = None, pid: int | None = None) -> Look:
         return Look([], f"The folder of the sockets cannot be used: {error}")
     answers: dict[str, list[Answer]] = defaultdict(list)
     for answer in ask(found, within=_WITHIN):
-        answers[answer.worker.application].append(answer)
+        answers[answer.worker.application].append(understood(answer))
     seen = [merged for each in answers.values() if (merged := view(each)) is not None]
     return Look(seen, None if seen else _problem(application, pid, [each for row in answers.values() for each in row]))
 
@@ -59,7 +59,7 @@ def look(application: str | None = None, pid: int | None = None) -> Look:
 def _problem(application: str | None, pid: int | None, silent: list[Answer]) -> str:
     if silent:
         told = "".join(f"\n  {each.worker.application}, process {each.worker.pid}: {each.error}" for each in silent)
-        return f"No process answers that can be understood:{told}"
+        return f"No process gives an answer that can be shown:{told}"
     wanted = " and ".join(
         [*([f"application {application!r}"] if application else []), *([f"number {pid}"] if pid else [])]
     )

@@ -13,6 +13,9 @@ __all__ = ["VIEWS", "Column", "Row", "View", "matching", "ordered"]
 
 Row = dict[str, Any]
 
+#: More seconds than anything lasts.
+_AGES = 1e9
+
 
 class Column(NamedTuple):
     """A column of a view."""
@@ -127,6 +130,11 @@ def _connection_details(row: Row) -> Iterable[str]:
     )
 
 
+def _held(row: Row) -> float:
+    """How long it is held; those that nobody holds come after all others."""
+    return float(row["seconds"]) - (0 if row["state"] == "acquired" else _AGES)
+
+
 def _work(row: Row) -> str:
     return clean(row["label"] or row["holder"])
 
@@ -141,7 +149,7 @@ CONNECTIONS = View(
         _count("pid", "pid", "p"),
         _count("no", "number"),
         Column("state", _state_of, _state_of, "x"),
-        _time("for", "seconds", "t"),
+        Column("for", lambda row: span(row["seconds"]), _held, "t", True),
         _time("unused", "idle", "i"),
         Column("line", _where, _where, "l"),
         Column("work", _work, _work, "r"),
@@ -385,7 +393,7 @@ WORKERS = View(
     _workers,
     lambda row: str(row["pid"]),
     _worker_details,
-    "pid",
+    "held",
     "no process answers",
 )
 

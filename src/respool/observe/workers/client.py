@@ -13,12 +13,12 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any, NamedTuple, cast
 
-from respool.observe.format import FORMAT, Merged, Snapshot
+from respool.observe.format import FORMAT, Merged, Silent, Snapshot
 from respool.observe.workers import protocol
 from respool.observe.workers.merging import merged
 from respool.observe.workers.places import SUFFIX, NotPrivate, Worker, private, workers
 
-__all__ = ["Answer", "ask", "sweep", "together"]
+__all__ = ["Answer", "ask", "sweep", "together", "understood", "view"]
 
 _PIECE = 262_144
 #: Seconds between two tries where a process has too many clients at once.
@@ -149,18 +149,23 @@ def view(answers: Sequence[Answer], *, own: Snapshot | None = None) -> Merged | 
         answers: what processes have answered to ``snapshot``.
         own: the snapshot of this process.
     """
+    answers = [understood(answer) for answer in answers]
     snapshots = [] if own is None else [own]
-    silent = []
-    for worker, value, error in answers:
-        if error is None and (not isinstance(value, dict) or value.get("format") != FORMAT):
-            error = f"its respool {_version(value)} speaks another form than this one"
-        if error is None:
-            snapshots.append(cast(Snapshot, value))
-        else:
-            silent.append({"pid": worker.pid, "error": error})
+    snapshots += [cast(Snapshot, answer.value) for answer in answers if answer.error is None]
     if not snapshots:
         return None
-    return merged(snapshots) | {"silent": silent}  # type: ignore[return-value]
+    silent: list[Silent] = [
+        {"pid": answer.worker.pid, "error": answer.error} for answer in answers if answer.error is not None
+    ]
+    return {**merged(snapshots), "silent": silent}
+
+
+def understood(answer: Answer) -> Answer:
+    """An answer to ``snapshot``: the same, or an error where it is of a form that is not known here."""
+    value = answer.value
+    if answer.error is not None or (isinstance(value, dict) and value.get("format") == FORMAT):
+        return answer
+    return answer._replace(value=None, error=f"its respool {_version(value)} speaks another form than this one")
 
 
 def _version(value: Any) -> str:
