@@ -26,7 +26,7 @@ _WORDS = dict.fromkeys(("1", "on", "true", "yes"), True) | dict.fromkeys(("0", "
 
 _opening = threading.Lock()
 _server: Server | None = None
-_chosen: bool | Path | None = None  #: what the last call that said something has said
+_chosen: bool | Path | None = None  #: what was said by an argument, the last time
 _told = False  #: whether the log knows that there is no socket
 
 
@@ -111,9 +111,11 @@ def _open(application: str | None, chosen: bool | Path, *, said: bool) -> None:
     with _opening:
         if application is not None:
             observation.application = application
-        if _chosen is None or said:
+        if said:
             _chosen = chosen
-        folder = None if _chosen is False or not AVAILABLE else default_folder() if _chosen is True else _chosen
+        elif _chosen is not None:
+            chosen = _chosen
+        folder = None if chosen is False or not AVAILABLE else default_folder() if chosen is True else chosen
         here = _server
         if here is not None and (folder, observation.application) == (here.folder, here.application):
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from respool.cli.top.command import Look
+from respool.cli.top.looking import Look
 from respool.cli.top.views import VIEWS
 from respool.observe.format import Merged
 

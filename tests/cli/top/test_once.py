@@ -116,7 +116,7 @@ def test_live_it_needs_a_terminal(serve: Serve, capsys: pytest.CaptureFixture[st
 def test_where_there_are_no_such_sockets_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("respool.cli.top.command.AVAILABLE", False)
+    monkeypatch.setattr("respool.cli.top.looking.AVAILABLE", False)
     assert main(["top", "--once"]) == 1
     assert "look at the dashboard" in capsys.readouterr().err
 

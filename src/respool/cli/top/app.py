@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
-from respool.cli.top.command import Look
+from respool.cli.top.looking import Look
 from respool.cli.top.report import body, heading, pool_line
 from respool.cli.top.views import VIEWS, Column, Row, View, matching, ordered
 from respool.cli.top.words import clean, cut, cut_left
