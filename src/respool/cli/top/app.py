@@ -10,7 +10,7 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
@@ -144,7 +144,7 @@ class Top(App[None]):
         yield Static(Text("space pause  +- pace  / filter  enter details  <> sort  h help  q quit"), id="keys")
 
     def on_mount(self) -> None:
-        self.query_one("#filter").display = False
+        self._main.query_one("#filter").display = False
         self._begin(1)
         self._again()
         self.look_now()
@@ -174,6 +174,11 @@ class Top(App[None]):
         self._timer = self.set_interval(self._every, self.look_now)
 
     @property
+    def _main(self) -> Screen[Any]:
+        """The screen of the view, also while a page is over it."""
+        return self.screen_stack[0]
+
+    @property
     def _seen(self) -> Merged | None:
         """What is shown: the application that was chosen, or else the first."""
         found = self._look.applications
@@ -189,12 +194,12 @@ class Top(App[None]):
 
     def _draw(self) -> None:
         seen = self._seen
-        self.query_one("#head", Static).update(Text(self._head(seen)))
-        self.query_one("#tabs", Static).update(self._tabs())
+        self._main.query_one("#head", Static).update(Text(self._head(seen)))
+        self._main.query_one("#tabs", Static).update(self._tabs())
         verdict = (self._look.problem or "No process answers.") if seen is None else clean(seen["verdict"])
-        self.query_one("#verdict", Static).update(Text(f"{'' if seen is None else _mark(seen)}{verdict}"))
+        self._main.query_one("#verdict", Static).update(Text(f"{'' if seen is None else _mark(seen)}{verdict}"))
         pools = [] if seen is None else [cut(pool_line(database), self.size.width) for database in seen["databases"]]
-        self.query_one("#pools", Static).update(Text("\n".join(pools)))
+        self._main.query_one("#pools", Static).update(Text("\n".join(pools)))
         if self._view is not None:
             self._draw_table(self._view, seen)
             return
@@ -202,7 +207,7 @@ class Top(App[None]):
         wanted = self._wanted.casefold()
         shown = "\n".join(line for line in lines if wanted in line.casefold()).strip("\n")
         nothing = "" if seen is None else f"nothing contains {self._wanted!r}" if wanted else "nothing has happened yet"
-        self.query_one("#overview", Static).update(Text(shown or nothing))
+        self._main.query_one("#overview", Static).update(Text(shown or nothing))
 
     def _head(self, seen: Merged | None) -> str:
         several = f" ({len(self._look.applications)} applications, tab)" if len(self._look.applications) > 1 else ""
@@ -253,7 +258,7 @@ class Top(App[None]):
     def _begin(self, number: int) -> None:
         """Show a view from its first row."""
         self._number, self._rows = number, {}
-        overview, table = self.query_one("#all"), self._table
+        overview, table = self._main.query_one("#all"), self._table
         overview.display, table.display = number == 1, number != 1
         table.clear(columns=True)
         (overview if number == 1 else table).focus()
@@ -307,25 +312,25 @@ class Top(App[None]):
 
     def action_down(self) -> None:
         """The next row."""
-        self.query_one("#all", VerticalScroll).scroll_down() if self._view is None else self._table.action_cursor_down()
+        self._main.query_one("#all", VerticalScroll).scroll_down() if self._view is None else self._table.action_cursor_down()
 
     def action_up(self) -> None:
         """The row before."""
-        self.query_one("#all", VerticalScroll).scroll_up() if self._view is None else self._table.action_cursor_up()
+        self._main.query_one("#all", VerticalScroll).scroll_up() if self._view is None else self._table.action_cursor_up()
 
     @property
     def _table(self) -> _Table:
-        return self.query_one("#table", _Table)
+        return self._main.query_one("#table", _Table)
 
     def action_filter(self) -> None:
         """Ask what rows must contain."""
-        field = self.query_one("#filter", Input)
+        field = self._main.query_one("#filter", Input)
         field.display = True
         field.focus()
 
     def action_no_filter(self) -> None:
         """Show all rows."""
-        self.query_one("#filter", Input).value = self._wanted = ""
+        self._main.query_one("#filter", Input).value = self._wanted = ""
         self._leave_filter()
 
     def action_help(self) -> None:
@@ -337,8 +342,8 @@ class Top(App[None]):
         self.push_screen(_Page("keys", [*_HELP.splitlines(), *letters]))
 
     def _leave_filter(self) -> None:
-        self.query_one("#filter").display = False
-        (self.query_one("#all") if self._view is None else self._table).focus()
+        self._main.query_one("#filter").display = False
+        (self._main.query_one("#all") if self._view is None else self._table).focus()
         self._draw()
 
     def on_input_changed(self, event: Input.Changed) -> None:
