@@ -20,6 +20,8 @@ from respool.observe.naming import application_name
 from respool.observe.observation import observation
 from respool.observe.workers import ask, together, workers
 from respool.observe.workers.places import AVAILABLE
+from respool.pool.drivers.forks import arrive
+from tests.engine.test_fork import in_a_child_without_hooks
 
 sockets_only = pytest.mark.skipif(not AVAILABLE, reason="this system has no such sockets")
 
@@ -194,6 +196,20 @@ def test_a_childs_end_leaves_its_parents_socket(db: Database, folder: Path) -> N
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+    assert [answer.worker for answer in ask(workers(folder=folder), within=30)] == [ours]
+
+
+@sockets_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_that_python_was_not_told_of_answers_once_it_is_noticed(db: Database, folder: Path) -> None:
+    observe(db)
+    (ours,) = workers(folder=folder)
+
+    def child() -> str:
+        arrive()
+        return " ".join(str(answer.worker.pid == os.getpid()) for answer in ask(workers(folder=folder), within=30))
+
+    assert sorted(in_a_child_without_hooks(child).split()) == ["False", "True"]
     assert [answer.worker for answer in ask(workers(folder=folder), within=30)] == [ours]
 
 

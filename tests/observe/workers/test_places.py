@@ -91,6 +91,19 @@ def test_the_sessions_folder_comes_first_and_both_are_looked_into(
     assert places.default_folder() == temporary
 
 
+def test_a_folder_of_somebody_elses_making_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch, sockets: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
+    monkeypatch.setattr(tempfile, "tempdir", str(sockets))
+    (sockets / f"respool-{os.geteuid()}").mkdir(0o755)
+    with pytest.raises(NotPrivate, match="open to others"):
+        workers()
+    (sockets / "respool").mkdir(0o700)
+    (sockets / "respool" / "shop.1.ab.sock").touch()
+    assert [worker.pid for worker in workers()] == [1]
+
+
 def test_workers_are_found_by_application_and_number(sockets: Path) -> None:
     for name in ("shop.1.ab.sock", "shop.main.2.cd.sock", "shop.x.ab.sock", "shop.3.ab.new", "note.txt"):
         (sockets / name).touch()

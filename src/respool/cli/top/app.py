@@ -312,11 +312,15 @@ class Top(App[None]):
 
     def action_down(self) -> None:
         """The next row."""
-        self._main.query_one("#all", VerticalScroll).scroll_down() if self._view is None else self._table.action_cursor_down()
+        self._main.query_one(
+            "#all", VerticalScroll
+        ).scroll_down() if self._view is None else self._table.action_cursor_down()
 
     def action_up(self) -> None:
         """The row before."""
-        self._main.query_one("#all", VerticalScroll).scroll_up() if self._view is None else self._table.action_cursor_up()
+        self._main.query_one(
+            "#all", VerticalScroll
+        ).scroll_up() if self._view is None else self._table.action_cursor_up()
 
     @property
     def _table(self) -> _Table:

@@ -12,7 +12,7 @@ from respool.observe.workers.places import AVAILABLE, NotPrivate, workers
 __all__ = ["Look", "look"]
 
 #: Seconds that all processes have together for an answer.
-_WITHIN = 1.0
+_WITHIN = 2.0
 _HINT = """Observing is switched on in the application, and the process restarted:
 
     from respool.observe import observe

@@ -11,7 +11,6 @@ import re
 import socket
 import stat
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,22 +116,25 @@ def workers(application: str | None = None, pid: int | None = None, *, folder: P
             ``$XDG_RUNTIME_DIR/respool`` and the one in the temporary folder.
 
     Raises:
-        NotPrivate: such a folder is there, but others than this user can enter it.
+        NotPrivate: nobody is found, and others than this user can enter such a folder.
     """
     wanted = None if application is None else slug(application)
     found: dict[Path, Worker] = {}
+    refused: NotPrivate | None = None
     for each in folders(folder):
-        for name in _listed(private(each)):
+        try:
+            names = os.listdir(private(each))
+        except FileNotFoundError:  # it was removed meanwhile
+            continue
+        except NotPrivate as error:  # somebody else's folder of this name must not hide the others
+            refused = error
+            continue
+        for name in names:
             parts = _FILE.fullmatch(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
             if parts is not None:
                 worker = Worker(parts["application"], int(parts["pid"]), each / name)
                 if wanted in (None, worker.application) and pid in (None, worker.pid):
                     found[worker.path] = worker
+    if refused is not None and not found:
+        raise refused
     return sorted(found.values())
-
-
-def _listed(folder: Path) -> Sequence[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:  # it was removed meanwhile
-        return []
