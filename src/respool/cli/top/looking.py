@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
+from respool.cli.top.words import clean
 from respool.observe.format import Merged
 from respool.observe.workers.client import Answer, ask, understood, view
 from respool.observe.workers.places import AVAILABLE, NotPrivate, workers
@@ -53,7 +54,9 @@ def look(application: str | None = None, pid: int | None = None) -> Look:
 
 def _problem(application: str | None, pid: int | None, silent: list[Answer]) -> str:
     if silent:
-        told = "".join(f"\n  {each.worker.application}, process {each.worker.pid}: {each.error}" for each in silent)
+        told = "".join(
+            f"\n  {each.worker.application}, process {each.worker.pid}: {clean(each.error)}" for each in silent
+        )
         return f"No process gives an answer that can be shown:{told}"
     wanted = " and ".join(
         [*([f"application {application!r}"] if application else []), *([f"number {pid}"] if pid else [])]

@@ -69,7 +69,7 @@ class Server:
         self.folder = folder
         self.path: Path | None = None
         self._answers, self._patience, self._most, self._fresh = answers, patience, clients, fresh
-        self._known: dict[str, tuple[float, bytes]] = {}
+        self._known: dict[str, tuple[float, bytes]] = {}  #: answers, and until when they are given again
         self._pid = 0
 
     def start(self) -> None:
@@ -129,7 +129,8 @@ class Server:
             selector.register(listener, selectors.EVENT_READ)
             selector.register(waken, selectors.EVENT_READ)
             while not stopped.is_set():
-                first = min((client.until for client in clients.values()), default=None)
+                until = [client.until for client in clients.values()]
+                first = min([*until, *(stale for stale, _ in self._known.values())], default=None)
                 ready = selector.select(None if first is None else max(0.0, first - monotonic()))
                 for key, _ in ready:
                     if key.fileobj is listener:
@@ -138,6 +139,8 @@ class Server:
                         self._drop(client, selector, clients)
                 for client in [client for client in clients.values() if client.until <= monotonic()]:
                     self._drop(client, selector, clients)
+                for question in [each for each, (stale, _) in self._known.items() if stale <= monotonic()]:
+                    del self._known[question]
             for client in list(clients.values()):
                 self._drop(client, selector, clients)
 
@@ -188,10 +191,10 @@ class Server:
             question = protocol.read_request(line)
             if question not in self._answers:
                 raise protocol.Refused(f"questions: {', '.join(self._answers)}")
-            at, answer = self._known.get(question, (0.0, b""))
-            if not answer or monotonic() - at >= self._fresh:
+            stale, answer = self._known.get(question, (0.0, b""))
+            if stale <= monotonic():
                 answer = protocol.write(answer=self._answers[question]())
-                self._known[question] = monotonic(), answer
+                self._known[question] = monotonic() + self._fresh, answer
             return answer
         except protocol.Refused as refused:
             return protocol.write(error=str(refused))
