@@ -24,6 +24,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 for _name in [name for name in os.environ if name.startswith(("PG", "MYSQL", "MARIADB"))]:
     del os.environ[_name]
 
+# What tests observe is nobody's business but theirs; those of the socket have a folder of their own.
+os.environ["RESPOOL_OBSERVE_SOCKET"] = "0"
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

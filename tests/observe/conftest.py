@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from respool import Database, PoolConfig
-from respool.observe.observation import observation, observe
+from respool.observe import observe
+from respool.observe.observation import observation
 
 
 @pytest.fixture

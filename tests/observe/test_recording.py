@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, exc, literal, select, text
 
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import PoolTimeout
-from respool.observe import snapshot
-from respool.observe.observation import observation, observe
+from respool.observe import observe, snapshot
+from respool.observe.observation import observation
 from respool.observe.recording.account import SHORT, Account
 from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes

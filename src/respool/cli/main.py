@@ -6,10 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-
-from respool import __version__
-from respool.cli.explain import explain, overview
-from respool.errors import ConfigError
+from typing import Any
 
 __all__ = ["build_parser", "main"]
 
@@ -32,13 +29,49 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="respool", description="Request-bound database sessions over a fair connection pool, for SQLAlchemy."
     )
-    parser.add_argument("--version", action="version", version=f"respool {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_top(
+        commands.add_parser("top", help="who holds what, since when and why, in running processes", description=_TOP)
+    )
     _add_demo(commands.add_parser("demo", help="run a small shop and watch its pool and sessions", description=_DEMO))
     page = commands.add_parser("explain", help="what an error code means and what to do about it")
     page.add_argument("code", nargs="?", metavar="CODE", help="such as P001; without one, all codes are listed")
     page.set_defaults(run=_explain)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from respool import __version__
+
+        print(f"respool {__version__}")
+        parser.exit()
+
+
+_TOP = """Watch the processes of this user that observe their databases: the connections and who holds them, who waits,
+the requests and where their time goes, and what is wrong, with the line to change. Nothing is asked of a database."""
+
+
+def _add_top(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", metavar="NAME", help="only the processes of this application")
+    parser.add_argument("--pid", type=_pid, metavar="N", help="only the process with this number")
+    parser.add_argument("--once", action="store_true", help="print what is to be seen now, and end")
+    parser.add_argument("--json", action="store_true", help="with --once: print it as JSON")
+    parser.add_argument(
+        "--every", type=_duration, default=2.0, metavar="S", help="seconds between two looks (default: %(default)g)"
+    )
+    parser.set_defaults(run=_top, refuse=parser.error)
+
+
+def _top(options: argparse.Namespace) -> int:
+    from respool.cli.top.command import run
+
+    if options.json and not options.once:
+        options.refuse("--json goes with --once")
+    return run(options)
 
 
 _DEMO = """Run a small shop on a database of its own, with a page that shows the pool and the open sessions live.
@@ -68,6 +101,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    from respool.cli.explain import explain, overview
+    from respool.errors import ConfigError
+
     if options.code is None:
         print("\n".join(overview()))
         return 0
@@ -81,6 +117,10 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _port(text: str) -> int:
     return _whole(text, 0, 65535)
+
+
+def _pid(text: str) -> int:
+    return _whole(text, 1, 2**31 - 1)
 
 
 def _clients(text: str) -> int:

@@ -14,6 +14,8 @@ __all__ = ["check_begin", "check_keywords", "check_name", "check_options", "chec
 
 _KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "session_class", "session_options", "engine_options")
 _BEGINS = ("on_write", "on_use")
+#: Variables that are no settings of a database, whatever the prefix.
+_OTHERS = ("RESPOOL_OBSERVE_SOCKET",)
 
 
 def check_keywords(unknown: Mapping[str, Any]) -> None:
@@ -108,7 +110,7 @@ def check_variables(prefix: str, environ: Mapping[str, str]) -> None:
     """Refuse variables of the environment that look like settings and are none."""
     known = [prefix + name.upper() for name in ("url", "commit", *PoolConfig.names())]
     for variable in environ:
-        if variable.startswith(prefix) and variable not in known:
+        if variable.startswith(prefix) and variable not in (*known, *_OTHERS):
             raise ConfigError(
                 f"unknown variable {variable}{suggest(variable, known, prefix=prefix)}",
                 advice=[f"variables: {', '.join(known)}"],

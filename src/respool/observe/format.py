@@ -1,12 +1,12 @@
 """The snapshot's form: plain values only, ready for JSON. Whatever shows something reads this and nothing else.
 
 ``format`` counts changes that a reader has to know of; keys that are added are none.  Times are in seconds, moments are of
-``time.time()``.
+``time.time()``.  The keys that may be missing are those of a view of several processes: see :class:`Merged`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 __all__ = [
     "FORMAT",
@@ -14,13 +14,16 @@ __all__ = [
     "Database",
     "Event",
     "Finding",
+    "Merged",
     "Process",
     "Request",
     "Route",
     "Scope",
     "Setting",
+    "Silent",
     "Snapshot",
     "Waiter",
+    "Worker",
 ]
 
 FORMAT = 1
@@ -54,6 +57,7 @@ class Connection(TypedDict):
     sql: str | None  #: the last statement, without its parameters
     statements: int  #: how many were executed in this use
     in_sql: float  #: seconds of this use that were spent in the database
+    pid: NotRequired[int]
 
 
 class Waiter(TypedDict):
@@ -62,6 +66,7 @@ class Waiter(TypedDict):
     seconds: float
     who: str
     place: str | None
+    pid: NotRequired[int]
 
 
 class Scope(TypedDict):
@@ -81,6 +86,7 @@ class Scope(TypedDict):
     held: float
     in_sql: float
     waiting: float | None  #: for how long it has been in line now
+    pid: NotRequired[int]
 
 
 class Event(TypedDict):
@@ -111,6 +117,7 @@ class Request(TypedDict):
     outcome: str  #: ``committed``, ``failed``, ``unknown`` or ``none``
     events: list[Event]
     dropped: int  #: steps that are not among the events
+    pid: NotRequired[int]
 
 
 class Route(TypedDict):
@@ -146,6 +153,7 @@ class Finding(TypedDict):
     worst: float
     first: float
     last: float
+    pids: NotRequired[list[int]]
 
 
 class Database(TypedDict):
@@ -168,6 +176,7 @@ class Process(TypedDict):
     """The process that a snapshot is of."""
 
     pid: int
+    application: str  #: the same in all workers of one
     command: str
     started: float
     python: str
@@ -184,3 +193,28 @@ class Snapshot(TypedDict):
     verdict: str  #: the state of things in a sentence
     databases: list[Database]
     findings: list[Finding]  #: the one that was seen last first
+
+
+class Worker(Process):
+    """A process of a merged view."""
+
+    time: str
+    verdict: str
+    pools: dict[str, dict[str, Any]]  #: the numbers of its pools, by the database's name
+
+
+class Silent(TypedDict):
+    """A process that has given no answer, or none that can be understood."""
+
+    pid: int
+    error: str
+
+
+class Merged(Snapshot):
+    """One moment of all processes of an application: pools are added up, each row has the ``pid`` of its process.
+
+    ``process`` is the first of them; of requests there are as many as in one snapshot, the latest.
+    """
+
+    processes: list[Worker]
+    silent: list[Silent]

@@ -13,18 +13,19 @@ from functools import partial
 from typing import Any
 
 from respool.database.base import DatabaseBase
-from respool.errors import ConfigError, RespoolError
+from respool.errors import RespoolError
 from respool.observe.findings.board import Board
 from respool.observe.findings.connects import Connects
 from respool.observe.findings.holding import Holding
 from respool.observe.findings.loops import Loops
 from respool.observe.findings.scopes import look_back
 from respool.observe.findings.told import note_error
+from respool.observe.naming import application_name
 from respool.observe.recording.errors import Errors
 from respool.observe.recording.recorder import Recorder, recorder_of
 from respool.pool.drivers.forks import in_a_child
 
-__all__ = ["Observation", "observation", "observe"]
+__all__ = ["Observation", "observation"]
 
 logger = logging.getLogger("respool.observe")
 
@@ -33,11 +34,14 @@ EVERY = 0.2
 
 
 class Observation:
-    """What is seen of this process; there is one. Made by :func:`observe`."""
+    """What is seen of this process; there is one. See :func:`respool.observe.observe`."""
 
     def __init__(self) -> None:
         self._recorders: list[Recorder] = []
         self._ticks: list[Callable[[], object]] = []
+        self._at_end: list[Callable[[], object]] = []
+        #: What the application is called, of which this process is a worker.
+        self.application = application_name()
         self._begin()
         in_a_child(self._in_a_child)
 
@@ -88,11 +92,14 @@ class Observation:
             if recorder is not None:
                 recorder.close()
                 self._recorders = [each for each in self._recorders if each is not recorder]
-            if not self.databases:
+            over = not self.databases
+            if over:
                 self._stopped.set()
                 self._thread = None
                 if self._told in RespoolError.told:
                     RespoolError.told.remove(self._told)
+        for function in list(self._at_end) if over else ():
+            function()
 
     def each_tick(self, function: Callable[[], object]) -> None:
         """Have something done at each look, by the thread that looks: what others publish from here."""
@@ -102,6 +109,11 @@ class Observation:
     def no_tick(self, function: Callable[[], object]) -> None:
         """Have it done no more."""
         self._ticks = [each for each in self._ticks if each != function]
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Have something done when the last database is observed no more."""
+        if function not in self._at_end:
+            self._at_end.append(function)
 
     def look(self) -> None:
         """Look once, now."""
@@ -142,27 +154,3 @@ class Observation:
 
 #: The one of this process.
 observation = Observation()
-
-
-def observe(*databases: Any) -> Observation:
-    """Observe databases: who holds what, since when, and why. Costs a few microseconds for each use of a connection.
-
-    Args:
-        databases: any number of ``Database`` and ``AsyncDatabase``. One that is observed already stays so.
-
-    Returns:
-        the observation of this process, with its ``board`` of findings; ``remove(db)`` ends it for one database.
-
-    Raises:
-        ConfigError: something else than a database was given.
-    """
-    for database in databases:
-        if not isinstance(database, DatabaseBase):
-            raise ConfigError(
-                f"observe() got an object of type {type(database).__name__}",
-                advice=["give it a Database or AsyncDatabase: observe(db)"],
-                setting="database",
-            )
-    for database in databases:
-        observation.add(database)
-    return observation

@@ -61,6 +61,7 @@ def snapshot(*databases: AnyDatabase) -> form.Snapshot:
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "process": {
             "pid": os.getpid(),
+            "application": observation.application,
             "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],
             "started": _STARTED,
             "python": platform.python_version(),

@@ -1,0 +1,1 @@
+"""``respool top``: what running processes tell, in a terminal or as text."""
