@@ -3,7 +3,7 @@
     with PgBouncer(postgres, pool_mode="transaction") as bouncer:
         engine = create_engine(bouncer.url("psycopg", "shop"))
 
-It listens on 127.0.0.1 only and trusts everybody.
+It listens on 127.0.0.1 only and trusts ``postgres`` and ``shop``.
 """
 
 from __future__ import annotations
@@ -79,13 +79,14 @@ class PgBouncer(DatabaseServer):
             "listen_addr": "127.0.0.1",
             "listen_port": str(self.port),
             "unix_socket_dir": str(self.base / "run"),
-            "auth_type": "any",
+            "auth_type": "trust",
+            "auth_file": str(self.base / "users"),
             "ignore_startup_parameters": "extra_float_digits",
             **self._settings,
         }
         lines = [f"{name} = {value}" for name, value in settings.items()]
-        # auth_type "any" logs everybody in as the user named here
-        server = f"* = host=127.0.0.1 port={self._server.port} user=postgres"
+        server = f"* = host=127.0.0.1 port={self._server.port}"
+        (self.base / "users").write_text('"postgres" ""\n"shop" ""\n')
         (self.base / "ini").write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
         self._hand_over()
         with (self.base / "log").open("wb") as log:

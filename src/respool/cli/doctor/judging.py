@@ -229,7 +229,7 @@ def _way(facts: Facts, plan: Plan) -> Iterator[Found]:
     if facts.file is not None:
         return
     if facts.connect > SLOW_CONNECT:
-        yield _found("slow-connect", f"{seconds(facts.connect)}, the median of several")
+        yield _found("connect-time", f"{seconds(facts.connect)}, the median of several")
     if facts.trip > FAR_AWAY:
         yield _found("far-away", f"{seconds(facts.trip)}, the median of several")
     if facts.tls is None and not facts.local and facts.proxy is None:

@@ -195,7 +195,7 @@ _ALL = (
     ),
     # -- the way there
     Kind(
-        "D051", "slow-connect", WARNING, "opening a connection takes long",
+        "D051", "connect-time", WARNING, "opening a connection takes long",
         "Whoever finds no free connection waits for it.",
         ("keep some open: PoolConfig(min_size=…)", "name server, TLS or login (scram iterations, LDAP) are the usual reasons"),
     ),

@@ -82,7 +82,7 @@ def plan_of_snapshots(snapshots: Sequence[Mapping[str, Any]], url: URL, otherwis
     # every process counts with its own limit; the largest stands for each, so that the product is no less than the sum
     largest = max(configs, key=lambda config: config.max_size)
     workers = -(-sum(config.max_size for config in configs) // largest.max_size)
-    source = f"{len(here)} running process{'es' if len(here) > 1 else ''}"
+    source = "a pool that runs" if len(here) == 1 else f"{len(here)} pools that run"
     return replace(otherwise, workers=workers, config=largest, source=source)
 
 

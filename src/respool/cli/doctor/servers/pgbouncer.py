@@ -7,12 +7,16 @@ process, while both are connected, share it.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, exc
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from respool.cli.doctor.connecting import driver_connection
 from respool.cli.doctor.facts import Proxy
@@ -22,6 +26,8 @@ __all__ = ["find_proxy", "keeps_prepared"]
 _PID = "SELECT pg_backend_pid()"
 #: How many clients are tried for one that shares a server connection with the first.
 _CLIENTS = 3
+#: Seconds after which a statement is taken to wait for a server connection.
+_WAIT = 1.0
 
 
 def find_proxy(url: URL, engine: Engine, connection: Connection) -> Proxy | None:
@@ -37,7 +43,7 @@ def find_proxy(url: URL, engine: Engine, connection: Connection) -> Proxy | None
     told, real = _told_pid(connection), connection.exec_driver_sql(_PID).scalar_one()
     if told is not None and told % 2**32 != real:
         mode, signs = "session", ["the process that the driver was told of at its connect is not the server's"]
-    if (shared := _shares(engine, connection)) is not None:
+    if (shared := _shares(engine, connection, proxied=bool(signs))) is not None:
         mode, signs = shared[0], [*signs, shared[1]]
     console = _console(url, engine)
     if not signs and console is None:
@@ -56,7 +62,7 @@ def _told_pid(connection: Connection) -> int | None:
     return getattr(info, "backend_pid", None)
 
 
-def _shares(engine: Engine, first: Connection) -> tuple[str, str] | None:
+def _shares(engine: Engine, first: Connection, *, proxied: bool) -> tuple[str, str] | None:
     """Whether others get the server process of one that is still connected: the mode, and the sign of it."""
     with ExitStack() as held:
         before = first.exec_driver_sql(_PID).scalar_one()
@@ -65,8 +71,8 @@ def _shares(engine: Engine, first: Connection) -> tuple[str, str] | None:
             try:
                 other.exec_driver_sql("BEGIN")
             except exc.DBAPIError as error:
-                if "statement pooling" in str(error):
-                    return "statement", "it refuses BEGIN: statement pooling"
+                if "statement pooling" in str(error) or (proxied and error.connection_invalidated):
+                    return "statement", "it refuses BEGIN"
                 return None
             held.callback(_end, other)
             if other.exec_driver_sql(_PID).scalar_one() == before:
@@ -78,6 +84,7 @@ def _shares(engine: Engine, first: Connection) -> tuple[str, str] | None:
 
 
 def _end(connection: Connection) -> None:
+    """End its transaction; once more does nothing."""
     try:
         connection.exec_driver_sql("ROLLBACK")
     except exc.DBAPIError:
@@ -160,14 +167,33 @@ def keeps_prepared(engine: Engine) -> bool | None:
                 other = held.enter_context(engine.connect())
                 other.exec_driver_sql("BEGIN")
                 held.callback(_end, other)
-                other.exec_driver_sql("SELECT 1")
-                if _execute_prepared(first, statement) != before:
-                    return True
+                now = _unless_it_waits(engine, lambda: _execute_prepared(first, statement), partial(_end, other))
+                if now != before:
+                    return None if now is None else True
     except Exception as error:
         if _is_of_prepared(error):
             return False
         raise
     return None
+
+
+def _unless_it_waits(engine: Engine, function: Callable[[], Any], let_go: Callable[[], object]) -> Any:
+    """What a function returns; ``None`` if it has to wait for the only server connection, which is let go of then."""
+    if engine.dialect.is_async:
+        task = asyncio.ensure_future(greenlet_spawn(function))
+        await_only(asyncio.wait({task}, timeout=_WAIT))
+        waited = not task.done()
+        if waited:
+            let_go()
+        value = await_only(task)
+        return None if waited else value
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(function)
+        waited = not wait({future}, timeout=_WAIT).done
+        if waited:
+            let_go()
+        value = future.result()
+        return None if waited else value
 
 
 def _is_of_prepared(error: BaseException) -> bool:

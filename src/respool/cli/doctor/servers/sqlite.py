@@ -53,11 +53,14 @@ def _path_of(connection: Connection) -> str | None:
 
 
 def _writable(connection: Connection) -> bool:
-    """Whether a write could begin; nothing is written. One that others are at now can be written to."""
+    """Whether a write could be made: one that changes nothing is, and is rolled back. A locked file can be written to."""
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        connection.exec_driver_sql("PRAGMA user_version").all()
-        connection.exec_driver_sql("ROLLBACK")
+        try:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
     except exc.DBAPIError as error:
-        return "readonly" not in str(error) and "read-only" not in str(error)
+        return "readonly" not in str(error)
     return True
