@@ -130,6 +130,7 @@ def test_reads_alone_need_no_writes() -> None:
         (("Primary", "Synced", "ON"), ["D033"]),
         (("non-Primary", "Initialized", "OFF"), ["D034"]),
         (("Primary", "Donor/Desynced", "OFF"), ["D034"]),
+        (("non-Primary", "Synced", "ON"), ["D034"]),
     ],
 )
 def test_a_galera_node(status: tuple[str, str, str], said: list[str]) -> None:

@@ -50,6 +50,7 @@ def of(server: PostgresServer, driver: str = "psycopg", user: str = "shop") -> s
 # -- 1: a server with limits and times ----------------------------------------------------------------------------------
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_servers_limits_and_times(doctor: Doctor, small: PostgresServer, driver: str) -> None:
     report = doctor(of(small, driver), "--pool", "7", "--leak-after", "20")
@@ -78,6 +79,7 @@ def test_a_servers_limits_and_times(doctor: Doctor, small: PostgresServer, drive
     assert 0 < facts["connect"] < 10
 
 
+@pytest.mark.postgres
 def test_too_many_for_the_server(doctor: Doctor, small: PostgresServer) -> None:
     report = doctor(of(small), "--workers", "4", "--pool", "4")
     assert report.code == 1
@@ -87,6 +89,7 @@ def test_too_many_for_the_server(doctor: Doctor, small: PostgresServer) -> None:
     assert "D011" not in doctor(of(small), "--workers", "5", "--pool", "3").codes
 
 
+@pytest.mark.postgres
 def test_no_room_for_a_second_generation(doctor: Doctor, small: PostgresServer) -> None:
     arguments = (of(small), "--workers", "2", "--pool", "4", "--leak-after", "20")
     report = doctor(*arguments)
@@ -95,6 +98,7 @@ def test_no_room_for_a_second_generation(doctor: Doctor, small: PostgresServer) 
     assert doctor(of(small), "--pool", "7", "--leak-after", "20", "--strict").code == 0
 
 
+@pytest.mark.postgres
 def test_what_others_use(doctor: Doctor, small: PostgresServer) -> None:
     with ExitStack() as held:
         for _ in range(9):
@@ -107,6 +111,7 @@ def test_what_others_use(doctor: Doctor, small: PostgresServer) -> None:
         assert report["D013"]["do"][0] == "--pool 6: PoolConfig(max_size=6) in each worker"
 
 
+@pytest.mark.postgres
 def test_a_superuser(doctor: Doctor, small: PostgresServer) -> None:
     report = doctor(small.url(), "--pool", "2", "--leak-after", "20")
     assert report.grave == ["D014"]
@@ -170,6 +175,7 @@ def test_isolation_and_read_only(doctor: Doctor, prepared: Prepared) -> None:
 # -- 6: a replica -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.postgres
 def test_a_replica(doctor: Doctor) -> None:
     try:
         server = PostgresServer()

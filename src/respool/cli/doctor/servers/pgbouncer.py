@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, exc
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from respool.cli.doctor.connecting import driver_connection
+from respool.cli.doctor.connecting import driver_connection, rows
 from respool.cli.doctor.facts import Proxy
 
 __all__ = ["find_proxy", "keeps_prepared"]
@@ -40,7 +40,9 @@ def find_proxy(url: URL, engine: Engine, connection: Connection) -> Proxy | None
     """
     signs: list[str] = []
     mode = None
-    told, real = _told_pid(connection), connection.exec_driver_sql(_PID).scalar_one()
+    if not (asked := rows(connection, _PID)):
+        return None  # no PostgreSQL, but something that speaks like one
+    told, real = _told_pid(connection), asked[0][0]
     if told is not None and told % 2**32 != real:
         mode, signs = "session", ["the process that the driver was told of at its connect is not the server's"]
     if (shared := _shares(engine, connection, proxied=bool(signs))) is not None:
