@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -57,6 +59,8 @@ def ask_in_vain(db: Database) -> None:
     db.pool._longest_wait = 0.3
     with pytest.raises(PoolTimeout):
         db.engine.connect()
+    while db.pool.running_monitors()[0].state.connecting:  # one that was under way when the caller left
+        threading.Event().wait(0.001)
 
 
 class Line:
@@ -164,7 +168,8 @@ def test_away_while_somebody_asks(away: Database) -> None:
     clock.advance(3)
     found = health(away)
     assert state_of(found) == (False, "away")
-    assert "it does not answer, for 3" in found.reason
+    assert found.databases[0].figures["away"] >= 3
+    assert re.search(r"it does not answer, for \d+\.\d s now", found.reason)
     assert "1 wait for it" in found.reason
     assert state_of(health(away, away_after=10)) == (True, "short")
     assert "refused" in (found.databases[0].last_error or "")
@@ -178,11 +183,9 @@ def test_one_that_nobody_asks_any_more_is_tried_again(away: Database) -> None:
     ask_in_vain(away)
     (monitor,) = away.pool.running_monitors()
     clock = clock_of(away)
+    monitor.state.outage.retry_at = clock() + 5
     assert state_of(health(away)) == (False, "away")
-    clock.advance(monitor.state.outage.retry_at - clock())
-    while monitor.state.connecting:  # one that was under way when the caller left
-        threading.Event().wait(0.001)
-    clock.advance(10)
+    clock.advance(5)
     assert state_of(health(away)) == (True, "untried")
 
 
@@ -284,6 +287,7 @@ class Untouchable:
 def test_no_lock_is_taken(db: Database, away: Database) -> None:
     """By construction: however long somebody holds it, the answer is there."""
     ask_in_vain(away)
+    away.pool.running_monitors()[0].state.outage.retry_at = math.inf  # nobody tries meanwhile
     for database, ready in ((db, 200), (away, 503)):
         (monitor,) = database.pool.running_monitors()
         lock = monitor._lock
