@@ -17,7 +17,7 @@ help:  ## what there is
 	@echo "make test-pages  follows every page of the documents in an environment with nothing else   (ARGS=README.md)"
 	@echo "make test-lowest  the tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-pythons  the tests that need no server, on every other Python from 3.12 that is here"
-	@echo "make topologies  what does not come along: MariaDB, Redis (Debian packages; as root)"
+	@echo "make topologies  what does not come along: MariaDB, PgBouncer, Redis (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
 	@echo "make differential  programs by chance on SQLAlchemy and on respool   (ARGS='--minutes 60 --only asyncpg')"
@@ -86,6 +86,7 @@ floors: env-dev
 docs-check: env-dev
 	$(PY) scripts/check_docs.py
 	$(PY) scripts/draw_house.py --check
+	$(PY) scripts/write_findings.py --check
 
 bench: env-dev
 	$(PY) -m benchmarks $(ARGS)

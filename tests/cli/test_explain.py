@@ -1,11 +1,11 @@
-"""``respool explain``: a page for every code, made from the classes."""
+"""``respool explain``: a page for every code, made from the classes of errors and the kinds of findings."""
 
 from __future__ import annotations
 
 import pytest
 
 from respool import __version__, errors
-from respool.cli.explain import ADVICE, codes, explain, overview
+from respool.cli.explain import ADVICE, codes, explain, findings, overview
 from respool.cli.main import main
 from respool.errors import ConfigError
 
@@ -47,6 +47,32 @@ def test_a_code_is_found_however_it_is_written(given: str) -> None:
     assert explain(given) == explain("P001")
 
 
+@pytest.mark.parametrize("code", list(findings()))
+def test_a_finding_has_a_page_too(code: str) -> None:
+    kind = findings()[code]
+    page = explain(code)
+    assert page.startswith(f"{code}  {kind.name}: {kind.title}\n")
+    assert " ".join(kind.means.split()) in " ".join(page.split())
+    assert "What to do" in page
+    assert " ".join(kind.advice[-1].split()) in " ".join(page.split())
+    assert max(map(len, page.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("given", ["f001", "[F001]", "held-idle", "Held-Idle"])
+def test_a_finding_is_found_however_it_is_written(given: str) -> None:
+    assert explain(given) == explain("F001")
+
+
+def test_the_doctors_findings_say_how_bad_they_are() -> None:
+    assert explain("D011").splitlines()[1] == "  problem, of respool doctor"
+    assert explain("F001").splitlines()[1] == ""
+
+
+def test_no_code_is_of_two() -> None:
+    assert not set(codes()) & set(findings())
+    assert {code[0] for code in findings()} == {"F", "D"}
+
+
 def test_an_unknown_code_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"there is no error code 'P01', did you mean 'P001'\?"):
         explain("P01")
@@ -60,7 +86,7 @@ def test_the_command_prints_the_page(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_command_without_a_code_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain"]) == 0
     assert capsys.readouterr() == ("\n".join(overview()) + "\n", "")
-    assert [line.split()[0] for line in overview()] == list(codes())
+    assert [line.split()[0] for line in overview()] == [*codes(), *findings()]
 
 
 def test_the_command_with_an_unknown_code_lists_them_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,7 @@
-"""``respool explain CODE``: what an error means and what to do about it, read from the error classes themselves."""
+"""``respool explain CODE``: what an error or finding means and what to do about it.
+
+Errors are read from their classes, findings from their kinds: what is seen of an application (F), what the doctor sees (D).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from respool import errors
+from respool.cli.doctor import kinds as doctor
 from respool.config import suggest
 from respool.errors import ConfigError, RespoolError
+from respool.observe.findings import kinds as observed
 
-__all__ = ["ADVICE", "codes", "explain", "overview"]
+__all__ = ["ADVICE", "codes", "explain", "findings", "overview"]
+
+Finding: TypeAlias = observed.Kind | doctor.Kind
 
 #: What to do, the likeliest first. The message that an error carries is closer to the case; this is what holds always.
 ADVICE = {
@@ -124,28 +132,48 @@ def codes() -> dict[str, type[RespoolError]]:
     return dict(sorted((kind.code, kind) for kind in classes))
 
 
+def findings() -> dict[str, Finding]:
+    """Every kind of finding by its code, in order: the observation's, then the doctor's."""
+    kinds: list[Finding] = [*observed.KINDS.values(), *doctor.KINDS.values()]
+    return {kind.code: kind for kind in kinds}
+
+
 def explain(code: str) -> str:
-    """The page of one error.
+    """The page of one error or finding.
 
     Args:
-        code: such as ``P001``, in any case, or the name of the class.
+        code: such as ``P001``, in any case, or the name of the class or finding.
 
     Raises:
         ConfigError: there is no such code; the message lists those that there are.
     """
-    known = codes()
-    by_name = {kind.__name__.lower(): number for number, kind in known.items()}
+    known: dict[str, type[RespoolError] | Finding] = {**codes(), **findings()}
+    by_name = {_name(kind).lower(): number for number, kind in known.items()}
     wanted = code.strip().strip("[]").upper()
     kind = known.get(by_name.get(wanted.lower(), wanted))
     if kind is None:
-        near = suggest(wanted, known) or suggest(code, [each.__name__ for each in known.values()])
+        near = suggest(wanted, known) or suggest(code, [_name(each) for each in known.values()])
         raise ConfigError(f"there is no error code {code!r}{near}", advice=[f"codes: {', '.join(known)}"], given=code)
-    return "\n".join(_page(kind))
+    return "\n".join(_page(kind) if isinstance(kind, type) else _page_of_finding(kind))
 
 
 def overview() -> list[str]:
     """One line for each code."""
-    return [f"{code}  {kind.__name__:<20}  {_title(kind)}" for code, kind in codes().items()]
+    raised = [f"{code}  {kind.__name__:<20}  {_title(kind)}" for code, kind in codes().items()]
+    return raised + [f"{code}  {kind.name:<20}  {kind.title}" for code, kind in findings().items()]
+
+
+def _name(kind: type[RespoolError] | Finding) -> str:
+    return kind.__name__ if isinstance(kind, type) else kind.name
+
+
+def _page_of_finding(kind: Finding) -> Iterator[str]:
+    yield f"{kind.code}  {kind.name}: {kind.title}"
+    if isinstance(kind, doctor.Kind):
+        yield f"  {kind.level}, of respool doctor"
+    yield ""
+    yield textwrap.fill(kind.means, 100, initial_indent="  ", subsequent_indent="  ")
+    yield from ("", "What to do", *_numbered(kind.advice))
 
 
 def _title(kind: type[RespoolError]) -> str:
@@ -166,12 +194,15 @@ def _page(kind: type[RespoolError]) -> Iterator[str]:
         yield from ("", "Catches", *(f"  {line}" for line in below))
     advice = ADVICE.get(kind.code, ())
     if advice:
-        yield from ("", "What to do")
-        for number, line in enumerate(advice, 1):
-            yield textwrap.fill(line, 100, initial_indent=f"  {number}. ", subsequent_indent="     ")
+        yield from ("", "What to do", *_numbered(advice))
     yield from ("", "In code", f"  from respool.errors import {kind.__name__}")
     yield "  " + " → ".join(each.__name__ for each in kind.__mro__ if each not in (BaseException, object))
     yield from (f"  error.{fact}" for fact in _facts(kind))
+
+
+def _numbered(lines: tuple[str, ...]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        yield textwrap.fill(line, 100, initial_indent=f"  {number}. ", subsequent_indent="     ")
 
 
 def _facts(kind: type[RespoolError]) -> Iterator[str]:

@@ -35,8 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("top", help="who holds what, since when and why, in running processes", description=_TOP)
     )
     _add_demo(commands.add_parser("demo", help="run a small shop and watch its pool and sessions", description=_DEMO))
-    page = commands.add_parser("explain", help="what an error code means and what to do about it")
-    page.add_argument("code", nargs="?", metavar="CODE", help="such as P001; without one, all codes are listed")
+    _add_doctor(commands.add_parser("doctor", help="judge a pool's settings on a database", description=_DOCTOR))
+    page = commands.add_parser("explain", help="what the code of an error or finding means and what to do about it")
+    page.add_argument("code", nargs="?", metavar="CODE", help="such as P001, F001 or D011; without one, all are listed")
     page.set_defaults(run=_explain)
     return parser
 
@@ -89,6 +90,39 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
+_DOCTOR = """Ask a database for its limits and times, see what stands before it, and judge a configuration against that.
+What is not given here is taken from WEB_CONCURRENCY and the RESPOOL_... variables. Nothing is written.
+Exit codes: 0 fine; 1 problems, with --strict warnings too; 2 a wrong command line, or no connection."""
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    # what is left out is not in the namespace: none is a value
+    setting: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": "S", "type": _seconds_or_none}
+    size: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": "N", "type": _clients}
+    parser.add_argument("url", nargs="?", metavar="URL", help="SQLAlchemy URL, sync or async (default: RESPOOL_URL)")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="processes, on all machines together")
+    parser.add_argument("--pool", "--max-size", dest="max_size", help="max_size of each process's pool", **size)
+    parser.add_argument("--min-size", help="its min_size", **size)
+    parser.add_argument("--max-idle", help="its max_idle, or none", **setting)
+    parser.add_argument("--max-lifetime", help="its max_lifetime, or none", **setting)
+    parser.add_argument("--leak-after", help="its leak_after, or none", **setting)
+    parser.add_argument("--reads-only", action="store_true", help="nothing shall be written by this URL")
+    parser.add_argument("--no-prepare", action="store_true", help="the driver's prepared statements are turned off")
+    parser.add_argument(
+        "--snapshot", metavar="FILE", help="settings of processes that run: JSON of snapshot(), -: stdin"
+    )
+    parser.add_argument("--timeout", type=_duration, default=10.0, metavar="S", help="for a connect (default: 10)")
+    parser.add_argument("--strict", action="store_true", help="warnings count as problems")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from respool.cli.doctor.command import run
+
+    return run(options)
+
+
 def _demo(options: argparse.Namespace) -> int:
     try:
         from respool.cli.demo.command import run
@@ -125,6 +159,14 @@ def _pid(text: str) -> int:
 
 def _clients(text: str) -> int:
     return _whole(text, 0, 10_000)
+
+
+def _workers(text: str) -> int:
+    return _whole(text, 1, 100_000)
+
+
+def _seconds_or_none(text: str) -> float | None:
+    return None if text.lower() == "none" else _duration(text)
 
 
 def _whole(text: str, least: int, most: int) -> int:

@@ -8,11 +8,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from respool.observe.observation import Observation
     from respool.observe.observing import observe
+    from respool.observe.probes.health import DatabaseHealth, Health, health
+    from respool.observe.probes.mounted import Answer, Probes
     from respool.observe.snapshots import snapshot
 
-__all__ = ["Observation", "observe", "snapshot"]
+__all__ = [
+    "Answer",
+    "DatabaseHealth",
+    "Health",
+    "Observation",
+    "Probes",
+    "health",
+    "observe",
+    "snapshot",
+]
 
-_PLACES = {"Observation": "observation", "observe": "observing", "snapshot": "snapshots"}
+_PLACES = {
+    "Answer": "probes.mounted",
+    "DatabaseHealth": "probes.health",
+    "Health": "probes.health",
+    "Observation": "observation",
+    "Probes": "probes.mounted",
+    "health": "probes.health",
+    "observe": "observing",
+    "snapshot": "snapshots",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from respool.database.base import DatabaseBase
 from respool.errors import ConfigError
 from respool.observe.observation import Observation, observation
+from respool.observe.probes.health import health
 from respool.observe.snapshots import AnyDatabase, snapshot
 from respool.observe.workers.places import AVAILABLE, VARIABLE, NotPrivate, default_folder
 from respool.observe.workers.server import Server
@@ -83,7 +84,11 @@ def _snapshot() -> Any:
     return snapshot(*cast(list[AnyDatabase], observation.databases))
 
 
-_answers: dict[str, Callable[[], Any]] = {"snapshot": _snapshot}
+def _health() -> Any:
+    return health(*observation.databases).as_dict()
+
+
+_answers: dict[str, Callable[[], Any]] = {"snapshot": _snapshot, "health": _health}
 
 
 def _socket_setting(given: Any) -> bool | Path:

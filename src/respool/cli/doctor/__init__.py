@@ -1,0 +1,1 @@
+"""``respool doctor URL``: asks a database for its limits and times, and judges a configuration against them."""

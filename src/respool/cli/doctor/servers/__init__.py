@@ -1,0 +1,1 @@
+"""What is asked of each kind of server, and of a proxy before it."""
