@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,6 +47,7 @@ class Observation:
         in_a_child(self._in_a_child)
 
     def _begin(self) -> None:
+        self.started = time.time()  #: when this process was, or was forked
         self.board = Board()
         self.errors = Errors()
         self.holding = Holding(self.board, 0.5)

@@ -39,8 +39,6 @@ __all__ = ["AnyDatabase", "plain", "snapshot"]
 
 AnyDatabase: TypeAlias = Database | AsyncDatabase
 
-_STARTED = time.time()
-
 
 def snapshot(*databases: AnyDatabase) -> form.Snapshot:
     """What these databases are doing now.
@@ -63,7 +61,7 @@ def snapshot(*databases: AnyDatabase) -> form.Snapshot:
             "pid": os.getpid(),
             "application": observation.application,
             "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])[:200],
-            "started": _STARTED,
+            "started": observation.started,
             "python": platform.python_version(),
             "sqlalchemy": sqlalchemy.__version__,
         },

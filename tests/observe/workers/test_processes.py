@@ -71,6 +71,7 @@ def test_a_forked_child_answers_for_itself(start: Start, sockets: Path) -> None:
     assert set(answers) == {running.pid, child}
     assert {pid: answer["process"]["pid"] for pid, answer in answers.items()} == {pid: pid for pid in answers}
     assert [answers[pid]["databases"][0]["pool"]["acquired"] for pid in (running.pid, child)] == [1, 0]
+    assert answers[running.pid]["process"]["started"] < answers[child]["process"]["started"]
     kill_all([psutil.Process(child)])
     running.end()
     assert ask(workers(), within=30) == []
