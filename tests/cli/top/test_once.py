@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sqlalchemy import text
 
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.cli.main import main
-from respool.errors import PoolTimeout
+from respool.errors import PoolClosed
 from respool.observe import observe
 from respool.observe.findings import holding
 from respool.observe.findings.holding import Holding
@@ -256,15 +257,23 @@ def test_a_blocked_event_loop(db: Database, shown: Callable[[], str], tmp_path: 
 
 
 def test_a_database_that_is_away(db: Database, shown: Callable[[], str]) -> None:
-    away = Database("postgresql+psycopg://me:s3cret@127.0.0.1:1/shop", name="away", pool=PoolConfig(timeout=0.01))
+    away = Database("postgresql+psycopg://me:s3cret@127.0.0.1:1/shop", name="away", pool=PoolConfig(timeout=None))
     observe(away)
-    try:
-        with pytest.raises(PoolTimeout), away.scope("GET /orders") as session:
+
+    def order() -> None:
+        with pytest.raises(PoolClosed), away.scope("GET /orders") as session:
             session.execute(text("SELECT 1"))
+
+    thread = threading.Thread(target=order)
+    thread.start()
+    try:
+        while not away.pool.stats().database_away:
+            time.sleep(0.001)
         told = shown()
     finally:
-        observation.remove(away)
         away.close()
-    assert "Database 'away' does not answer" in told
+        thread.join()
+        observation.remove(away)
+    assert "Database 'away' does not answer: 1 wait for it" in told
     assert "line:  postgresql+psycopg://me:***@127.0.0.1:1/shop" in finding(told, "F009")
     assert "s3cret" not in told
