@@ -47,12 +47,14 @@ async def stand_still() -> None:
 
 def fork() -> int:
     reading, writing = os.pipe()
+    until, parent = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # other threads run; that is what is tested
         child = os.fork()
     if child == 0:
         os.write(writing, b".")  # its hooks have run
-        gate.wait()
+        os.close(parent)
+        os.read(until, 1)  # ends with its parent
         os._exit(0)
     os.read(reading, 1)
     return child
