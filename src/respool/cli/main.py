@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("top", help="who holds what, since when and why, in running processes", description=_TOP)
     )
     _add_demo(commands.add_parser("demo", help="run a small shop and watch its pool and sessions", description=_DEMO))
+    _add_probe(commands.add_parser("probe", help="whether running processes are alive and ready", description=_PROBE))
     _add_doctor(commands.add_parser("doctor", help="judge a pool's settings on a database", description=_DOCTOR))
     page = commands.add_parser("explain", help="what the code of an error or finding means and what to do about it")
     page.add_argument("code", nargs="?", metavar="CODE", help="such as P001, F001 or D011; without one, all are listed")
@@ -90,6 +91,25 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
+_PROBE = """Ask the processes of this user that observe their databases whether they are alive, or can serve: for a probe that
+runs a command. A thread of each answers, so the answer comes while an event loop stands still and the pool is exhausted.
+Exit codes: 0 yes; 1 no, or none answers; the reasons are printed."""
+
+
+def _add_probe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("live", "ready"), help="live: all of them; ready: one of them at least")
+    parser.add_argument("--app", metavar="NAME", help="only the processes of this application")
+    parser.add_argument("--pid", type=_pid, metavar="N", help="only the process with this number")
+    parser.add_argument("--within", type=_duration, default=1.0, metavar="S", help="seconds for all (default: 1)")
+    parser.set_defaults(run=_probe)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from respool.cli.probe import run
+
+    return run(options)
+
+
 _DOCTOR = """Ask a database for its limits and times, see what stands before it, and judge a configuration against that.
 What is not given here is taken from WEB_CONCURRENCY and the RESPOOL_... variables. Nothing is written.
 Exit codes: 0 fine; 1 problems, with --strict warnings too; 2 a wrong command line, or no connection."""
@@ -100,7 +120,8 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     setting: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": "S", "type": _seconds_or_none}
     size: dict[str, Any] = {"default": argparse.SUPPRESS, "metavar": "N", "type": _clients}
     parser.add_argument("url", nargs="?", metavar="URL", help="SQLAlchemy URL, sync or async (default: RESPOOL_URL)")
-    parser.add_argument("--workers", type=_workers, metavar="N", help="processes, on all machines together")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="processes, on all machines together; without it and "
+                        "--pool, the processes that run and observe this database are judged")  # fmt: skip
     parser.add_argument("--pool", "--max-size", dest="max_size", help="max_size of each process's pool", **size)
     parser.add_argument("--min-size", help="its min_size", **size)
     parser.add_argument("--max-idle", help="its max_idle, or none", **setting)

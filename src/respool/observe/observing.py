@@ -71,10 +71,10 @@ def observe(*databases: Any, application: str | None = None, socket: bool | str 
 
 
 def answer(question: str, function: Callable[[], Any]) -> None:
-    """Have a question of other processes answered by this one, beside ``snapshot``.
+    """Have a question of other processes answered by this one, beside ``snapshot`` and ``health``.
 
     Args:
-        question: such as ``health``.
+        question: a word. ``health`` may be answered by limits of your own: ``lambda: probes.health().as_dict()``.
         function: gives plain values, at once and without touching a database; it is called in the socket's thread.
     """
     _answers[question] = function

@@ -63,6 +63,36 @@ def test_a_blocked_loop_and_an_exhausted_pool_are_told_of(start: Start, capsys: 
     assert re.search(rf"   3 at \S*{line_of('WAITS')} in queue\(\)", shown)
 
 
+def test_such_a_process_answers_its_probes(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    (running,) = start(1)
+    running.tell("hold", 2)
+    running.tell("queue", 3)
+    running.tell("block")
+    (answer,) = ask(workers("shop"), "health", within=30)
+    shop, other = answer.value["databases"]
+    assert (shop["name"], shop["figures"]["acquired"], shop["figures"]["waiting"]) == ("shop", 2, 3)
+    assert shop["state"] in ("full", "exhausted")  # by how long that took
+    assert other["name"] == "async"
+    code = main(["probe", "ready", "--app", "shop", "--within", "30"])
+    assert (code, "not ready" in capsys.readouterr().out) in ((0, False), (1, True))
+
+
+def test_the_doctor_judges_processes_that_run(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    for each in start(3):
+        each.tell("hold", 1)
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    main(["doctor", url, "--json"])
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["workers"], plan["pool"]["max_size"], plan["source"]) == (3, 2, "3 pools that run")
+    main(["doctor", url, "--json", "--workers", "1"])
+    assert json.loads(capsys.readouterr().out)["plan"]["source"] == "--workers"
+    main(["doctor", "sqlite://", "--json"])
+    assert json.loads(capsys.readouterr().out)["plan"]["source"].startswith("the defaults")
+
+
 def test_a_forked_child_answers_for_itself(start: Start, sockets: Path) -> None:
     (running,) = start(1)
     running.tell("hold", 1)

@@ -14,7 +14,7 @@ from respool.cli.doctor.connecting import failure_of, is_drivers, missing_file, 
 from respool.cli.doctor.facts import Facts, Plan
 from respool.cli.doctor.judging import Found, judge
 from respool.cli.doctor.kinds import KINDS, LEVELS
-from respool.cli.doctor.plans import plan_of, plan_of_snapshots, read_snapshots
+from respool.cli.doctor.plans import plan_of, plan_of_running, plan_of_snapshots, read_snapshots
 from respool.cli.doctor.report import as_json, as_text, colours
 from respool.cli.doctor.servers import mysql, postgresql, sqlite
 from respool.engine.urls import mask
@@ -104,4 +104,6 @@ def _asked(options: argparse.Namespace) -> tuple[URL, Plan]:
     if options.snapshot:
         given = sys.stdin.read() if options.snapshot == "-" else Path(options.snapshot).read_text(encoding="utf-8")
         plan = plan_of_snapshots(read_snapshots(given), url, plan)
+    elif options.workers is None and not hasattr(options, "max_size"):
+        plan = plan_of_running(url, plan)
     return url, plan

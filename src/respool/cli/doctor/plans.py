@@ -14,8 +14,10 @@ from sqlalchemy.engine import make_url
 from respool.cli.doctor.facts import Plan
 from respool.config import PoolConfig
 from respool.errors import ConfigError
+from respool.observe.workers.client import ask, understood
+from respool.observe.workers.places import NotPrivate, workers
 
-__all__ = ["plan_of", "plan_of_snapshots", "read_snapshots"]
+__all__ = ["plan_of", "plan_of_running", "plan_of_snapshots", "read_snapshots"]
 
 #: The options that are settings of the pool.
 _SETTINGS = ("max_size", "min_size", "max_idle", "max_lifetime", "leak_after")
@@ -84,6 +86,22 @@ def plan_of_snapshots(snapshots: Sequence[Mapping[str, Any]], url: URL, otherwis
     workers = -(-sum(config.max_size for config in configs) // largest.max_size)
     source = "a pool that runs" if len(here) == 1 else f"{len(here)} pools that run"
     return replace(otherwise, workers=workers, config=largest, source=source)
+
+
+def plan_of_running(url: URL, otherwise: Plan) -> Plan:
+    """The configuration of this user's processes that observe the database now; ``otherwise`` where there are none.
+
+    Args:
+        url: of the database.
+        otherwise: as for :func:`plan_of_snapshots`.
+    """
+    try:
+        answers = [understood(answer) for answer in ask(workers())]
+    except (NotPrivate, OSError):
+        return otherwise
+    seen = [answer.value for answer in answers if answer.error is None]
+    here = [each for each in seen if any(_same(row["url"], url) for row in each["databases"])]
+    return plan_of_snapshots(here, url, otherwise) if here else otherwise
 
 
 def _same(other: str, url: URL) -> bool:
