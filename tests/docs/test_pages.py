@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sanic import Sanic
 
 from tests.docs.pages import ROOT, Reading, blocks, pages
 
@@ -13,5 +14,6 @@ from tests.docs.pages import ROOT, Reading, blocks, pages
 def test_the_examples_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SANIC_TOUCHUP", "no")  # else Sanic rewrites its class for this application, and for good
+    monkeypatch.setattr(Sanic, "test_mode", True)  # an application of one page may be called as that of another
     with Reading(tmp_path) as reading:
         reading.follow(blocks(path))
