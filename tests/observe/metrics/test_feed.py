@@ -10,9 +10,10 @@ from sqlalchemy import text
 
 from respool import Database, PoolConfig
 from respool.errors import ConfigError
+from respool.observe import observe
 from respool.observe.metrics.feed import Exported, Values, feed
 from respool.observe.metrics.readings import Reading
-from respool.observe.observation import observation, observe
+from respool.observe.observation import observation
 from respool.pool.core.histogram import Histogram
 
 LABELS = ("shop",)
