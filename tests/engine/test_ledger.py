@@ -50,6 +50,7 @@ def test_what_is_out_of_a_pool_that_was_disposed_of_is_counted_until_it_is_back(
     assert (pool_of(engine).totals().acquired, pool_of(engine).totals().max_size) == (1, 3)
     connection.close()
     del connection
+    gc.collect()  # nobody has that pool any more
     totals = pool_of(engine).totals()
     assert (totals.acquired, totals.total, totals.use_time.total) == (0, 0, 1)
     gc.collect()
@@ -65,10 +66,19 @@ def test_a_pool_that_was_let_go_of_is_not_kept(engine: Engine) -> None:
     assert old() is None
 
 
+def test_pools_that_were_disposed_of_are_not_kept_although_nobody_reads(engine: Engine) -> None:
+    old = []
+    for _ in range(3):
+        use(engine)
+        old.append(weakref.ref(pool_of(engine).running_monitors()[0]))
+        engine.dispose()
+    gc.collect()
+    assert [monitor() for monitor in old] == [None, None, None]
+    assert pool_of(engine).totals().acquired_total == 3
+
+
 def test_loops_that_have_ended_are_counted_and_not_kept(sqlite_file: str) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{sqlite_file}", poolclass=AsyncFairPool, max_size=3)
-    pool = engine.pool
-    assert isinstance(pool, AsyncFairPool)
     loops = []
 
     async def work() -> None:
@@ -76,11 +86,16 @@ def test_loops_that_have_ended_are_counted_and_not_kept(sqlite_file: str) -> Non
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
-    for _ in range(4):
+    for number in range(4):
         asyncio.run(work())
-        assert pool.totals().total == 0
+        gc.collect()
+        if number == 1:
+            asyncio.run(engine.dispose())
+    pool = engine.pool
+    assert isinstance(pool, AsyncFairPool)
     totals = pool.totals()
     assert (totals.acquired_total, totals.use_time.total, totals.connects, totals.max_size) == (4, 4, 4, 3)
+    assert totals.total == 0
     gc.collect()
     assert [loop() for loop in loops[:-1]] == [None, None, None]
 

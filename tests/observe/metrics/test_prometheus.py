@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from sqlalchemy import text
+from sqlalchemy import event, literal, select, text
 
 from respool import Database, PoolConfig
 from respool.errors import ConfigError, MissingExtra, RespoolError
@@ -98,6 +98,30 @@ def test_routes_without_end_are_one(db: Database) -> None:
     found = samples(registry)
     assert sum(name == "respool_scopes_total" for name, _ in found) == MOST_ROUTES + 1
     assert value(found, "respool_scopes_total", respool_route=OTHERS) == 20
+
+
+def test_leases_by_kind_and_commits_by_outcome(db: Database) -> None:
+    registry = CollectorRegistry()
+    register(db, registry=registry)
+    read = select(literal(1))
+    with db.scope("work") as session:
+        session.execute(read)
+        session.execute(read)
+
+    @event.listens_for(db.engine, "before_cursor_execute")
+    def stranger(*args: Any) -> None: ...
+
+    with db.scope("work") as session:
+        session.execute(read)
+        session.execute(text("CREATE TABLE tea (name TEXT)"))
+        session.commit()
+    event.remove(db.engine, "before_cursor_execute", stranger)
+    found = samples(registry)
+    assert value(found, "respool_leases_total", respool_lease="autocommit") == 2
+    assert value(found, "respool_leases_total", respool_lease="transaction") == 1
+    assert value(found, "respool_commits_total", respool_outcome="committed") == 1
+    assert value(found, "respool_commits_total", respool_outcome="failed") == 0
+    assert value(found, "respool_statements_total") == 4
 
 
 async def test_by_asgi(db: Database) -> None:

@@ -26,8 +26,16 @@ _GUNICORN = (
 
 def scraped(server: Running, name: str, **labels: str) -> float:
     """The sum of the samples of a name whose labels have these values."""
-    status, body = server.ask("/metrics")
-    assert status == 200
+    answers: list[bytes] = []
+
+    def answered() -> bool:
+        """A worker that begins makes a file before it has anything in it: then prometheus-client cannot read that yet."""
+        status, body = server.ask("/metrics")
+        answers.append(body)
+        return status == 200
+
+    until(answered, "it can be scraped")
+    body = answers[-1]
     found = [
         sample.value
         for family in text_string_to_metric_families(body.decode())

@@ -19,13 +19,17 @@ from sqlalchemy.pool import NullPool
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import PoolTimeout
 from respool.testing import FaultProxy
-from tests.observe.metrics.exporters import Exporters
+from tests.observe.metrics.exporters import Exporters, samples
 from tests.servers.serving import until
 
 pytestmark = pytest.mark.postgres
 
 Through = Callable[[str], URL]
 Export = Callable[..., Exporters]
+
+_USED = "db_client_connection_use_time_seconds_count"
+_WAITED = "db_client_connection_wait_time_seconds_count"
+_CREATED = "db_client_connection_create_time_seconds_count"
 
 SETTINGS = PoolConfig(min_size=0, max_size=4, timeout=10)
 
@@ -201,6 +205,8 @@ def test_two_event_loops(through: Through, proxy: FaultProxy, export: Export) ->
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_fork(db: Database, proxy: FaultProxy, export: Export) -> None:
     exporters = export(db)
+    db.engine.connect().close()
+    db.engine.dispose()  # what the pool before has counted is the parent's too
     held = db.engine.connect()
     with db.engine.connect() as another:
         another.scalar(text("SELECT 1"))
@@ -209,24 +215,31 @@ def test_fork(db: Database, proxy: FaultProxy, export: Export) -> None:
     child = os.fork()
     if child == 0:
         try:
+            os.close(goes)
             mine = Exporters(db)  # OpenTelemetry's own figures are copied by a fork: its provider is made in the child
-            found = [*mine.connections()]
+            found: list[float] = [*mine.connections()]
+            for _ in range(3):
+                db.engine.connect().close()
             with db.engine.connect() as connection:
                 connection.scalar(text("SELECT 1"))
-                found += [*mine.connections()]
-                os.write(said[1], bytes(found))
+                found += [*mine.connections(), mine.value(_USED), mine.value(_CREATED)]
+                copied = samples(exporters.theirs)  # of the parent's provider: what it had, and what is new
+                found += [sum(value for (name, _), value in copied.items() if name == _WAITED)]
+                os.write(said[1], bytes(map(int, found)))
                 os.read(go_on, 1)
         finally:
             os._exit(0)
     os.close(said[1])
-    assert list(os.read(said[0], 4)) == [0, 0, 0, 1]
-    assert proxy.open == sum(exporters.connections()) + 1
-    os.write(goes, b"!")
-    os.waitpid(child, 0)
+    try:
+        assert list(os.read(said[0], 7)) == [0, 0, 0, 1, 3, 1, 3 + 4]
+        assert proxy.open == sum(exporters.connections()) + 1
+    finally:
+        os.close(goes)
+        os.waitpid(child, 0)
     equal(exporters, proxy, 1, 1)
     held.close()
     equal(exporters, proxy, 2, 0)
-    for each in (said[0], go_on, goes):
+    for each in (said[0], go_on):
         os.close(each)
 
 

@@ -35,7 +35,10 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
 
     def _start(self) -> None:
         self._records = Records(self)
-        self._monitors = LoopMonitors(self._new_monitor, self.ledger.end)
+        self._monitors = LoopMonitors(self._new_monitor, self._loop_is_closed)
+
+    def _loop_is_closed(self, monitor: LoopMonitor) -> None:
+        self.ledger.end(monitor)  # the ledger of this moment: a pool that replaces another one takes over its
 
     def _new_monitor(self) -> LoopMonitor:
         self._records.spare.clear()

@@ -132,24 +132,25 @@ class Feed:
             self._stopped = False
             self._lock.release()
 
-    def add(self, taker: Callable[[Reading], object], exported: Exported) -> None:
-        """Hand each reading to this one too, for the databases that it exports."""
+    def add(self, taker: Callable[[Reading], object], exported: Exported, databases: Iterable[Any]) -> None:
+        """Hand each reading to this one, for these databases too."""
+        exported.add(databases)
         with self._lock:
             self._takers = {**self._takers, taker: exported}
-        for database in exported:
+        for database in databases:
             _keep_times(database, True)
         observation.each_tick(self.tick)
 
-    def remove(self, taker: Callable[[Reading], object]) -> None:
-        """Hand it nothing more. With the last one no values are kept any more."""
+    def remove(self, taker: Callable[[Reading], object], exported: Exported, databases: Iterable[Any]) -> None:
+        """Do so no more. Of a database that nobody takes the values of, none are kept any more."""
+        exported.remove(databases)
         with self._lock:
-            takers = dict(self._takers)
-            gone = takers.pop(taker, None)
-            self._takers = takers
-        for database in gone or ():
-            if not any(database in list(exported) for exported in takers.values()):
+            self._takers = {each: of for each, of in self._takers.items() if of or each != taker}
+            still = {database for of in self._takers.values() for database in of}
+        for database in databases:
+            if database not in still:
                 _keep_times(database, False)
-        if not takers:
+        if not self._takers:
             observation.no_tick(self.tick)
 
     def tick(self) -> None:

@@ -104,13 +104,10 @@ class _Meter:
         create(metric.name, [partial(self._observed, metric)], metric.unit, metric.what)
 
     def add(self, databases: Iterable[Any]) -> None:
-        self._exported.add(databases)
-        feed.add(self._take, self._exported)
+        feed.add(self._take, self._exported, databases)
 
     def remove(self, databases: Iterable[Any]) -> None:
-        self._exported.remove(databases)
-        if not self._exported:
-            feed.remove(self._take)
+        feed.remove(self._take, self._exported, databases)
 
     def _observed(self, metric: Metric, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         with self._lock:

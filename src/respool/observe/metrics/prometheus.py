@@ -140,16 +140,13 @@ class _Written:
         self._before.clear()
 
     def add(self, databases: Iterable[Any]) -> None:
-        self._exported.add(databases)
-        feed.add(self._write, self._exported)
+        feed.add(self._write, self._exported, databases)
         feed.pump()
 
     def remove(self, databases: Iterable[Any]) -> None:
-        self._exported.remove(databases)
+        feed.remove(self._write, self._exported, databases)
         for name in {database.name for database in databases} - self._exported.names:
             self._clear(name)
-        if not self._exported:
-            feed.remove(self._write)
 
     def _clear(self, database: str) -> None:
         """What is of this moment ends; what was counted stays."""

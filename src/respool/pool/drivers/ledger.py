@@ -82,6 +82,7 @@ class Ledger:
         with self._lock:
             if disposed:
                 self._disposed.extend(self._monitors)
+        self.read([])  # most have nothing out: they are counted, and need not be kept
         for monitor in list(other._monitors):
             self.add(monitor)
 
@@ -104,7 +105,7 @@ class Ledger:
             part = monitor.step(asked, monitor.name, monitor.state)
             if not any(monitor is each for each in current):
                 part = _left(monitor, *part)
-                if not part[0].total and (asked is fetched or not self._keeps):
+                if not (part[0].total or part[0].waiting) and (asked is fetched or not self._keeps):
                     self._settle(monitor, part[0], _NO_TIMES)
             parts.append(part)
         return parts
