@@ -14,7 +14,7 @@ from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import PoolTimeout
 from respool.observe import observe, snapshot
 from respool.observe.observation import observation
-from respool.observe.recording.account import SHORT, Account
+from respool.observe.recording.account import SHORT, Account, Use
 from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
 from respool.session.reads.begin import rule_of
@@ -216,16 +216,19 @@ def test_memory_is_bounded(shop: Database) -> None:
         recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
     for number in range(20):
         account = Account(None, "work", recorder._ended)
+        use = Use(account, None)
         for _ in range(1000):
-            account.executes("SELECT " + "x" * number, None)
-            account.note("sql", 0.0, 0.0, "SELECT 1")
-        assert (len(account.events), account.dropped) == (48, 952)
-        account.ends(None)
+            use.begin("SELECT " + "x" * number)
+            use.end(alone=True)
+        assert (len(account.events), account.dropped, account.statements) == (48, 952, 1000)
+        account.ends(use)
     assert len(recorder.recent()) == 1  # one alone is larger than the room
     many = Account(None, "work", recorder._ended)
+    use = Use(many, None)
     for number in range(1000):
-        many.executes(f"SELECT {number}", None)
-    assert len(many.times) == 100
+        use.begin(f"SELECT {number}")
+        use.end(alone=True)
+    assert len(many.texts) == 100
 
 
 def test_a_long_statement_is_cut(shop: Database) -> None:

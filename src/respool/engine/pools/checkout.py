@@ -100,7 +100,9 @@ class Checkout(base._ConnectionFairy):
     _who: Any = None
     _monitor: Any = None
 
-    def __init__(self, pool: LendingPool, echo: Any) -> None:
+    def __init__(self, pool: LendingPool, echo: Any, *, alone: bool = False) -> None:
+        if alone:
+            self.alone = True
         self.dbapi_connection = None  # type: ignore[assignment]
         self._pool = pool
         self._counter = 1
@@ -124,7 +126,7 @@ class Checkout(base._ConnectionFairy):
                 meter.gave_up(asked)
             raise
         if meter is not None:
-            meter.took(asked, self._entry)
+            meter.took(asked, self._entry, alone=self.alone)
 
     def settle(self) -> None:
         """Bring the connection into the mode that it was taken for; a stale one is replaced meanwhile.

@@ -158,8 +158,7 @@ class FairPool(QueuePoolFace):
             ``None`` if connections do not come as that needs them.
         """
         echo = self.logger.isEnabledFor(DEBUG)
-        checkout = Checkout(self, echo)
-        checkout.alone = True
+        checkout = Checkout(self, echo, alone=True)
         if checkout._connection_record.respool_mode is leases.TOGETHER:
             checkout.settle()
         if checkout._connection_record.respool_mode is leases.NEVER_ALONE:

@@ -16,8 +16,8 @@ class Meter(Protocol):
     def asked(self) -> Any:
         """A connection is asked for here; returns what the other two are handed."""
 
-    def took(self, asked: Any, entry: Any) -> None:
-        """It was had: this entry of the pool."""
+    def took(self, asked: Any, entry: Any, *, alone: bool) -> None:
+        """It was had: this entry of the pool; for one read ``alone``, or for as long as it takes."""
 
     def gave_up(self, asked: Any) -> None:
         """It was not."""
@@ -26,9 +26,7 @@ class Meter(Protocol):
 class Use(Protocol):
     """What is noted of one use of a connection, from taking it to giving it back; the pool tells when it is over."""
 
-    @property
-    def is_executing(self) -> bool:
-        """Whether a statement or a COMMIT is being executed now."""
+    is_executing: bool  #: whether a statement or a COMMIT is being executed now
 
     def begin(self, statement: str) -> None:
         """A statement is sent to the driver."""

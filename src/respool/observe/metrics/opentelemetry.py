@@ -176,7 +176,7 @@ class _Spans:
             return
         offset = time.time() - now()
         route = route_of(account)
-        ended = account.events[-1].ended if account.ended_at is None and account.events else account.ended_at
+        ended = events[-1].ended if account.ended_at is None and (events := account.events) else account.ended_at
         span = self._tracer.start_span(
             f"respool {route}",
             account.context,

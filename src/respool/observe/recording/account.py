@@ -2,11 +2,15 @@
 
 Written by whoever works in the scope, read by whoever looks on from another thread: each field is written in one step, and
 what is read is true of some moment.  All is bounded: a scope that runs for a day takes no more room than one of a second.
+And all is cheap: what can be found out afterwards is, by whoever wants to know it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from respool.pool.drivers.clock import Clock
@@ -15,9 +19,10 @@ from respool.whereabouts import Place, users_line
 __all__ = ["SHORT", "Account", "Event", "Repeated", "Use"]
 
 #: How many steps of one scope are kept for its timeline, and how many of them may be statements, so that there is room
-#: for a COMMIT after any number of those; and how many different statements for what repeats.
+#: for a COMMIT after any number of those.
 _EVENTS = 60
 _SQL_EVENTS = 48
+#: How many different statements of one scope are told apart, for those that repeat.
 _STATEMENTS = 100
 #: A statement's text is kept up to so many characters.
 SHORT = 600
@@ -48,80 +53,74 @@ class Use:
 
     Args:
         account: the scope's.
-        place: the user's line that took it.
+        place: the user's line that took it; ``None`` for a read, which gives it back at once.
     """
 
-    __slots__ = (
-        "__weakref__", "_account", "_executing", "began", "executed", "place", "seconds_in_sql", "text", "until",
-    )  # fmt: skip
+    executed = 0  #: statements
+    is_executing = False
+    seconds_in_sql = 0.0
+    text: str | None = None  #: the last statement, without its parameters
 
     def __init__(self, account: Account, place: Place | None) -> None:
-        self._account = account
-        self._executing = False
+        self.account = account
         self.place = place
         self.began = self.until = now()  #: ``until``: when the last statement ended, or the present one began
-        self.executed = 0
-        self.seconds_in_sql = 0.0
-        self.text: str | None = None
-
-    @property
-    def account(self) -> Account:
-        """The scope's."""
-        return self._account
-
-    @property
-    def is_executing(self) -> bool:
-        """Whether a statement or a COMMIT is being executed now."""
-        return self._executing
 
     @property
     def idle_since(self) -> float | None:
         """Since when it has been held with nothing being executed; ``None`` while something is."""
-        return None if self._executing else self.until
+        return None if self.is_executing else self.until
 
     def begin(self, statement: str) -> None:
-        """A statement is sent to the driver. The first comes from the line that took the connection."""
-        place = users_line() if self.executed else self.place
+        """A statement is sent to the driver."""
         self.text = statement if len(statement) <= SHORT else statement[:SHORT] + "…"
-        self._executing = True
+        self.is_executing = True
         self.executed += 1
         self.until = now()
-        self._account.executes(self.text, place)
 
     def end(self, *, alone: bool) -> None:
         """The driver has answered."""
-        began, self.until = self.until, now()
-        self._executing = False
-        self.seconds_in_sql += self.until - began
-        account = self._account
-        account.seconds_in_sql += self.until - began
-        account.leases += alone
-        account.note("sql", began, self.until, self.text)
+        began, account, text = self.until, self.account, self.text
+        ended = self.until = now()
+        self.is_executing = False
+        self.seconds_in_sql += ended - began
+        account.seconds_in_sql += ended - began
+        account.statements += 1
+        if alone:
+            account.leases += 1
+        # a line is looked up for what repeats only: a statement's first time is told by its connection's
+        if text in account.texts:
+            place = users_line()
+        else:
+            place = self.place if self.executed == 1 else None
+            if len(account.texts) < _STATEMENTS:
+                account.texts = (*account.texts, text)
+        account.note("sql", began, ended, text, place)
 
     def commit(self, run: Callable[[], object], work: Any) -> None:
         """A COMMIT of a session's transaction, and what became of it."""
-        began, account = now(), self._account
-        self._executing = True
+        began, account, outcome = now(), self.account, "committed"
+        self.is_executing = True
         try:
             run()
         except BaseException:
-            account.outcomes["unknown" if work.unknown else "failed"] += 1
+            outcome = "unknown" if work.unknown else "failed"
             raise
-        else:
-            account.outcomes["committed"] += 1
         finally:
-            self._executing, self.until = False, now()
-            self.seconds_in_sql += self.until - began
-            account.seconds_in_sql += self.until - began
-            account.note("commit", began, self.until, None)
+            ended = self.until = now()
+            self.is_executing = False
+            self.seconds_in_sql += ended - began
+            account.seconds_in_sql += ended - began
+            account.outcomes = {**account.outcomes, outcome: account.outcomes[outcome] + 1}
+            account.note("commit", began, ended)
 
     def leased(self) -> None:
         """It was for one plain read, which had a transaction of its own."""
-        self._account.transaction_leases += 1
+        self.account.transaction_leases += 1
 
     def over(self, seconds: float) -> None:
         """It is given back, or lost."""
-        account = self._account
+        account = self.account
         account.seconds_held += seconds
         account.note("hold", self.began, self.began + seconds, None, self.place)
         account.ends(self)
@@ -136,88 +135,72 @@ class Account:
         ended: is handed it once the scope is over and no connection of it is in use.
     """
 
-    __slots__ = (
-        "_ended",
-        "_over",
-        "began",
-        "context",
-        "dropped",
-        "ended_at",
-        "events",
-        "handler",
-        "is_request",
-        "leases",
-        "method",
-        "nested",
-        "outcomes",
-        "route",
-        "seconds_held",
-        "seconds_in_sql",
-        "seconds_waited",
-        "statements",
-        "status",
-        "times",
-        "title",
-        "transaction_leases",
-        "uses",
-        "waiting_since",
-    )
+    # What begins with the same value for everybody stands here: each attribute less makes a request cheaper.
+    context: Any = None  #: the trace that it belongs to, where somebody traces
+    dropped = 0  #: steps beyond those that are kept
+    ended_at: float | None = None
+    handler: Any = None  #: the function that answered, where its framework has told
+    is_request = False
+    leases = 0  #: statements that had a connection for themselves, in autocommit
+    method: str | None = None
+    nested: tuple[Place, ...] = ()  #: where a connection was asked for beside one that was held
+    outcomes: Mapping[str, int] = MappingProxyType({"committed": 0, "failed": 0, "unknown": 0})
+    route: str | None = None
+    seconds_held = 0.0
+    seconds_in_sql = 0.0
+    seconds_waited = 0.0
+    statements = 0
+    status: int | None = None
+    texts: tuple[str | None, ...] = ()  #: the statements that were executed, each once
+    transaction_leases = 0  #: ... that had a connection for a transaction of their own
+    uses: tuple[Use, ...] = ()  #: those of this moment
+    waiting_since: float | None = None
+    _over = False
+    _ended: Callable[[Account], object] | None
 
     def __init__(self, scope: Any, title: str, ended: Callable[[Account], object]) -> None:
         self.title = title
-        self.is_request = scope is not None and scope.is_request
-        self.method: str | None = None
-        self.began = now() if scope is None else now() - scope.age
-        self.ended_at: float | None = None
-        self.route: str | None = None
-        self.handler: Any = None  #: the function that answered, where its framework has told
-        self.status: int | None = None
-        self.context: Any = None  #: the trace that it belongs to, where somebody traces
-        self.events: list[Event] = []
-        self.dropped = 0  #: steps beyond those that are kept
-        self.times: dict[tuple[str, Any], list[Any]] = {}  #: how often each statement was executed from each line
-        self.uses: list[Use] = []  #: those of this moment
-        self.nested: list[Place] = []  #: where a connection was asked for beside one that was held
-        self.waiting_since: float | None = None
-        self.seconds_waited = 0.0
-        self.seconds_held = 0.0
-        self.seconds_in_sql = 0.0
-        self.statements = 0
-        self.leases = 0  #: statements that had a connection for themselves, in autocommit
-        self.transaction_leases = 0  #: ... and those that had it for a transaction of their own
-        self.outcomes = {"committed": 0, "failed": 0, "unknown": 0}
-        self._over = scope is None
-        self._ended: Callable[[Account], object] | None = ended
+        self._steps: list[tuple[Any, ...]] = []
+        self._ended = ended
+        if scope is None:
+            self._started, self._over = time.monotonic(), True
+        else:
+            self._started = scope.started
 
-    def note(self, kind: str, began: float, ended: float, text: str | None, place: Place | None = None) -> None:
+    @property
+    def began(self) -> float:
+        """When the scope was opened."""
+        return now() - (time.monotonic() - self._started)
+
+    @property
+    def events(self) -> list[Event]:
+        """The timeline."""
+        return [Event(*step) for step in self._steps]
+
+    def note(self, kind: str, began: float, ended: float, text: str | None = None, place: Place | None = None) -> None:
         """One step more on the timeline."""
-        if len(self.events) < (_SQL_EVENTS if kind == "sql" else _EVENTS):
-            self.events.append(Event(kind, began, ended, text, place))
+        if len(self._steps) < (_SQL_EVENTS if kind == "sql" else _EVENTS):
+            self._steps.append((kind, began, ended, text, place))
         else:
             self.dropped += 1
 
-    def executes(self, text: str, place: Place | None) -> None:
-        """A statement is executed from this line."""
-        self.statements += 1
-        key = (text, place.key if place is not None else None)
-        seen = self.times.get(key)
-        if seen is not None:
-            seen[0] += 1
-        elif len(self.times) < _STATEMENTS:
-            self.times[key] = [1, place]
-
     def repeated(self, least: int) -> list[Repeated]:
-        """The statements that were executed at least so often from one line."""
-        return [
-            Repeated(count, text, place)
-            for (text, _), (count, place) in list(self.times.items())
-            if count >= least and place is not None
-        ]
+        """The statements that were executed at least so often from one line, as far as they are on the timeline."""
+        first = Counter(event.text for event in self.events if event.kind == "sql" and event.place is None)
+        lines: dict[Any, list[Event]] = {}
+        for event in self.events:
+            if event.kind == "sql" and event.place is not None:
+                lines.setdefault((event.text, event.place.key), []).append(event)
+        found = []
+        for (text, _), events in lines.items():
+            times, place = len(events) + min(first[text], 1), events[-1].place
+            if times >= least and text is not None and place is not None:
+                found.append(Repeated(times, text, place))
+        return found
 
     def ends(self, use: Use | None) -> None:
         """A use is over, or came to nothing."""
-        if use in self.uses:
-            self.uses.remove(use)
+        self.uses = tuple(each for each in self.uses if each is not use) if len(self.uses) > 1 else ()
         if self._over and not self.uses:
             self._tell()
 
@@ -232,9 +215,15 @@ class Account:
             return
         self._over = True
         self.ended_at = now()
-        self.method = scope.method
-        self.handler = scope.handler or getattr(scope.client, "handler", _none)()
-        self.route = scope.route or getattr(scope.client, "route", _none)()
+        self.is_request, self.method, self.handler, self.route = (
+            scope.is_request,
+            scope.method,
+            scope.handler,
+            scope.route,
+        )
+        if (client := scope.client) is not None:
+            self.handler = self.handler or getattr(client, "handler", _none)()
+            self.route = self.route or getattr(client, "route", _none)()
         if not self.uses:
             self._tell()
 

@@ -116,8 +116,8 @@ class Recorder:
         for recorder in self._beside:
             scope = recorder._scope_here()
             if scope is not None:
-                account = scope.account
-                if not isinstance(account, Account):
+                account: Any = scope.account
+                if account is None:
                     account = scope.account = Account(scope, scope.label, recorder._ended)
                     if recorder.trace is not None:
                         account.context = recorder.trace()
@@ -126,22 +126,25 @@ class Recorder:
             account = Account(None, get_label() or OUTSIDE, self._ended)
             if self.trace is not None:
                 account.context = self.trace()
-        if (account.uses or _holds_around(scope)) and len(account.nested) < _NESTED and (place := users_line()):
-            account.nested.append(place)
+        if account.uses or (scope is not None and scope.parent is not None and _holds_around(scope)):
+            self._nested(account)
         began = account.waiting_since = now()
         return account, began
 
-    def took(self, asked: tuple[Account, float], entry: PoolEntry) -> None:
-        """It was had."""
+    def _nested(self, account: Account) -> None:
+        if len(account.nested) < _NESTED and (place := users_line()) is not None:
+            account.nested = (*account.nested, place)
+
+    def took(self, asked: tuple[Account, float], entry: PoolEntry, *, alone: bool) -> None:
+        """It was had. Where it is for one read, nobody looks up the line: it is back before anybody could ask."""
         account, began = asked
-        use = Use(account, users_line())
+        use = entry.use = Use(account, None if alone else users_line())
         waited = use.began - began
         account.waiting_since = None
         account.seconds_waited += waited
         if waited > _NOTABLE_WAIT:
-            account.note("wait", began, use.began, None, use.place)
-        account.uses.append(use)
-        entry.use = use
+            account.note("wait", began, use.began, None, use.place or users_line())
+        account.uses = (*account.uses, use) if account.uses else (use,)
 
     def gave_up(self, asked: tuple[Account, float]) -> None:
         """It was not."""
@@ -150,7 +153,8 @@ class Recorder:
         account.waiting_since = None
         account.seconds_waited += ended - began
         account.note("wait", began, ended, None, users_line())
-        account.ends(None)
+        if not account.uses:
+            account.ends(None)
 
     # -- what is over ---------------------------------------------------------------------------------------------
 
@@ -174,7 +178,6 @@ class Recorder:
         self.routes.of(route_of(account)).add(account)
         for listener in self.listeners:
             listener(account)
-        account.times.clear()
         account.context = None
         self._recent.append(account)
         self._used += _size(account)

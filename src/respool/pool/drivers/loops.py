@@ -89,17 +89,23 @@ class LoopMonitors:
 
     def stats(self, name: str, config: PoolConfig) -> PoolStats:
         """The numbers of all of them together; of none, those of a pool at rest."""
-        parts = [monitor.stats() for monitor in self.all()]
+        parts = [monitor.stats() for monitor in self._here_and_elsewhere()]
         return together(parts) if parts else stats_of(name, PoolState(config, float, object))
 
     def snapshot(self, name: str, config: PoolConfig) -> PoolSnapshot:
         """The rows of all of them together."""
-        parts = [monitor.snapshot() for monitor in self.all()]
+        parts = [monitor.snapshot() for monitor in self._here_and_elsewhere()]
         return PoolSnapshot(
             together([part.stats for part in parts]) if parts else self.stats(name, config),
             tuple(row for part in parts for row in part.connections),
             tuple(row for part in parts for row in part.waiters),
         )
+
+    def _here_and_elsewhere(self) -> list[LoopMonitor]:
+        """All, that of the loop which runs here among them: who asks there begins to use the pool."""
+        if asyncio._get_running_loop() is not None:
+            self.current()
+        return self.all()
 
 
 def _in_trio() -> bool:
