@@ -140,7 +140,6 @@ def _of_scope(scope: Scope) -> form.Scope:
 
 
 def _of_request(account: Account) -> form.Request:
-    ended = now() if account.ended_at is None else account.ended_at
     outcomes = [name for name in ("unknown", "failed", "committed") if account.outcomes[name]]
     return {
         "label": account.title,
@@ -148,7 +147,7 @@ def _of_request(account: Account) -> form.Request:
         "method": account.method,
         "status": account.status,
         "began": time.time() - (now() - account.began),
-        "seconds": max(0.0, ended - account.began),
+        "seconds": account.seconds,
         "waited": account.seconds_waited,
         "held": account.seconds_held,
         "in_sql": account.seconds_in_sql,

@@ -176,7 +176,6 @@ class _Spans:
             return
         offset = time.time() - now()
         route = route_of(account)
-        ended = events[-1].ended if account.ended_at is None and (events := account.events) else account.ended_at
         span = self._tracer.start_span(
             f"respool {route}",
             account.context,
@@ -196,7 +195,7 @@ class _Spans:
         last = next((event for event in reversed(events) if event.kind == "commit"), None)
         for event in events:
             self._make_part(event, inside, offset, failed=failed and event is last)
-        span.end(_nanoseconds(offset + (ended or account.began)))
+        span.end(_nanoseconds(offset + account.began + account.seconds))
 
     def _make_part(self, event: Event, inside: Any, offset: float, *, failed: bool) -> None:
         span = self._tracer.start_span(_SPANS[event.kind], inside, start_time=_nanoseconds(offset + event.began))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from respool.pool.drivers.clock import Clock
 from respool.whereabouts import Place, users_line
 
-__all__ = ["SHORT", "Account", "Event", "Repeated", "Use"]
+__all__ = ["NO_OUTCOMES", "SHORT", "Account", "Event", "Repeated", "Use"]
 
 #: How many steps of one scope are kept for its timeline, and how many of them may be statements, so that there is room
 #: for a COMMIT after any number of those.
@@ -26,6 +26,9 @@ _SQL_EVENTS = 48
 _STATEMENTS = 100
 #: A statement's text is kept up to so many characters.
 SHORT = 600
+
+#: Of a scope in which nothing was committed.
+NO_OUTCOMES: Mapping[str, int] = MappingProxyType({"committed": 0, "failed": 0, "unknown": 0})
 
 now = Clock.now
 
@@ -144,7 +147,7 @@ class Account:
     leases = 0  #: statements that had a connection for themselves, in autocommit
     method: str | None = None
     nested: tuple[Place, ...] = ()  #: where a connection was asked for beside one that was held
-    outcomes: Mapping[str, int] = MappingProxyType({"committed": 0, "failed": 0, "unknown": 0})
+    outcomes = NO_OUTCOMES  #: how many COMMITs of a session's came to what
     route: str | None = None
     seconds_held = 0.0
     seconds_in_sql = 0.0
@@ -173,6 +176,16 @@ class Account:
         return now() - (time.monotonic() - self._started)
 
     @property
+    def seconds(self) -> float:
+        """From its beginning to its end, or to this moment."""
+        return max(0.0, (now() if self.ended_at is None else self.ended_at) - self.began)
+
+    @property
+    def size(self) -> int:
+        """About how many characters it takes."""
+        return sum([100 + len(step[3] or "") for step in self._steps])
+
+    @property
     def events(self) -> list[Event]:
         """The timeline."""
         return [Event(*step) for step in self._steps]
@@ -186,6 +199,8 @@ class Account:
 
     def repeated(self, least: int) -> list[Repeated]:
         """The statements that were executed at least so often from one line, as far as they are on the timeline."""
+        if self.statements < least:
+            return []
         first = Counter(event.text for event in self.events if event.kind == "sql" and event.place is None)
         lines: dict[Any, list[Event]] = {}
         for event in self.events:
@@ -207,6 +222,7 @@ class Account:
     def _tell(self) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
+            self.ended_at = now() if self.ended_at is None else self.ended_at
             ended(self)
 
     def over(self, scope: Any) -> None:

@@ -180,9 +180,9 @@ class Recorder:
             listener(account)
         account.context = None
         self._recent.append(account)
-        self._used += _size(account)
+        self._used += account.size
         while len(self._recent) > self._most or (self._used > self._room and len(self._recent) > 1):
-            self._used -= _size(self._recent.popleft())
+            self._used -= self._recent.popleft().size
 
     def held(self, fetches: bool) -> dict[tuple[str, Route], tuple[HistogramValue, list[float]]]:
         """By route how long connections were held; and the single values since the last time, if these are fetched."""
@@ -221,7 +221,3 @@ def _name(handler: Any) -> str:
 
 
 _known_name = lru_cache(maxsize=1000)(handler_name)
-
-
-def _size(account: Account) -> int:
-    return sum(100 + len(event.text or "") for event in account.events)

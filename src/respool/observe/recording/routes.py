@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from respool.observe.recording.account import Account
+from respool.observe.recording.account import NO_OUTCOMES, Account
 from respool.pool.core.histogram import Histogram
 
 __all__ = ["MOST_ROUTES", "OTHERS", "Route", "Routes"]
@@ -26,7 +26,7 @@ class Route:
         self.statements = 0
         self.leases = 0  #: plain reads that had a connection for themselves, in autocommit
         self.transaction_leases = 0  #: ... and those that had it for a transaction of their own
-        self.outcomes: Counter[str] = Counter()  #: of sessions' COMMITs
+        self.outcomes = Counter(NO_OUTCOMES)  #: of sessions' COMMITs
         self.seconds = Histogram()  #: from the beginning of a scope to its end
         self.waited = Histogram()  #: for connections
         self.held = Histogram()  #: a connection
@@ -39,9 +39,9 @@ class Route:
         self.statements += account.statements
         self.leases += account.leases
         self.transaction_leases += account.transaction_leases
-        self.outcomes.update(account.outcomes)
-        ended = account.began if account.ended_at is None else account.ended_at
-        self.seconds.add(max(0.0, ended - account.began))
+        if account.outcomes is not NO_OUTCOMES:
+            self.outcomes.update(account.outcomes)
+        self.seconds.add(account.seconds)
         self.waited.add(account.seconds_waited)
         self.held.add(account.seconds_held)
         self.sql.add(account.seconds_in_sql)
