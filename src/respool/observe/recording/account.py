@@ -166,10 +166,10 @@ class Account:
     def __init__(self, scope: Any, title: str, ended: Callable[[Account], object]) -> None:
         self.title = title
         self.is_request = scope is not None and scope.is_request
-        self.method: str | None = None
+        self.method: str | None = None if scope is None else scope.method
         self.began = now() if scope is None else now() - scope.age
         self.ended_at: float | None = None
-        self.route: str | None = None
+        self.route: str | None = None if scope is None else _route(scope)  #: as far as its framework has come by then
         self.handler: Any = None  #: the function that answered, where its framework has told
         self.status: int | None = None
         self.context: Any = None  #: the trace that it belongs to, where somebody traces
@@ -234,9 +234,14 @@ class Account:
         self.ended_at = now()
         self.method = scope.method
         self.handler = scope.handler or getattr(scope.client, "handler", _none)()
-        self.route = scope.route or getattr(scope.client, "route", _none)()
+        self.route = _route(scope) or self.route
         if not self.uses:
             self._tell()
+
+
+def _route(scope: Any) -> str | None:
+    route: str | None = scope.route or getattr(scope.client, "route", _none)()
+    return route
 
 
 def _none() -> None:
