@@ -25,6 +25,7 @@ LIBRARY = [file for file in MODULES if not file.is_relative_to(SOURCE / "respool
 #: Where users import from.
 PUBLIC = [
     *("respool", "respool.config", "respool.errors", "respool.engine", "respool.observe", "respool.pool"),
+    "respool.observe.dashboard",
     *("respool.web.asgi", "respool.web.fastapi", "respool.web.litestar", "respool.web.quart", "respool.web.sanic"),
     *("respool.web.starlette", "respool.web.aiohttp"),
     *("respool.web.wsgi", "respool.web.bottle", "respool.web.flask", "respool.web.falcon", "respool.web.pyramid"),

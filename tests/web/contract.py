@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,12 @@ from sqlalchemy import make_url
 
 from respool import PoolConfig
 from respool.errors import NoScope, ScopeEnded, UncommittedChanges
+from respool.observe import observe
 from tests.session.shop import SMALL, acquired, count, opened, opened_async
 from tests.support.tables import ROOT, Table
 from tests.web.endings import ENDINGS, is_broken
 from tests.web.stands import ALL
-from tests.web.stands.base import Stand
+from tests.web.stands.base import NOTHING, Stand
 
 __all__ = ["CASES", "TABLE", "Place"]
 
@@ -52,12 +54,20 @@ class Place:
         lifespan: bool = True,
         guest_at: str = "",
         plan: str = "",
+        shown: Mapping[str, Any] = NOTHING,
     ) -> AsyncIterator[Any]:
         """A stand on two databases, with a guest at a place of its own; afterwards nothing is left in use."""
         async with self._database(self.url, "default", commit, pool) as db:
             async with self._database(self.other_url, "other", commit, pool) as other:
                 stand = self.kind(
-                    db, other, handlers=handlers, around=around, lifespan=lifespan, guest_at=guest_at, plan=plan
+                    db,
+                    other,
+                    handlers=handlers,
+                    around=around,
+                    lifespan=lifespan,
+                    guest_at=guest_at,
+                    plan=plan,
+                    shown=shown,
                 )
                 if not running:
                     yield stand
@@ -340,6 +350,60 @@ async def lifespan(place: Place) -> None:
                 assert (await stand.call("/do/order/1")).status == 200
             assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
             assert stand.db.closed
+
+
+# -- what is seen -------------------------------------------------------------------------------------------------------
+
+
+@case
+async def route_template(place: Place) -> None:
+    """What is noted of a request goes by the template that its path fits, and by its status."""
+    async with place.open() as stand:
+        with observed(stand.db) as recorder:
+            assert (await stand.call("/do/flushed/1")).status == 200
+            assert (await stand.call("/answer/flushed/422")).status == 422
+            await stand.settled()
+            noted = [(account.method, account.route, account.status) for account in recorder.recent()]
+    assert noted[-1] == ("POST", stand.template, 200)
+    assert noted[0][2] == 422
+    assert len(noted) == 2
+
+
+#: A page for whoever has the key, by the name that the stands are asked by.
+PAGE = {"dashboard": "/seen", "authorize": lambda asked: asked.headers.get("key") == "mine", "hosts": ["test"]}
+
+
+@case
+async def dashboard(place: Place) -> None:
+    """The page is answered before any routing, without a session, and while there is no connection to be had."""
+    async with place.open(pool=FULL, shown=PAGE) as stand:
+        try:
+            async with held(stand.db):
+                made, new_scope = [], stand.db.new_scope
+                stand.db.new_scope = lambda label, **keywords: made.append(label) or new_scope(label, **keywords)
+                answer = await stand.call("/seen/live", "GET", headers={"Key": "mine"})
+                assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+                assert [each["name"] for each in json.loads(answer.body)["databases"]] == ["default", "other"]
+                assert b"page.css" in (await stand.call("/seen/", "GET", headers={"Key": "mine"})).body
+                slash = await stand.call("/seen", "GET", headers={"Key": "mine"})
+                assert (slash.status, slash.headers["location"]) == (308, "./seen/")
+                assert (await stand.call("/seen/live", "GET")).status == 403
+                assert made == []
+            assert (await stand.call("/do/order/1")).status == 200
+            assert (await stand.call("/seenelsewhere", "GET", headers={"Key": "mine"})).status in (404, 500)
+        finally:
+            for database in stand.databases:
+                observe(database).remove(database)
+
+
+@contextmanager
+def observed(db: Any) -> Iterator[Any]:
+    """Have notes taken of a database for the length of a block."""
+    observation = observe(db)
+    try:
+        yield next(each for each in observation.recorders if each.database is db)
+    finally:
+        observation.remove(db)
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ MUTATIONS = (
     mutation(
         "a websocket is a request",
         "websocket",
-        (ASGI, 'if scope["type"] == "http":\n            self._', 'if scope["type"] in ("http", "websocket"):\n            self._'),
+        (ASGI, 'if scope["type"] == "http":\n            if self.pages', 'if scope["type"] in ("http", "websocket"):\n            if self.pages'),
         (ASGI, "{scope['method']}", "{scope.get('method', 'GET')}"),
         (AIOHTTP, '.lower() == "websocket":', '.lower() == "nothing":'),
         (SANIC, '.lower() == "websocket":', '.lower() == "nothing":'),
@@ -142,6 +142,17 @@ MUTATIONS = (
         (END, "    for scope in scopes:\n        if not _is_idle", "    return True\n    for scope in scopes:\n        if not _is_idle"),
         (REQUESTS, "        end = End([scope for scope in self.scopes if scope.live]", "        end = End([]"),
         (REQUESTS, "    end = End([found[d.name] for d in databases if", "    end = End([found[d.name] for d in () if"),
+    ),
+    mutation(
+        "what a framework tells of its routes is not heard",
+        "route_template",
+        (REQUESTS, "scope.handler, scope.route = handler, route", "scope.handler = handler"),
+        ("web/rules/client.py", "    def route(self) -> str | None:", "    def another(self) -> str | None:"),
+    ),
+    mutation(
+        "the page is a request of the application's",
+        "dashboard",
+        ("web/rules/pages.py", "for place in self if path == place or", "for place in () if path == place or"),
     ),
     mutation(
         "a HEAD has no session",

@@ -80,6 +80,9 @@ _DEMO = """Run a small shop on a database of its own, with a page that shows the
 The default database is an SQLite file, respool-demo.db, in the current folder: orders are still there after a restart."""
 
 
+_TROUBLES = ("hold", "leak", "n+1", "block", "db-away")
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -88,6 +91,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=DEFAULT_URL, help="SQLAlchemy URL with an async driver (default: %(default)s)")
     parser.add_argument("--load", type=_clients, default=0, metavar="N", help="simulate N customers (default: none)")
     parser.add_argument("--seconds", type=_duration, metavar="S", help="stop after S seconds (default: at Ctrl-C)")
+    parser.add_argument(
+        "--trouble", choices=_TROUBLES, help="have one, to be found on the page at /respool (default: none)"
+    )
     parser.set_defaults(run=_demo)
 
 

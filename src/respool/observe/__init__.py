@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from respool.observe.dashboard import dashboard
     from respool.observe.observation import Observation
     from respool.observe.observing import observe
     from respool.observe.probes.health import DatabaseHealth, Health, health
@@ -18,6 +19,7 @@ __all__ = [
     "Health",
     "Observation",
     "Probes",
+    "dashboard",
     "health",
     "observe",
     "snapshot",
@@ -29,6 +31,7 @@ _PLACES = {
     "Health": "probes.health",
     "Observation": "observation",
     "Probes": "probes.mounted",
+    "dashboard": "dashboard",
     "health": "probes.health",
     "observe": "observing",
     "snapshot": "snapshots",

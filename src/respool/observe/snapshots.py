@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from heapq import nlargest
 from typing import Any, TypeAlias, cast
 
 import sqlalchemy
@@ -40,17 +41,19 @@ __all__ = ["AnyDatabase", "plain", "snapshot"]
 AnyDatabase: TypeAlias = Database | AsyncDatabase
 
 
-def snapshot(*databases: AnyDatabase) -> form.Snapshot:
+def snapshot(*databases: AnyDatabase, requests: int | None = None) -> form.Snapshot:
     """What these databases are doing now.
 
     Args:
         databases: any number of them, of either kind. What is known of connections, scopes and requests beyond the pool's
             own numbers, and findings, there are for those that are observed: see :func:`respool.observe.observe`.
+        requests: how many of those that are over to tell of at most: half of them the latest, half of them those before
+            that took longest. All that are kept when not given.
 
     Returns:
         plain values only, in the form of :class:`respool.observe.format.Snapshot`.
     """
-    rows = [_of(database) for database in databases]
+    rows = [_of(database, requests) for database in databases]
     names = {row["name"] for row in rows}
     findings = [_of_finding(found) for found in observation.board.all() if found.database in names]
     return {
@@ -71,7 +74,7 @@ def snapshot(*databases: AnyDatabase) -> form.Snapshot:
     }
 
 
-def _of(database: DatabaseBase[Any]) -> form.Database:
+def _of(database: DatabaseBase[Any], requests: int | None) -> form.Database:
     pool, recorder = database.pool, recorder_of(database)
     ours = pool.snapshot() if hasattr(pool, "snapshot") else None
     config = getattr(pool, "config", None)
@@ -85,7 +88,9 @@ def _of(database: DatabaseBase[Any]) -> form.Database:
         "connections": [] if ours is None else _of_connections(pool, ours.connections),
         "waiters": [] if ours is None else plain(ours.waiters),
         "scopes": [_of_scope(scope) for scope in database.scopes()],
-        "requests": [] if recorder is None else [_of_request(account) for account in recorder.recent()],
+        "requests": []
+        if recorder is None
+        else [_of_request(account) for account in _some(recorder.recent(), requests)],
         "routes": [] if recorder is None else _of_routes(recorder),
     }
 
@@ -137,6 +142,19 @@ def _of_scope(scope: Scope) -> form.Scope:
         "in_sql": 0.0 if account is None else account.seconds_in_sql,
         "waiting": None if waiting is None else max(0.0, now() - waiting),
     }
+
+
+def _some(accounts: list[Account], most: int | None) -> list[Account]:
+    """Some of the scopes that are over, the latest first: the latest, and the longest of the others."""
+    if most is None or len(accounts) <= most:
+        return accounts
+    latest, others = accounts[: most // 2], accounts[most // 2 :]
+    longest = set(nlargest(most - len(latest), range(len(others)), key=lambda index: _length(others[index])))
+    return latest + [account for index, account in enumerate(others) if index in longest]
+
+
+def _length(account: Account) -> float:
+    return (account.ended_at or account.began) - account.began
 
 
 def _of_request(account: Account) -> form.Request:

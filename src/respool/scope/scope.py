@@ -270,6 +270,7 @@ class Scope:
         self.failure = self.failure or failure
         if anew and self.life is not None:
             self.life.scope = copy(self)
+            self.life.scope.account = None  # it goes on with this one
             self.life.scope.end()
             self._live.discard(ref(self))
             self.session = self.face = self.life = None

@@ -6,7 +6,7 @@ once more, around a handler that raises its error, so that those which answer er
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from respool.ending.end import Stays
 from respool.web.rules.client import Watch
 from respool.web.rules.lifespan import start, stop
 from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.readiness import Readiness
 from respool.web.rules.scopes import (
     KEY,
@@ -37,19 +38,31 @@ __all__ = ["DATABASES", "install"]
 #: The databases that are installed: ``app[DATABASES]``.
 DATABASES: web.AppKey[list[Any]] = web.AppKey("respool.databases", list)
 
+_PAGES: web.AppKey[Pages] = web.AppKey("respool.pages", Pages)
+
 #: Where the scopes of a request are found by name. Older versions have plain strings only.
 _SCOPES: Any = web.RequestKey(KEY, dict) if hasattr(web, "RequestKey") else KEY
 #: Where the outermost application's part is found, by those within.
 _AROUND: Any = web.RequestKey(f"{KEY}.around", RequestScopes) if hasattr(web, "RequestKey") else f"{KEY}.around"
 
 
-def install(app: web.Application, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: web.Application,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application, and of those within it, a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
@@ -58,9 +71,12 @@ def install(app: web.Application, *databases: Any, lifespan: bool = True) -> Non
     check_databases(databases, asynchronous=True)
     installed = app.get(DATABASES, [])
     check_new(databases, installed)
+    pages = app.get(_PAGES, Pages())
+    pages.add(dashboard, databases, authorize, hosts)
     if not installed:
-        app[DATABASES] = installed
-        _add_middlewares(app, _Around(installed))
+        app[DATABASES], app[_PAGES] = installed, pages
+        _add_middlewares(app, _Around(installed, pages))
+        app.on_shutdown.append(_stop_showing)
     installed.extend(databases)
     if lifespan:
 
@@ -97,21 +113,29 @@ def _add_middlewares(app: web.Application, around: _Around) -> None:
     app.on_startup.append(place)
 
 
+async def _stop_showing(app: web.Application) -> None:
+    app[_PAGES].close()
+
+
 class _Around:
     """The two middlewares of an application.
 
     Args:
         databases: those of the application.
+        pages: where they are shown.
     """
 
-    def __init__(self, databases: list[Any]) -> None:
+    def __init__(self, databases: list[Any], pages: Pages) -> None:
         self._databases = databases
+        self._pages = pages
         self._readiness = Readiness(databases)
         self.request = _middleware(self._request)
         self.handler = _middleware(self._handler)
 
     async def _request(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Around all that answers a request."""
+        if self._pages and (at := self._pages.place_of(request.path)) is not None:
+            return await self._show(request, at)
         self._readiness.require()
         if request.headers.get("Upgrade", "").lower() == "websocket":
             with without_scopes(self._databases):
@@ -130,6 +154,21 @@ class _Around:
             return await _Answer(request, ours).give(handler, self.request)
         finally:
             ours.leave()
+
+    async def _show(self, request: web.Request, place: str) -> web.StreamResponse:
+        """Answer by a page of the application's."""
+        asked = (request.method, request.path, place, request.headers.items(), request.remote)
+        page, stream = await self._pages.answer(request, *asked)
+        if stream is None:
+            return web.Response(status=page.status, headers=dict(page.headers()), body=page.body)
+        response = web.StreamResponse(headers=dict(page.headers()))
+        try:
+            await response.prepare(request)
+            async for part in stream:
+                await response.write(part)
+        finally:
+            stream.close()
+        return response
 
     async def _handler(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Around the handler alone: what middlewares make an answer of is an error nevertheless."""

@@ -21,6 +21,7 @@ from respool.web.rules.client import Inbox, Message, Receive
 from respool.web.rules.frameworks import answers_json, failure_answer
 from respool.web.rules.lifespan import Lifespan
 from respool.web.rules.overload import OVERLOAD, Refusal, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.readiness import Readiness
 from respool.web.rules.scopes import (
     KEY,
@@ -59,6 +60,9 @@ class RequestScopeMiddleware:
         finish_timeout: seconds that the COMMIT or ROLLBACK at the end of a request may take before its connection is
             discarded.
         lifespan: warm the databases up when the application starts, and close them when it has stopped; or which.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one twice, or something else; ``finish_timeout`` is not accepted.
@@ -71,6 +75,9 @@ class RequestScopeMiddleware:
         *databases: Any,
         finish_timeout: float = ...,
         lifespan: bool | Sequence[DatabaseBase[Any]] = ...,
+        dashboard: str | None = ...,
+        authorize: Any = ...,
+        hosts: Sequence[str] = ...,
     ) -> None: ...
 
     @overload
@@ -80,6 +87,9 @@ class RequestScopeMiddleware:
         app: ASGIApp,
         finish_timeout: float = ...,
         lifespan: bool | Sequence[DatabaseBase[Any]] = ...,
+        dashboard: str | None = ...,
+        authorize: Any = ...,
+        hosts: Sequence[str] = ...,
     ) -> None: ...
 
     def __init__(
@@ -88,6 +98,9 @@ class RequestScopeMiddleware:
         app: Any = None,
         finish_timeout: float = DEADLINE,
         lifespan: bool | Sequence[DatabaseBase[Any]] = True,
+        dashboard: str | None = None,
+        authorize: Any = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         if app is None:  # else by Starlette before 0.41.3, which gives it by its name and the databases by position
             app, *databases = databases or (None,)  # type: ignore[assignment]
@@ -102,7 +115,9 @@ class RequestScopeMiddleware:
         self.databases: tuple[DatabaseBase[Any], ...] = ()
         self.living: tuple[DatabaseBase[Any], ...] = ()  #: those that start and stop with the application
         self.answer_failure: Any = None  #: how the application answers a failed end, where its ASGI scope does not tell
+        self.pages = Pages()
         self.add(databases, lifespan=lifespan)
+        self.pages.add(dashboard, self.databases, authorize, hosts)
 
     def add(self, databases: Sequence[Any], *, lifespan: bool | Sequence[Any]) -> None:
         """Serve more databases, too; they are committed after the others.
@@ -120,6 +135,9 @@ class RequestScopeMiddleware:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if self.pages and (page := self.pages.of_asgi(scope)) is not None:
+                await page(scope, receive, send)
+                return
             self._readiness.require()
             inbox = Inbox(receive, scope)
             label = f"{scope['method']} {scope['path']}"

@@ -6,7 +6,7 @@ One that fails is answered by the application's own page for 500.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
 from typing import Any
 
@@ -18,6 +18,7 @@ with needs("bottle"):
 from respool.database.applications import check_application
 from respool.web.rules.exchange import Exchange, Within
 from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.scopes import ENVIRON_KEY, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 
@@ -27,12 +28,21 @@ __all__ = ["RespoolPlugin", "install"]
 _READY = (str, bytes, dict, list, tuple, type(None))
 
 
-def install(app: bottle.Bottle, *databases: Any) -> None:
+def install(
+    app: bottle.Bottle,
+    *databases: Any,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database``; they are committed in this order.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
@@ -40,8 +50,11 @@ def install(app: bottle.Bottle, *databases: Any) -> None:
     check_application(app, bottle.Bottle, module=__name__)
     check_databases(databases, asynchronous=False)
     check_new(databases, [db for plugin in app.plugins if isinstance(plugin, RespoolPlugin) for db in plugin.databases])
-    around: Any = partial(RequestScopeMiddleware, answer_failure=partial(_answer, app))
-    vars(app)["wsgi"] = around(app.wsgi, *databases)  # Bottle itself would let it be set once only
+    pages = vars(app).setdefault("respool_pages", Pages())
+    pages.add(dashboard, databases, authorize, hosts)
+    around = RequestScopeMiddleware(app.wsgi, *databases, answer_failure=partial(_answer, app))
+    around.pages = pages
+    vars(app)["wsgi"] = around  # Bottle itself would let it be set once only
     if not any(isinstance(plugin, RespoolPlugin) for plugin in app.plugins):
         vars(app)["_cast"] = _taking_back(app._cast)
     app.plugins.insert(0, RespoolPlugin(*databases))  # the first is around all others, the one for JSON among them

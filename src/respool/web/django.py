@@ -12,7 +12,7 @@ have answered, or with the first part of a stream. One that fails is an exceptio
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial, wraps
 from typing import Any
@@ -50,19 +50,29 @@ from respool.web.rules.scopes import (
     tell_handler,
 )
 
-__all__ = ["RequestScopeMiddleware", "install"]
+__all__ = ["RequestScopeMiddleware", "dashboard_view", "install"]
 
 #: Where the ASGI scope has the request, until it is over.
 _REQUEST = "respool.django"
 
 
-def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    application: Any,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         application: what ``get_wsgi_application()`` or ``get_asgi_application()`` returns.
         databases: any number of ``Database``, and of ``AsyncDatabase`` under ASGI; they are committed in this order.
         lifespan: under ASGI: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
@@ -73,22 +83,54 @@ def install(application: Any, *databases: Any, lifespan: bool = True) -> None:
     installed: list[Any] = vars(application).setdefault("respool_databases", [])
     check_new(databases, installed)
     if installed:
+        application.respool_around.pages.add(dashboard, databases, authorize, hosts)
         application.respool_around.add(databases, **({"lifespan": lifespan} if asynchronous else {}))
         installed.extend(databases)
         return
+    page: Any = {"dashboard": dashboard, "authorize": authorize, "hosts": hosts}
     handler: Any = type(application)
     call = partial(handler.__call__, application)
     around: Any
     if asynchronous:
-        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan, **page)
         around.answer_failure = partial(_answer_async, application)
     else:
         answer = partial(_answer, handler.__call__, application)
-        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer)
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer, **page)
     application.respool_around = around
     called_by(application, _closing(around) if asynchronous else around)
     _watch(application)
     installed.extend(databases)
+
+
+def dashboard_view(
+    *databases: Any, authorize: Any = None, title: str | None = None, hosts: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """The page that shows databases, as a view for ``re_path(r"^respool(?P<path>/.*)?$", …)``.
+
+    Where it is among the urls, the middlewares of the settings are in front of it. It asks for what is new every two
+    seconds; nothing is streamed.
+
+    Args:
+        databases, authorize, title, hosts: as for :func:`respool.observe.dashboard.dashboard`; ``request.raw`` of what
+            ``authorize`` gets is Django's request.
+
+    Raises:
+        ConfigError: no database was given, or something else.
+    """
+    from respool.observe.dashboard import Request, dashboard
+
+    page = dashboard(*databases, authorize=authorize, title=title, hosts=hosts)
+
+    def view(request: Any, path: str = "") -> HttpResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        version = request.META.get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]
+        client, root = request.META.get("REMOTE_ADDR"), request.path.removesuffix(path)
+        asked = Request(request.method, path, headers, client, root, version, request)
+        answer = page.handle(asked)
+        return HttpResponse(answer.body_for(asked), status=answer.status, headers=dict(answer.headers()))
+
+    return view
 
 
 # -- within an application -----------------------------------------------------------------------------------------------

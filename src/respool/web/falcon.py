@@ -5,7 +5,7 @@ One that fails is answered by the application's error handlers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
@@ -37,13 +37,23 @@ __all__ = ["install"]
 _REQUEST = "respool.falcon"
 
 
-def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: Any,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application: a ``falcon.App``, or a ``falcon.asgi.App``.
         databases: any number of ``Database``, and of ``AsyncDatabase`` under ASGI; they are committed in this order.
         lifespan: under ASGI: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
@@ -55,17 +65,20 @@ def install(app: Any, *databases: Any, lifespan: bool = True) -> None:
     installed = [each for each in present if isinstance(each, _Requests)]
     check_new(databases, [db for each in installed for db in each.databases])
     if installed:
+        installed[0].around.pages.add(dashboard, databases, authorize, hosts)
         installed[0].add(databases, lifespan=lifespan)
         return
+    page: Any = {"dashboard": dashboard, "authorize": authorize, "hosts": hosts}
     kind = type(app)
     app.__class__ = _watched(kind, _WatchedASGI if asynchronous else _Watched)
     call = partial(kind.__call__, app)
     around: Any
     if asynchronous:
-        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan)
+        around = asgi.RequestScopeMiddleware(call, *databases, lifespan=lifespan, **page)
         around.answer_failure = partial(_answer_async, kind.__call__, app)
     else:
-        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=partial(_answer, kind.__call__, app))
+        answer = partial(_answer, kind.__call__, app)
+        around = wsgi.RequestScopeMiddleware(call, *databases, answer_failure=answer, **page)
     called_by(app, _forgetting(around) if asynchronous else around)
     present.insert(0, _Requests(around))  # add_middleware() takes note of it
     app.add_middleware([])

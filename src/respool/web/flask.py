@@ -5,7 +5,7 @@ One that fails is answered by the application's error handlers, in the context o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from respool.session.classes import check_class
 from respool.session.session import Session
 from respool.web.rules.exchange import Exchange, Within
 from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.scopes import ENVIRON_KEY, called_by, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 from respool.whereabouts import caller, calling, running
@@ -37,14 +38,24 @@ from respool.whereabouts import caller, calling, running
 __all__ = ["Respool", "install"]
 
 _EXTENSION = "respool"
+_PAGES = "respool.pages"
 
 
-def install(app: Flask, *databases: Any) -> None:
+def install(
+    app: Flask,
+    *databases: Any,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database``; they are committed in this order.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
@@ -53,10 +64,14 @@ def install(app: Flask, *databases: Any) -> None:
     check_databases(databases, asynchronous=False)
     installed: list[Any] = app.extensions.setdefault(_EXTENSION, [])
     check_new(databases, installed)
+    pages = app.extensions.setdefault(_PAGES, Pages())
+    pages.add(dashboard, databases, authorize, hosts)
     # Around what others have put around wsgi_app, and will; and around that, for whoever serves it by itself.
     around: Any = partial(RequestScopeMiddleware, answer_failure=_answer)
-    called_by(app, around(partial(type(app).__call__, app), *databases))
-    app.wsgi_app = around(app.wsgi_app, *databases)  # type: ignore[method-assign]
+    outer, inner = around(partial(type(app).__call__, app), *databases), around(app.wsgi_app, *databases)
+    outer.pages = inner.pages = pages
+    called_by(app, outer)
+    app.wsgi_app = inner  # type: ignore[method-assign]
     if not installed:
         app.dispatch_request = _telling(app.dispatch_request)  # type: ignore[method-assign]
         app.process_response = _settling(app.process_response)  # type: ignore[method-assign]
@@ -79,10 +94,20 @@ class Respool(Generic[S]):
         app: the application, if there is one yet.
         databases: as for :func:`install`.
         commit, session_class, session_options: as for :class:`~respool.Database`, for a database that is made.
+        dashboard, authorize, hosts: as for :func:`install`.
     """
 
     @overload
-    def __init__(self, app: Flask | None, first: Database[S], /, *databases: Any) -> None: ...
+    def __init__(
+        self,
+        app: Flask | None,
+        first: Database[S],
+        /,
+        *databases: Any,
+        dashboard: str | None = ...,
+        authorize: Any = ...,
+        hosts: Sequence[str] = ...,
+    ) -> None: ...
 
     @overload
     def __init__(
@@ -92,6 +117,9 @@ class Respool(Generic[S]):
         commit: CommitPolicy = ...,
         session_class: type[S] | None = ...,
         session_options: Mapping[str, Any] | None = ...,
+        dashboard: str | None = ...,
+        authorize: Any = ...,
+        hosts: Sequence[str] = ...,
     ) -> None: ...
 
     def __init__(
@@ -101,7 +129,11 @@ class Respool(Generic[S]):
         commit: CommitPolicy = "manual",
         session_class: Any = None,
         session_options: Mapping[str, Any] | None = None,
+        dashboard: str | None = None,
+        authorize: Any = None,
+        hosts: Sequence[str] = (),
     ) -> None:
+        self._page: dict[str, Any] = {"dashboard": dashboard, "authorize": authorize, "hosts": hosts}
         self.databases = databases if app is None or isinstance(app, Flask) else (app, *databases)
         self.commit = commit
         if self.databases and (session_class is not None or session_options is not None):
@@ -127,7 +159,7 @@ class Respool(Generic[S]):
             ConfigError: as :func:`install`; or its configuration names no database, or asks for what there is not.
         """
         databases = self.databases or (_configured(app, commit=self.commit, **self._sessions),)
-        install(app, *databases)
+        install(app, *databases, **self._page)
         self._first[app] = databases[0]
         app.teardown_appcontext(_end_context)
 

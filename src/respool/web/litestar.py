@@ -5,7 +5,7 @@ Both are around the whole application: its routing, middleware, error pages and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -29,19 +29,29 @@ from respool.web.rules.scopes import KEY, called_by, check_databases, check_new,
 __all__ = ["RespoolPlugin", "answer_failure", "install", "session_of"]
 
 
-def install(app: Litestar, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: Litestar,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
     """
     check_application(app, Litestar, module=__name__)
-    _install(app, app, databases, lifespan)
+    _install(app, app, databases, lifespan, (dashboard, authorize, hosts))
 
 
 class RespoolPlugin(InitPluginProtocol):
@@ -51,18 +61,28 @@ class RespoolPlugin(InitPluginProtocol):
         databases: as for :func:`install`.
         lifespan: as for :func:`install`.
         session: under which name handlers may ask for the first database's session; ``None``: they may not.
+        dashboard, authorize, hosts: as for :func:`install`.
     """
 
-    def __init__(self, *databases: Any, lifespan: bool = True, session: str | None = "session") -> None:
+    def __init__(
+        self,
+        *databases: Any,
+        lifespan: bool = True,
+        session: str | None = "session",
+        dashboard: str | None = None,
+        authorize: Any = None,
+        hosts: Sequence[str] = (),
+    ) -> None:
         self.databases = check_databases(databases, asynchronous=True)
         self.lifespan = lifespan
         self.session = session
+        self._page = (dashboard, authorize, hosts)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Called by Litestar while the application is made."""
         there: list[Any] = [getattr(plugin, "app", None) for plugin in app_config.plugins]
         app = next(app for app in there if isinstance(app, Litestar))  # Litestar's own plugin for OpenAPI has it
-        _install(app, app_config, self.databases, self.lifespan)
+        _install(app, app_config, self.databases, self.lifespan, self._page)
         if self.session is not None:
             app_config.dependencies.setdefault(self.session, session_of(self.databases[0]))
         return app_config
@@ -102,22 +122,26 @@ async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, 
     return handler is not None
 
 
-def _install(app: Litestar, config: Any, databases: tuple[Any, ...], lifespan: bool) -> None:
+def _install(app: Litestar, config: Any, databases: tuple[Any, ...], lifespan: bool, page: tuple[Any, ...]) -> None:
     """Put databases around an application.
 
     Args:
         app: the application.
         config: where its hooks are: itself, or what it is being made from.
         databases, lifespan: as for :func:`install`.
+        page: where the databases are shown, and to whom.
     """
     check_databases(databases, asynchronous=True)
     around: RequestScopeMiddleware | None = what_is_called(app)
     if around is not None:
         check_new(databases, around.databases)
+        around.pages.add(page[0], databases, *page[1:])
         around.add(databases, lifespan=lifespan)
         return
     inner: Any = partial(_call, type(app).__call__, app)
-    called_by(app, RequestScopeMiddleware(inner, *databases, lifespan=lifespan))
+    around = RequestScopeMiddleware(inner, *databases, lifespan=lifespan)
+    around.pages.add(page[0], databases, *page[1:])
+    called_by(app, around)
     config.after_exception.insert(0, _failed)
     config.before_send.insert(0, _sends)
     for kind in OVERLOAD:

@@ -26,12 +26,14 @@ from respool.database.applications import check_application
 from respool.errors import ConfigError
 from respool.web.rules.exchange import Exchange
 from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.scopes import ENVIRON_KEY, called_by, check_databases, check_new, tell_handler
 from respool.web.wsgi import RequestScopeMiddleware
 
 __all__ = ["includeme", "install", "tween_factory"]
 
 _KEY = "respool.databases"
+_PAGES = "respool.pages"
 #: In the environ: the request is with its views.
 _INSIDE = "respool.pyramid.inside"
 
@@ -56,18 +58,27 @@ def includeme(config: Configurator) -> None:
     _set_up(config, [resolver.maybe_resolve(each) for each in (names if isinstance(names, Sequence) else [names])])
 
 
-def install(config: Configurator, *databases: Any) -> None:
+def install(
+    config: Configurator,
+    *databases: Any,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database; the first one's is ``request.db_session``.
 
     Args:
         config: the application's configurator.
         databases: any number of ``Database``; they are committed in this order.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already, or needs asyncio.
     """
     check_application(config, Configurator, module=__name__, what="the configurator")
-    _set_up(config, databases)
+    _set_up(config, databases, dashboard, authorize, hosts)
 
 
 def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
@@ -93,10 +104,11 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
     return tween
 
 
-def _set_up(config: Configurator, databases: Sequence[Any]) -> None:
+def _set_up(config: Configurator, databases: Sequence[Any], place: str | None = None, *who: Any) -> None:
     check_databases(databases, asynchronous=False)
     installed: list[Any] = config.registry.setdefault(_KEY, [])
     check_new(databases, installed)
+    config.registry.setdefault(_PAGES, Pages()).add(place, databases, *who)
     if not installed:
         config.include(_add)  # what is included gives way to the application's own
     installed.extend(databases)
@@ -132,7 +144,9 @@ def _telling(view: Callable[[Any, Any], Any], info: Any) -> Callable[[Any, Any],
 def _around(event: Any) -> None:
     app = event.app
     call = partial(type(app).__call__, app)
-    called_by(app, RequestScopeMiddleware(call, *app.registry[_KEY], answer_failure=_answer))
+    around = RequestScopeMiddleware(call, *app.registry[_KEY], answer_failure=_answer)
+    around.pages = app.registry[_PAGES]
+    called_by(app, around)
 
 
 def _answer(environ: Any, start_response: Any, error: Exception) -> Iterable[bytes] | None:

@@ -7,6 +7,7 @@ application's error handlers answer it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -36,13 +37,23 @@ _EXTENSION = "respool"
 _FAILURE = f"{KEY}.failure"
 
 
-def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: Quart,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Args:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
@@ -52,10 +63,12 @@ def install(app: Quart, *databases: Any, lifespan: bool = True) -> None:
     around: RequestScopeMiddleware | None = what_is_called(app)
     if around is not None:
         check_new(databases, around.databases)
+        around.pages.add(dashboard, databases, authorize, hosts)
         around.add(databases, lifespan=lifespan)
         app.extensions[_EXTENSION].extend(databases)
         return
     around = RequestScopeMiddleware(partial(type(app).__call__, app), *databases, lifespan=lifespan)
+    around.pages.add(dashboard, databases, authorize, hosts)
     around.answer_failure = partial(_answer_failure, app)
     called_by(app, around)
     _wrap(app, around)
@@ -69,10 +82,18 @@ class Respool:
 
     Args:
         app: the application, if there is one yet.
-        databases: as for :func:`install`.
+        databases, dashboard, authorize, hosts: as for :func:`install`.
     """
 
-    def __init__(self, app: Any = None, *databases: Any) -> None:
+    def __init__(
+        self,
+        app: Any = None,
+        *databases: Any,
+        dashboard: str | None = None,
+        authorize: Any = None,
+        hosts: Sequence[str] = (),
+    ) -> None:
+        self._page: dict[str, Any] = {"dashboard": dashboard, "authorize": authorize, "hosts": hosts}
         if isinstance(app, Quart):
             self.databases = databases
             self.init_app(app)
@@ -81,7 +102,7 @@ class Respool:
 
     def init_app(self, app: Quart) -> None:
         """Install the databases in an application."""
-        install(app, *self.databases)
+        install(app, *self.databases, **self._page)
 
 
 def _wrap(app: Any, around: RequestScopeMiddleware) -> None:

@@ -6,6 +6,7 @@ handlers. A handler that calls ``request.respond()`` by itself has begun its ans
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, partial
@@ -24,6 +25,7 @@ from respool.web.asgi import EXCHANGE, RequestScopeMiddleware
 from respool.web.rules.client import Watch
 from respool.web.rules.lifespan import start, stop
 from respool.web.rules.overload import OVERLOAD, refusal
+from respool.web.rules.pages import Pages
 from respool.web.rules.scopes import (
     KEY,
     SAVED,
@@ -45,7 +47,14 @@ _latest: ContextVar[RequestScopes | None] = ContextVar("respool_latest_request",
 _FIRST = 1_000_000
 
 
-def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: Sanic[Any, Any],
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     Handlers that are no coroutines run in the event loop: use an ``AsyncDatabase``, or a ``Database`` in threads only.
@@ -54,6 +63,9 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
@@ -64,10 +76,13 @@ def install(app: Sanic[Any, Any], *databases: Any, lifespan: bool = True) -> Non
     if around is None:
         call = partial(type(app).__call__, app)
         around = RequestScopeMiddleware(call, *databases, lifespan=False)
+        around.pages.add(dashboard, databases, authorize, hosts)
+        _show(app, around.pages)
         called_by(app, around)  # where it is served by ASGI
         _add(app, around)
     else:
         check_new(databases, around.databases)
+        around.pages.add(dashboard, databases, authorize, hosts)
         around.add(databases, lifespan=False)
     if lifespan:
 
@@ -127,6 +142,8 @@ async def _begin(app: Sanic[Any, Any], around: RequestScopeMiddleware, request: 
         if scope["type"] == "http":
             state.ours, state.found = scope[EXCHANGE].scopes, scope[KEY]
         return
+    if around.pages.place_of(request.path) is not None:
+        return
     around.require_readiness()
     label = f"{request.method} {request.path}"
     if (before := _latest.get()) is not None:
@@ -143,6 +160,39 @@ async def _begin(app: Sanic[Any, Any], around: RequestScopeMiddleware, request: 
     kind: Any = type(stream)
     stream.__class__ = _ending(kind)
     stream.response_func = stream.http1_response_header
+
+
+def _show(app: Sanic[Any, Any], pages: Pages) -> None:
+    """Have the application's own server answer what is for one of its pages, before anything else of the application."""
+    kind: Any = type(app)
+
+    async def handle_request(self: Any, request: Request[Any, Any]) -> None:
+        place = None if self.asgi else pages.place_of(request.path)
+        if place is None:
+            await kind.handle_request(self, request)
+            return
+        client: Any = request.conn_info
+        asked = (request.method, request.path, place, request.headers.items(), client.client_ip)
+        page, stream = await pages.answer(request, *asked)
+        response = HTTPResponse(status=page.status, headers=dict(page.headers()), content_type=page.kind)
+        connection: Any = request.stream
+        connection.respond(response)  # and not request.respond(), which would call the application's middleware
+        if stream is None:
+            await response.send(page.body, end_stream=True)
+            return
+        try:
+            async for part in stream:
+                await response.send(part)
+            await response.send(end_stream=True)
+        finally:
+            stream.close()
+
+    async def stop(app: Sanic[Any, Any]) -> None:
+        pages.close()
+
+    body = {"__slots__": (), "__module__": kind.__module__, "handle_request": handle_request}
+    app.__class__ = type(kind)(kind.__name__, (kind,), body)
+    app.before_server_stop(stop)
 
 
 class _State:

@@ -11,13 +11,19 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from respool.web.asgi import Beginning, Beside, EndOfRequest, RequestScopeMiddleware
+from respool.web.rules.pages import Pages
 from respool.web.rules.scopes import KEY, check_databases, check_new, roll_back
 
 __all__ = ["call_handler", "install_around"]
 
 
 def install_around(
-    app: Any, databases: tuple[Any, ...], lifespan: bool, middleware: Callable[..., Any], in_thread: Callable[..., Any]
+    app: Any,
+    databases: tuple[Any, ...],
+    lifespan: bool,
+    page: tuple[Any, ...],
+    middleware: Callable[..., Any],
+    in_thread: Callable[..., Any],
 ) -> None:
     """Put databases around the stack of an application that has not begun to serve.
 
@@ -25,6 +31,7 @@ def install_around(
         app: a Starlette, or one of its subclasses.
         databases: what was given.
         lifespan: whether they start and stop with it.
+        page: where they are shown, and to whom.
         middleware: the framework's class for an entry of the stack.
         in_thread: runs a function in one of the framework's threads.
 
@@ -39,6 +46,7 @@ def install_around(
     if not isinstance(build, _Build):
         app.build_middleware_stack = build = _Build(app, middleware, in_thread)
     check_new(databases, build.databases)
+    build.show(databases, *page)
     build.databases += databases
     build.living += databases if lifespan else ()
 
@@ -49,10 +57,15 @@ class _Build:
     def __init__(self, app: Any, middleware: Callable[..., Any], in_thread: Callable[..., Any]) -> None:
         self.databases: list[Any] = []
         self.living: list[Any] = []
+        self._pages = Pages()
         self._app = app
         self._build = app.build_middleware_stack
         self._middleware = middleware
         self._in_thread = in_thread
+
+    def show(self, databases: tuple[Any, ...], place: str | None, *who: Any) -> None:
+        """Have a page that shows databases."""
+        self._pages.add(place, databases, *who)
 
     def __call__(self) -> Any:
         app = self._app
@@ -69,7 +82,9 @@ class _Build:
         finally:
             for name, value in present.items():
                 setattr(app, name, value)
-        return RequestScopeMiddleware(stack, *self.databases, lifespan=self.living)
+        around = RequestScopeMiddleware(stack, *self.databases, lifespan=self.living)
+        around.pages = self._pages
+        return around
 
     def _after_rollback(self, error: Any, handler: Any) -> Any:
         """A handler that finds nothing of the request's in its way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from respool.config import needs
@@ -19,7 +20,14 @@ from respool.web.stack import call_handler, install_around
 __all__ = ["answer_failure", "install"]
 
 
-def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
+def install(
+    app: Starlette,
+    *databases: Any,
+    lifespan: bool = True,
+    dashboard: str | None = None,
+    authorize: Any = None,
+    hosts: Sequence[str] = (),
+) -> None:
     """Give each request of an application a session of each database.
 
     It is around all middleware, whether that was added before or will be later.
@@ -28,13 +36,16 @@ def install(app: Starlette, *databases: Any, lifespan: bool = True) -> None:
         app: the application.
         databases: any number of ``Database`` and ``AsyncDatabase``; they are committed in this order.
         lifespan: warm the databases up when the application starts, and close them when it has stopped.
+        dashboard: where the page that shows the databases is, such as ``"/respool"``; ``None``: nowhere.
+        authorize, hosts: who may see it, as for :func:`respool.observe.dashboard.dashboard`; clients on this machine by
+            default.
 
     Raises:
         ConfigError: no database was given, or one is installed already.
         RuntimeError: the application has started.
     """
     check_application(app, Starlette, module=__name__)
-    install_around(app, databases, lifespan, Middleware, run_in_threadpool)
+    install_around(app, databases, lifespan, (dashboard, authorize, hosts), Middleware, run_in_threadpool)
 
 
 async def answer_failure(scope: Any, receive: Any, send: Any, error: Exception, outermost: bool) -> bool:

@@ -48,7 +48,7 @@ class AiohttpStand(ServerStand):
         if self.guest_at == "on_response_prepare added before install":
             app.on_response_prepare.append(self.guest_signal)
         self.add_stopping(app)
-        install(app, *self.databases, lifespan=self.lifespan)
+        install(app, *self.databases, lifespan=self.lifespan, **self.shown)
         app.middlewares.append(self.ending)
         if self.guest_at == "a middleware appended after install":
             app.middlewares.append(self.guest_middleware)

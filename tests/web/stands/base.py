@@ -17,6 +17,7 @@ from tests.web.stands.work import AsyncWork, SyncWork
 __all__ = ["ASGIStand", "Late", "Page", "ServerStand", "Stand", "WSGIStand"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 NO_CLIENT = "WSGI has no message for a client's departure"
 NO_SOCKET = "WSGI has no websockets"
@@ -86,6 +87,7 @@ class Stand(ABC):
         lifespan: whether a server that starts and stops takes the databases along.
         guest_at: where there is a guest, if anywhere.
         plan: what it does.
+        shown: where the databases are shown, and to whom: the keywords of ``install``.
     """
 
     name: ClassVar[str]
@@ -99,6 +101,7 @@ class Stand(ABC):
     ] = {}  #: answers found wanting after the handler, with the status in their place
     pages: ClassVar[dict[str, Page]] = PAGES  #: errors that have pages
     stopping: ClassVar[tuple[str, ...]] = ()  #: where code runs when the application stops
+    template: ClassVar[str] = "/do/{what}/{number}"  #: of the first of the paths, as the framework writes it
     app: Any
 
     def __init__(
@@ -111,6 +114,7 @@ class Stand(ABC):
         lifespan: bool = True,
         guest_at: str = "",
         plan: str = "",
+        shown: Mapping[str, Any] = NOTHING,
     ) -> None:
         self.db = db
         self.databases = [db, other]
@@ -120,6 +124,7 @@ class Stand(ABC):
         self.lifespan = lifespan
         self.guest_at = guest_at
         self.work.plan = plan
+        self.shown = shown
         self.app = self.build()
 
     @classmethod

@@ -13,6 +13,7 @@ from tests.web.stands.wsgis import Body
 
 class BottleStand(WSGIStand):
     name = "Bottle"
+    template = "/do/<what>/<number:int>"
     missing: ClassVar = {**WSGIStand.missing, "held_back_start": "Bottle holds it back by itself"}
     late: ClassVar = (
         Late("after_request", status=True, cleans=True),
@@ -23,7 +24,7 @@ class BottleStand(WSGIStand):
 
     def build(self) -> Any:
         app = bottle.Bottle()
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         self.routes(app)
         app.add_hook("after_request", self.work.teardown)
         if self.guest_at == "after_request":

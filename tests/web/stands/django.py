@@ -133,6 +133,7 @@ class Lazy(SimpleTemplateResponse):
 
 class DjangoStand(WSGIStand):
     name = "Django"
+    template = "/do/<what>/<int:number>"
     late: ClassVar = (
         Late("middleware", status=True, cleans=True),
         Late("process_template_response", status=True, cleans=True),
@@ -147,7 +148,7 @@ class DjangoStand(WSGIStand):
 
         settings.ROOT_URLCONF = urls(self)
         app: Any = get_wsgi_application()
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         return HoldsBack(app) if self.guest_at == "gzip" else app
 
     def change(self, response: Any) -> Any:
@@ -211,6 +212,7 @@ class DjangoStand(WSGIStand):
 
 class DjangoASGI(ASGIStand):
     name = "Django (ASGI)"
+    template = "/do/<what>/<int:number>"
     missing: ClassVar = {
         "base_http_middleware": STARLETTES,
         "websocket": "Django has none",
@@ -235,7 +237,7 @@ class DjangoASGI(ASGIStand):
 
         settings.ROOT_URLCONF = urls(self)
         app: Any = get_asgi_application()
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         return HoldsBackASGI(app) if self.guest_at == "gzip" else app
 
     async def do(self, request: Any, what: str, number: int) -> Any:

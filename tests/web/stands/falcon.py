@@ -17,6 +17,7 @@ from tests.web.stands.wsgis import Body, HoldsBack
 
 class FalconStand(WSGIStand):
     name = "Falcon"
+    template = "/do/{what}/{number:int}"
     late: ClassVar = (
         Late("process_response from before install", status=True, cleans=True),
         Late("process_response from after install", status=True, cleans=True),
@@ -29,7 +30,7 @@ class FalconStand(WSGIStand):
         app = falcon.App(middleware=[Ending(self.work)])
         if self.guest_at == "process_response from before install":
             app.add_middleware(Changing(self.work))
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         if self.guest_at == "process_response from after install":
             app.add_middleware(Changing(self.work))
         self.routes(app)
@@ -129,6 +130,7 @@ class FalconStand(WSGIStand):
 
 class FalconASGI(ASGIStand):
     name = "Falcon (ASGI)"
+    template = "/do/{what}/{number:int}"
     missing: ClassVar = {"base_http_middleware": STARLETTES}
     late: ClassVar = FalconStand.late
     after: ClassVar = ("a scheduled callback", "the close of a body")
@@ -140,7 +142,7 @@ class FalconASGI(ASGIStand):
         app = falcon.asgi.App(middleware=[AsyncEnding(self.work)])
         if self.guest_at == "process_response from before install":
             app.add_middleware(AsyncChanging(self.work))
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         if self.guest_at == "process_response from after install":
             app.add_middleware(AsyncChanging(self.work))
         if self.guest_at == "process_shutdown":

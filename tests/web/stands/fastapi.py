@@ -35,7 +35,7 @@ class FastAPIStand(ASGIStand):
             life = {"on_shutdown": [self.work.guest]}
         app = FastAPI(dependencies=dependencies, openapi_url=None, **life)
         add_around(self, app, "before")
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         add_around(self, app, "after")
         add_pages(self, app)
         self.add_do(app)

@@ -15,6 +15,7 @@ from tests.web.stands.wsgis import Body, HoldsBack, Wrapper
 
 class FlaskStand(WSGIStand):
     name = "Flask"
+    template = "/do/<what>/<int:number>"
     late: ClassVar = (
         Late("after_request", status=True, cleans=True),
         Late("after_this_request", status=True, cleans=True),
@@ -36,7 +37,7 @@ class FlaskStand(WSGIStand):
         self.routes(nested)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/nested": nested})  # type: ignore[method-assign]
         self.wrap(app, "a wrapper from before install")
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         self.wrap(app, "a wrapper from after install")
         self.handle_errors(app)
         self.place_guest(app)

@@ -35,6 +35,7 @@ POST: Any = ["POST"]
 
 class LitestarStand(ASGIStand):
     name = "Litestar"
+    template = "/do/{what}/{number}"
     missing: ClassVar = {
         "base_http_middleware": STARLETTES,
         "late_cleanup": NO_CLEANUP,
@@ -62,7 +63,7 @@ class LitestarStand(ASGIStand):
         return app
 
     def install(self, app: Litestar) -> None:
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
 
     def make(self, routes: Any, *, guests: bool = False, **options: Any) -> Litestar:
         handlers: Any = {}
@@ -157,7 +158,7 @@ class LitestarSync(LitestarStand):
     missing: ClassVar = {"base_http_middleware": STARLETTES, "late_cleanup": NO_CLEANUP}
 
     def build(self) -> Any:
-        self.plugin = RespoolPlugin(*self.databases, session="current")
+        self.plugin = RespoolPlugin(*self.databases, session="current", **self.shown)
         return super().build()
 
     def install(self, app: Litestar) -> None:

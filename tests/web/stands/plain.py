@@ -16,6 +16,7 @@ from tests.web.stands.middleware import AtEnd, AtStart, Buffered, HoldsBack, run
 STANDS: list[type] = []
 
 NO_FRAMEWORK = "there is no framework that would answer errors"
+NO_ROUTES = "there is no framework that would have routes"
 
 
 class PlainASGI(ASGIStand):
@@ -24,6 +25,7 @@ class PlainASGI(ASGIStand):
         "base_http_middleware": STARLETTES,
         "late_cleanup": NO_CLEANUP,
         "unsendable": "what is to be sent is made by the application itself",
+        "route_template": NO_ROUTES,
         "error_answered_as_success": "the application answers its errors by itself; nobody else sees them",
     }
     late: ClassVar = (Late("a middleware within"), Late("a middleware within that answers by itself", status=True))
@@ -36,7 +38,7 @@ class PlainASGI(ASGIStand):
         guests |= {"the end of a middleware within": AtEnd}
         if self.guest_at in guests:
             app = guests[self.guest_at](app, self.work.guest)
-        outer: Any = asgi.RequestScopeMiddleware(app, *self.databases)
+        outer: Any = asgi.RequestScopeMiddleware(app, *self.databases, **self.shown)
         if self.guest_at == "gzip":  # what waits for the body belongs around
             outer = HoldsBack(outer)
         self.inner = asgi.RequestScopeMiddleware(self.application, *self.databases)
@@ -158,6 +160,7 @@ class PlainWSGI(WSGIStand):
     name = "WSGI"
     missing: ClassVar = {
         **WSGIStand.missing,
+        "route_template": NO_ROUTES,
         "error_answered_as_success": NO_FRAMEWORK,
         "error_pages": NO_FRAMEWORK,
     }
@@ -177,7 +180,7 @@ class PlainWSGI(WSGIStand):
         if self.guest_at == "gzip":
             app = wsgis.HoldsBack(wsgi.RequestScopeMiddleware(app, *self.databases))
         outer = wsgi.RequestScopeMiddleware(
-            app, *self.databases, answer_failure=self.answer_failure if answers else None
+            app, *self.databases, answer_failure=self.answer_failure if answers else None, **self.shown
         )
         self.inner = wsgi.RequestScopeMiddleware(self.application, *self.databases)
         return outer

@@ -40,7 +40,7 @@ class PyramidStand(WSGIStand):
         inner.include("respool.web.pyramid")
         self.routes(inner)
         config = Configurator()
-        install(config, *self.databases)
+        install(config, *self.databases, **self.shown)
         self.routes(config)
         config.add_route("nested", "/nested/*subpath")
         config.add_view(wsgiapp2(inner.make_wsgi_app()), route_name="nested")

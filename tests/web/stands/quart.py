@@ -20,6 +20,7 @@ METHODS = ["GET", "HEAD", "POST"]
 
 class QuartStand(ASGIStand):
     name = "Quart"
+    template = "/do/<what>/<int:number>"
     missing: ClassVar = {"base_http_middleware": STARLETTES}
     late: ClassVar = (
         Late("after_request", status=True),
@@ -43,7 +44,7 @@ class QuartStand(ASGIStand):
         install(nested, *self.databases)
         app.asgi_app = Dispatcher(app.asgi_app, {"/nested": nested})  # type: ignore[method-assign]
         self.add_guest(app, "before")
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         self.add_guest(app, "after")
         app.teardown_request(self.ending)
         if self.guest_at == "pages":

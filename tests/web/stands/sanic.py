@@ -50,6 +50,7 @@ class SanicStand(ServerStand):
     """With its own server."""
 
     name = "Sanic"
+    template = "/do/<what:str>/<number:int>"
     missing: ClassVar = MISSING
     late: ClassVar = LATE
     after: ClassVar = AFTER
@@ -84,6 +85,7 @@ class SanicASGI(ASGIStand):
     """Served by ASGI."""
 
     name = "Sanic (ASGI)"
+    template = "/do/<what:str>/<number:int>"
     starts_again = False
     missing: ClassVar = MISSING
     late: ClassVar = LATE
@@ -107,7 +109,7 @@ def build(stand: Stand) -> Any:
     app = Sanic(f"shop-{uuid.uuid4().hex}", configure_logging=False)
     app.config.TOUCHUP = False
     add_guest(stand, app, "before")
-    install(app, *stand.databases, lifespan=stand.lifespan)
+    install(app, *stand.databases, lifespan=stand.lifespan, **stand.shown)
     work = stand.work
     add_guest(stand, app, "after")
     nested = Blueprint("nested", url_prefix="/nested")

@@ -18,6 +18,7 @@ from tests.web.stands.starlettes import AFTER, LATE, add_around, add_pages
 
 class StarletteStand(ASGIStand):
     name = "Starlette"
+    template = "/do/{what}/{number:int}"
     late: ClassVar = (*LATE, Late("a response's own code"))
     after: ClassVar = AFTER
     unsendable: ClassVar = {"json": 500, "a file that is not there": 500, "a range that is not there": 416}
@@ -44,7 +45,7 @@ class StarletteStand(ASGIStand):
         )
         app.add_middleware(Ending, work=self.work)
         add_around(self, app, "before")
-        install(app, *self.databases)
+        install(app, *self.databases, **self.shown)
         add_around(self, app, "after")
         add_pages(self, app)
         return app

@@ -23,7 +23,7 @@ from respool.cli.demo.schemas import Number, OrderIn, OrderOut, OrderPage, Produ
 from respool.observe import snapshot
 from respool.web.fastapi import install  # respool: 1
 
-__all__ = ["create_app"]
+__all__ = ["Limit", "Session", "Text", "create_app", "latest_orders", "list_products"]
 
 _PAGE = {
     "/": ("page.html", "text/html"),
@@ -41,13 +41,20 @@ _HEADERS = {
 shop = APIRouter()
 
 
-def create_app(db: AsyncDatabase) -> FastAPI:
-    """The shop on this database, whose tables must be there (see :func:`respool.cli.demo.store.prepare`)."""
+def create_app(db: AsyncDatabase, instead: APIRouter | None = None) -> FastAPI:
+    """The shop on this database, whose tables must be there (see :func:`respool.cli.demo.store.prepare`).
+
+    Args:
+        db: the database.
+        instead: routes that are found before the shop's own.
+    """
     app = FastAPI(title="respool demo shop", redoc_url=None)
     app.state.db = db
     app.state.writing = asyncio.Lock() if db.engine.dialect.name == "sqlite" else nullcontext()
+    if instead is not None:
+        app.include_router(instead)
     app.include_router(shop)
-    install(app, db)  # respool: 2
+    install(app, db, dashboard="/respool")  # respool: 2
     return app
 
 
@@ -144,7 +151,7 @@ async def show_order(number: Number, session: Session) -> OrderOut:
 async def pool_snapshot(request: Request, response: Response) -> Any:
     """The pool and the open sessions at this moment. Needs no connection, so it answers when there is none to be had."""
     response.headers["Cache-Control"] = "no-store"
-    return snapshot(request.app.state.db)
+    return snapshot(request.app.state.db, requests=0)
 
 
 @shop.get("/", include_in_schema=False)

@@ -22,11 +22,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from respool import AsyncDatabase, PoolConfig
 from respool.cli.demo.app import create_app
 from respool.cli.demo.store import open_database, prepare
+from respool.cli.demo.trouble import TROUBLES, comes_and_goes, routes_with
 from respool.engine import mask
 from respool.errors import ConfigError, MissingExtra, PoolError, RespoolError
 
 __all__ = ["run"]
 
+#: Seconds that a request waits for a connection where there is a trouble to be found.
+_IMPATIENT = 10.0
 #: Seconds for the database to answer at the start; at the end for the customers to finish and report, for requests
 #: under way, and for connections still held.
 _START, _REPORT, _GRACE, _DRAIN = 5.0, 45.0, 5, 10.0
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C or the given time; 0 when all was well.
 
     Args:
-        options: ``host``, ``port``, ``url``, ``load`` (customers) and ``seconds`` (or ``None``).
+        options: ``host``, ``port``, ``url``, ``load`` (customers), ``trouble`` and ``seconds`` (or ``None``).
     """
     try:
         return asyncio.run(_run(options))
@@ -61,24 +64,28 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     with _interrupt() as interrupted, _listening(options.host, options.port) as listener:
-        async with _database(options.url) as db:
+        # who waits in vain is to say so while somebody is looking
+        pool = PoolConfig(timeout=_IMPATIENT) if options.trouble else PoolConfig()
+        async with _database(options.url, pool) as db:
             _greet(options, db, listener)
             wrong = await _serve(options, db, listener, interrupted)
             wrong += _leftovers(db)
     print("\n".join(f"respool demo: {line}" for line in wrong) or "Stopped; nothing was left open.", flush=True)
-    return 1 if wrong else 0
+    return 1 if wrong and options.trouble is None else 0  # else it was asked for
 
 
 async def _serve(
     options: argparse.Namespace, db: AsyncDatabase, listener: socket.socket, interrupted: asyncio.Event
 ) -> list[str]:
     """Serve until it is time to stop; what went wrong, a line each."""
+    app = create_app(db, routes_with(options.trouble) if options.trouble else None)
     config = uvicorn.Config(
-        create_app(db), log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=_GRACE
+        app, log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=_GRACE
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stop = asyncio.create_task(interrupted.wait())
+    away = asyncio.create_task(comes_and_goes(db)) if options.trouble == "db-away" else None
     wrong: list[str] = []
     try:
         if options.load:
@@ -87,6 +94,8 @@ async def _serve(
             await asyncio.wait({stop, serving}, timeout=options.seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.cancel()
+        if away is not None:
+            away.cancel()
         server.should_exit = True
         await serving
     return wrong
@@ -165,12 +174,12 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _database(url: str) -> AsyncIterator[AsyncDatabase]:
+async def _database(url: str, pool: PoolConfig) -> AsyncIterator[AsyncDatabase]:
     try:
         await _prepared(url)
     except (RespoolError, SQLAlchemyError, OSError, sqlite3.Error) as error:
         raise _Stop(_why_no_database(url, error)) from error
-    db = open_database(url)
+    db = open_database(url, pool)
     try:
         yield db
     finally:
@@ -227,6 +236,9 @@ def _greet(options: argparse.Namespace, db: AsyncDatabase, listener: socket.sock
     print(f"  database          {mask(db.engine.url)}")
     print(f"  pool              {stats.min_size} to {stats.max_size} connections")
     print(f"  customers         {customers}")
+    print(f"  who holds what    {_address(options.host, listener)}/respool/")
+    if options.trouble:
+        print(f"  trouble           {TROUBLES[options.trouble]}")
     print(
         "  Ctrl-C stops it."
         if options.seconds is None

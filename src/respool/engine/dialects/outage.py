@@ -41,8 +41,6 @@ def is_outage(dialect: Any, error: BaseException) -> bool:
     the caller is told at once.
     """
     name = getattr(dialect, "name", None)
-    if name == "sqlite":
-        return False
     text = str(error)
     if type(error).__name__ == "TargetServerAttributeNotMatched":  # asyncpg's, in the midst of a switchover
         return True

@@ -159,6 +159,7 @@ class Account:
     uses: tuple[Use, ...] = ()  #: those of this moment
     waiting_since: float | None = None
     _over = False
+    _scope: Any = None  #: until it is over
     _ended: Callable[[Account], object] | None
 
     def __init__(self, scope: Any, title: str, ended: Callable[[Account], object]) -> None:
@@ -168,7 +169,7 @@ class Account:
         if scope is None:
             self._started, self._over = time.monotonic(), True
         else:
-            self._started = scope.started
+            self._scope, self._started = scope, scope.started
 
     @property
     def began(self) -> float:
@@ -225,21 +226,25 @@ class Account:
             self.ended_at = now() if self.ended_at is None else self.ended_at
             ended(self)
 
+    def identify(self) -> None:
+        """Find out whose it is, as far as that is known by now."""
+        scope = self._scope
+        if scope is None:
+            return
+        self.is_request, self.method, self.handler = scope.is_request, scope.method, scope.handler
+        self.route = scope.route or self.route
+        if (client := scope.client) is not None:
+            self.handler = self.handler or getattr(client, "handler", _none)()
+            self.route = self.route or getattr(client, "route", _none)()
+
     def over(self, scope: Any) -> None:
         """The scope is over. What is in use still ends it when that comes back."""
         if self._over:
             return
         self._over = True
         self.ended_at = now()
-        self.is_request, self.method, self.handler, self.route = (
-            scope.is_request,
-            scope.method,
-            scope.handler,
-            scope.route,
-        )
-        if (client := scope.client) is not None:
-            self.handler = self.handler or getattr(client, "handler", _none)()
-            self.route = self.route or getattr(client, "route", _none)()
+        self.identify()
+        self._scope = None
         if not self.uses:
             self._tell()
 

@@ -208,6 +208,7 @@ def _holds_around(scope: Scope | None) -> bool:
 
 def route_of(account: Account) -> str:
     """Under which name a scope's figures are added up: never a path, of which there are as many as there are numbers."""
+    account.identify()
     if not account.is_request:
         return account.title
     return f"{account.method or ''} {account.route or UNKNOWN}".strip()

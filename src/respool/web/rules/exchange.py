@@ -199,6 +199,7 @@ class Exchange:
         if self.head is None or (self.failure is not None and self.code < 400):
             raise self.failure or TypeError("the application has begun its body, and has not called start_response()")
         self.resume()
+        self.scopes.answers(self.code)
         try:
             if not end_idle(self.scopes.scopes):
                 drive(self.scopes.end(self.code, self.error, Stays.ON_FAILURE))
@@ -256,6 +257,7 @@ class Exchange:
         if self.answered:
             return
         self.resume()
+        self.scopes.answers(code)
         if not end_idle(self.scopes.scopes):
             drive(self.scopes.end(code, error))
 

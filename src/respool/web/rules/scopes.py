@@ -181,6 +181,13 @@ class RequestScopes:
             "request %s: ended with %s after its COMMIT had succeeded: what it has changed is saved", self.label, answer
         )
 
+    def answers(self, status: int | None) -> None:
+        """The status is known with which the request is answered: for whoever takes notes."""
+        if status is not None:
+            for scope in self.scopes:
+                if scope.account is not None:
+                    scope.account.status = status
+
     def end(self, status: int | None = None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> End:
         """The end of all scopes, to be driven."""
         end = End([scope for scope in self.scopes if scope.live], status, error, stays)
@@ -204,6 +211,7 @@ class RequestScopes:
         """
         if self.ends and status is not None and status < 400 and (broken := self.broken) is not None:
             raise broken
+        self.answers(status)
         if stays is Stays.ALWAYS or not end_idle(self.scopes):
             await end_async(self.end(status, error or self.failure, stays), perform, deadline=self._deadline)
 
