@@ -125,6 +125,35 @@ def test_a_connection_that_nobody_gives_back(shop: Database, monkeypatch: pytest
     kept.pop().close()
 
 
+async def test_tasks_of_a_loop_that_is_late_are_not_blamed(sqlite_file: str, watch: Callable[..., Any]) -> None:
+    db = watch(AsyncDatabase(f"sqlite+aiosqlite:///{sqlite_file}", name="shop"))
+    board, loops = Board(), Loops(Board(), blocked=60.0)
+    async with db.engine.connect():
+        assert not loops.are_late(db.pool)
+        loops.look(db)
+        assert loops.are_late(db.pool)  # nothing was awaited since
+        look(db, lambda recorder: Holding(board, idle_hold=0.0).look(recorder, late=loops.are_late(db.pool)))
+        assert board.all() == []
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not loops.are_late(db.pool)
+        look(db, lambda recorder: Holding(board, idle_hold=0.0).look(recorder, late=loops.are_late(db.pool)))
+    assert [each.kind.code for each in board.all()] == ["F001"]
+    await db.close()
+
+
+def test_an_ended_thread_whose_number_is_given_again(shop: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "_GRACE", 0.0)
+    board, kept = Board(), []
+    thread = threading.Thread(target=lambda: kept.append(shop.engine.connect()))
+    thread.start()
+    thread.join()
+    monkeypatch.setattr("respool.whereabouts.Holder.ended", False)  # as another thread of that number makes it look
+    look(shop, Holding(board, idle_hold=0.0).look)
+    assert [each.kind.code for each in board.all()] == ["F002"]
+    kept.pop().close()
+
+
 def test_a_connection_that_is_used_is_no_finding(shop: Database) -> None:
     board = Board()
 

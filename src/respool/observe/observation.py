@@ -124,7 +124,7 @@ class Observation:
             if database is None or database.closed:
                 continue
             recorder.read()
-            self.holding.look(recorder)
+            self.holding.look(recorder, late=self.loops.are_late(database.pool))
             self.loops.look(database)
             self.connects.look(database)
         for tick in list(self._ticks):

@@ -23,9 +23,8 @@ def verdict(databases: Sequence[Database], findings: Sequence[Finding]) -> str:
         if said := _of(database, [found for found in findings if found["database"] == database["name"]]):
             return said
     if findings:
-        worst = findings[0]
-        at = f" at {worst['place']}" if worst["place"] else ""
-        return f"All is served; {len(findings)} finding{'s' if len(findings) > 1 else ''}, the latest: {worst['what']}{at}."
+        number = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}"
+        return f"All is served; {number}, the latest: {_said(findings[0])}."
     return "All is well." if databases else "No database is observed."
 
 
@@ -34,13 +33,13 @@ def _of(database: Database, findings: Sequence[Finding]) -> str | None:
     if pool.get("closed"):
         return f"Database {name!r} is closed."
     if pool.get("database_away"):
-        return f"Database {name!r} does not answer: {pool.get('waiting', 0)} wait for it.{_why(findings)}"
+        return f"Database {name!r} does not answer: {_wait(pool.get('waiting', 0))} for it.{_why(findings)}"
     waiting, acquired, limit = pool.get("waiting", 0), pool.get("acquired", 0), pool.get("max_size", 0)
     if waiting:
         idle = sum((row.get("idle") or 0.0) > 0.5 for row in database["connections"])
         held = f", {idle} of them unused" if idle else ""
         return (
-            f"Database {name!r}: {waiting} wait, the first for {pool.get('oldest_wait', 0.0):.1f} s; "
+            f"Database {name!r}: {_wait(waiting)}, the first for {pool.get('oldest_wait', 0.0):.1f} s; "
             f"{acquired} of {limit} connections are held{held}.{_why(findings)}"
         )
     if limit and acquired >= limit:
@@ -52,5 +51,14 @@ def _why(findings: Sequence[Finding]) -> str:
     for kind in _GRAVE:
         for found in findings:
             if found["kind"] == kind:
-                return f" {found['what']}{' at ' + found['place'] if found['place'] else ''}."
+                return f" {_said(found)}."
     return ""
+
+
+def _said(found: Finding) -> str:
+    place = found["place"]
+    return found["what"] if place is None or place in found["what"] else f"{found['what']} at {place}"
+
+
+def _wait(number: int) -> str:
+    return "1 waits" if number == 1 else f"{number} wait"

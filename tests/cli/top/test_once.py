@@ -274,6 +274,6 @@ def test_a_database_that_is_away(db: Database, shown: Callable[[], str]) -> None
         away.close()
         thread.join()
         observation.remove(away)
-    assert "Database 'away' does not answer: 1 wait for it" in told
+    assert "Database 'away' does not answer: 1 waits for it" in told
     assert "line:  postgresql+psycopg://me:***@127.0.0.1:1/shop" in finding(told, "F009")
     assert "s3cret" not in told

@@ -42,8 +42,13 @@ class Holding:
         self._idle: weakref.WeakKeyDictionary[Use, str] = weakref.WeakKeyDictionary()
         self._leaked: weakref.WeakSet[Use] = weakref.WeakSet()
 
-    def look(self, recorder: Recorder) -> None:
-        """Look at the connections of a database that are held at this moment."""
+    def look(self, recorder: Recorder, *, late: bool = False) -> None:
+        """Look at the connections of a database that are held at this moment.
+
+        Args:
+            recorder: the database's.
+            late: its event loop has not got round to its tasks: what they do not do says nothing about them.
+        """
         database = recorder.database
         if database is None:
             return
@@ -55,10 +60,11 @@ class Holding:
             if idle < self._idle_hold:
                 continue
             holder, limit = Holder(*who), database.pool.config.leak_after or _FORGOTTEN
-            gone = (use.account.ended_at is not None or holder.ended) and idle >= _GRACE
+            ended = holder.ended or not (use.thread is None or use.thread.is_alive())  # its number may be another's now
+            gone = (use.account.ended_at is not None or ended) and idle >= _GRACE
             if gone or now() - use.began > limit:
                 self._leak(use, holder, database.name)
-            elif (place := holder.place()) is not None:
+            elif not late and not ended and (place := holder.place()) is not None:
                 self._held(use, place, idle, database.name)
 
     def _held(self, use: Use, place: str, idle: float, database: str) -> None:

@@ -50,6 +50,10 @@ class Loops:
         waited = Clock.now() - min(asked, default=Clock.now())
         return waited if waited >= self._blocked else 0.0
 
+    def are_late(self, pool: Any) -> bool:
+        """Whether a loop of a pool has not answered since the last look."""
+        return any((beat := self._beats.get(loop)) is not None and beat.asked is not None for loop in _loops(pool))
+
     def look(self, database: Any) -> None:
         """Ask the loops of a database's pool for a sign of life, and see who owes one."""
         for loop in _loops(database.pool):

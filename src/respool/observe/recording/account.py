@@ -7,6 +7,7 @@ And all is cheap: what can be found out afterwards is, by whoever wants to know 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -63,10 +64,13 @@ class Use:
     is_executing = False
     seconds_in_sql = 0.0
     text: str | None = None  #: the last statement, without its parameters
+    thread: threading.Thread | None = None  #: that took it, where it is held
 
     def __init__(self, account: Account, place: Place | None) -> None:
         self.account = account
         self.place = place
+        if place is not None:
+            self.thread = threading.current_thread()
         self.began = self.until = now()  #: ``until``: when the last statement ended, or the present one began
 
     @property
