@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 

@@ -8,6 +8,10 @@ from typing import Any
 __all__ = ["shared_dialect"]
 
 
+#: What SQLAlchemy looks for in a dialect's own class.
+_OWN = ("supports_statement_cache",)
+
+
 class SharedDialect:
     """Mixed into an engine's dialect. The connections that it is handed are :class:`SharedConnection`'s."""
 
@@ -71,7 +75,7 @@ def shared_dialect(original: Any) -> Any:
     Args:
         original: that of an engine which has connected before.
     """
-    dialect: Any = object.__new__(_kind(type(original)))
+    dialect: Any = object.__new__(_kind(type(original)))  # type: ignore[arg-type]
     vars(dialect).update(vars(original))
     vars(dialect).pop("_respool_catalogue", None)  # it asks the engine of the other one
     return dialect
@@ -79,4 +83,7 @@ def shared_dialect(original: Any) -> Any:
 
 @cache
 def _kind(kind: type[Any]) -> type[Any]:
-    return type(kind.__name__, (SharedDialect, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    if issubclass(kind, SharedDialect):
+        return kind
+    names = {name: value for name in _OWN if (value := vars(kind).get(name)) is not None}
+    return type(kind.__name__, (SharedDialect, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__, **names})

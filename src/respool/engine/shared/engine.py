@@ -45,7 +45,7 @@ class SharedEngine(Engine):
         self._respool_watched = True  # as the other one is
 
     @property
-    def _has_events(self) -> bool:  # type: ignore[override]
+    def _has_events(self) -> bool:
         return self.original._has_events or bool(vars(self).get("_has_events"))
 
     @_has_events.setter
@@ -92,9 +92,7 @@ class Sharing:
         self._outer = outer = OuterTransaction(engine.dialect, dbapi_connection, self._home)
         outer.start()
         engine.pool.explain = self._explain
-        engine.pool.lend(
-            SharedConnection(outer), pool, lends=lends, patience=self._patience, dialect=engine.dialect
-        )
+        engine.pool.lend(SharedConnection(outer), pool, lends=lends, patience=self._patience, dialect=engine.dialect)
         return engine
 
     def end(self) -> None:

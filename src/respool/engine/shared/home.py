@@ -45,6 +45,7 @@ class LoopHome(Home):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._one_at_a_time = asyncio.Lock()  # a call that was cancelled may have its end still before it
+        self._inside: asyncio.Task[Any] | None = None
 
     def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """See :meth:`Home.run`."""
@@ -70,8 +71,15 @@ class LoopHome(Home):
         return asyncio.run_coroutine_threadsafe(self._call(function, args, kwargs), self.loop)
 
     async def _call(self, function: Callable[..., R], args: Any, kwargs: Any) -> R:
-        async with self._one_at_a_time:
+        task = asyncio.current_task()
+        if self._inside is task:
             return await greenlet_spawn(function, *args, **kwargs)
+        async with self._one_at_a_time:
+            self._inside = task
+            try:
+                return await greenlet_spawn(function, *args, **kwargs)
+            finally:
+                self._inside = None
 
 
 class LoopThread:

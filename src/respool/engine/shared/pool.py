@@ -41,7 +41,7 @@ _mine: ContextVar[ref[SharedCheckout] | None] = ContextVar("respool_shared_check
 SECOND_CONNECTION = [
     "commit, or leave the db.scope() block, before calling the application: uncommitted rows are seen by nobody else",
     "in production there would be a second connection, which sees other things: a test that needs one needs a database"
-    " of its own, fresh_database(db), in place of rolled_back(db)",
+    + " of its own, fresh_database(db), in place of rolled_back(db)",
 ]
 
 
@@ -183,9 +183,7 @@ class SharedPool(FairPool):
         self.pool_name = getattr(original, "pool_name", "default")
         self._observer = PoolObserver()
 
-    def lend(
-        self, connection: SharedConnection, original: Pool, *, lends: bool, patience: float, dialect: Any
-    ) -> None:
+    def lend(self, connection: SharedConnection, original: Pool, *, lends: bool, patience: float, dialect: Any) -> None:
         """From now on, this is the connection.
 
         Args:
@@ -204,7 +202,9 @@ class SharedPool(FairPool):
     def _start(self) -> None:
         self._records = _SharedRecords(self)
         connector = RecordConnector(self, self._records)
-        self._monitor: SharedMonitor = SharedMonitor(connector, self.config, self.pool_name, self._observer, inline=True)
+        self._monitor: SharedMonitor = SharedMonitor(
+            connector, self.config, self.pool_name, self._observer, inline=True
+        )
         connector.monitor = self._monitor
 
     # -- out ----------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class SharedPool(FairPool):
 
     def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
         holder = monitor.holder()
-        if holder is not None and monitor.is_mine(holder) and _mine.get() is self._lent:
+        if holder is not None and monitor.is_mine(holder) and self._is_held_here():
             self._refuse(holder)
         try:
             if in_greenlet():
@@ -249,6 +249,12 @@ class SharedPool(FairPool):
                 **error.facts,
             ) from None
         return entry
+
+    def _is_held_here(self) -> bool:
+        """Whether it was taken in this context: a thread may have handed its session on to somebody else."""
+        mine = _mine.get()
+        checkout = mine() if mine is not None and mine is self._lent else None
+        return checkout is not None and checkout.is_valid  # else it is on its way back
 
     def _is_usable(self, record: Any) -> bool:
         return True  # if it is not, there is no other one
