@@ -42,50 +42,61 @@ def respool_database() -> Any:
     )
 
 
-@pytest.fixture(scope="session")
-def _respool_databases(respool_database: Any) -> Iterator[tuple[Any, ...]]:
-    """What ``respool_database`` is, as a tuple; removed at the end."""
-    several = isinstance(respool_database, tuple | list)
-    given = tuple(respool_database) if several else (respool_database,)
-    for each in given:
-        if not isinstance(each, DatabaseTemplate | DatabaseBase):
+class _Opened:
+    """The databases of this process: each is made when a test first needs it, and removed at the end."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._known: list[Any] = []
+
+    def all_of(self, given: Any) -> tuple[Any, ...]:
+        """What a fixture ``respool_database`` gave, as a tuple of what it may give."""
+        several = tuple(given) if isinstance(given, tuple | list) else (given,)
+        for each in several:
+            if not any(each is known for known in self._known):
+                self._open(each)
+                self._known.append(each)
+        return several
+
+    def _open(self, each: Any) -> None:
+        if isinstance(each, DatabaseTemplate):
+            self._stack.enter_context(each)
+        elif isinstance(each, DatabaseBase):
+            if each.asynchronous:
+                self._stack.enter_context(closed_at_home(each.engine.sync_engine))
+        else:
             raise ConfigError(
                 f"the fixture respool_database gave an object of type {type(each).__name__}",
                 advice=["return a DatabaseTemplate, a Database or AsyncDatabase, or a tuple of these"],
                 setting="respool_database",
             )
-    with ExitStack() as stack:
-        stack.enter_context(kept_home())
-        for each in given:
-            if isinstance(each, DatabaseTemplate):
-                stack.enter_context(each)
-        yield given
 
 
 @pytest.fixture(scope="session")
-def _respool_worker_databases(_respool_databases: tuple[Any, ...]) -> Iterator[tuple[DatabaseBase[Any], ...]]:
-    """The databases of this process, each in its place."""
-    with ExitStack() as stack:
-        yield tuple(
-            stack.enter_context(each.fresh() if isinstance(each, DatabaseTemplate) else closed_at_home(each))
-            for each in _respool_databases
-        )
+def _respool_opened() -> Iterator[_Opened]:
+    with kept_home(), ExitStack() as stack:
+        yield _Opened(stack)
 
 
 @pytest.fixture
-def respool_rollback(_respool_worker_databases: tuple[DatabaseBase[Any], ...]) -> Iterator[Any]:
+def respool_rollback(respool_database: Any, _respool_opened: _Opened) -> Iterator[Any]:
     """Whatever this test commits is gone after it: see :func:`respool.testing.rolled_back`. Gives the database, or several."""
     with ExitStack() as stack:
-        databases = tuple(stack.enter_context(rolling_back(each, keep=True)) for each in _respool_worker_databases)
+        databases = tuple(
+            stack.enter_context(
+                each.rolled_back() if isinstance(each, DatabaseTemplate) else rolling_back(each, keep=True)
+            )
+            for each in _respool_opened.all_of(respool_database)
+        )
         yield databases[0] if len(databases) == 1 else databases
 
 
 @pytest.fixture
-def respool_fresh(_respool_databases: tuple[Any, ...]) -> Iterator[Any]:
+def respool_fresh(respool_database: Any, _respool_opened: _Opened) -> Iterator[Any]:
     """This test has a database of its own, a copy: for what needs several connections. Gives the database, or several."""
     with ExitStack() as stack:
         databases = []
-        for each in _respool_databases:
+        for each in _respool_opened.all_of(respool_database):
             if not isinstance(each, DatabaseTemplate):
                 raise ConfigError(
                     f"respool_fresh needs a template, and respool_database gave the database {each.name!r} as it is",
@@ -97,7 +108,8 @@ def respool_fresh(_respool_databases: tuple[Any, ...]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def respool_no_leaks(_respool_databases: tuple[Any, ...]) -> Iterator[None]:
-    """This test gives back every connection: see :func:`respool.testing.assert_no_leaks`."""
+def respool_no_leaks(respool_database: Any, _respool_opened: _Opened) -> Iterator[None]:
+    """This test gives back every connection: see :func:`respool.testing.assert_no_leaks`. Name it after the others."""
     yield
-    assert_no_leaks(*(each.db if isinstance(each, DatabaseTemplate) else each for each in _respool_databases))
+    several = _respool_opened.all_of(respool_database)
+    assert_no_leaks(*(each.db if isinstance(each, DatabaseTemplate) else each for each in several))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unittest
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from respool.database.base import DatabaseBase
 from respool.testing.isolation.rollback import rolled_back
 from respool.testing.isolation.template import DatabaseTemplate
 
@@ -37,14 +36,12 @@ class RolledBack(_Base):
         for each in _several(cls.respool_database):
             if isinstance(each, DatabaseTemplate):
                 cls.enterClassContext(each)
-                cls.enterClassContext(each.fresh())
         super().setUpClass()
 
     def setUp(self) -> None:
         """See ``unittest.TestCase``."""
         for each in _several(self.respool_database):
-            database: DatabaseBase[Any] = each.db if isinstance(each, DatabaseTemplate) else each
-            self.enterContext(rolled_back(database))
+            self.enterContext(each.rolled_back() if isinstance(each, DatabaseTemplate) else rolled_back(each))
         super().setUp()
 
 

@@ -16,9 +16,11 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_ur
 
 from respool.database.base import DatabaseBase
 from respool.database.override.blocks import Override
+from respool.database.override.engines import engine_for
 from respool.engine.shared.home import Home
 from respool.errors import ConfigError
 from respool.testing.isolation.homes import home_of
+from respool.testing.isolation.rollback import rolling_back
 
 __all__ = ["DatabaseTemplate", "closed_at_home", "fresh_database"]
 
@@ -45,6 +47,7 @@ class DatabaseTemplate(Generic[D]):
         self._url = url
         self._open = ExitStack()
         self._maker: _Maker | None = None
+        self._common: Any = None  #: the engine of the copy that is always rolled back
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +55,23 @@ class DatabaseTemplate(Generic[D]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._maker = None
+        self._maker = self._common = None
         self._open.close()
+
+    @contextmanager
+    def rolled_back(self, *, patience: float = 5.0) -> Iterator[D]:
+        """One copy for all such blocks in the database's place, and whatever is committed in one is gone after it.
+
+        Args:
+            patience: as for :func:`rolled_back`.
+
+        Yields:
+            the database.
+        """
+        if self._common is None:
+            self._common = self._common_engine()
+        with Override(self.db, self._common), rolling_back(self.db, patience, keep=True):
+            yield self.db
 
     @contextmanager
     def fresh(self) -> Iterator[D]:
@@ -81,6 +99,12 @@ class DatabaseTemplate(Generic[D]):
             maker = kind(url, home, self._create_in)
             self._maker = self._open.enter_context(maker)
         return self._maker
+
+    def _common_engine(self) -> Any:
+        url = self._open.enter_context(self._made().copy())
+        engine = engine_for(self.db, url).engine
+        self._open.enter_context(closed_at_home(engine))
+        return self.db.face_of(engine)
 
     def _create_in(self, url: URL) -> None:
         """Make the tables, with the listeners that the database's engine has."""
@@ -120,20 +144,18 @@ def _fresh(db: D, create: Create | None, url: str | URL | None) -> Iterator[D]:
 @contextmanager
 def _in_place_of(db: D, url: URL) -> Iterator[D]:
     """As ``db.override(url)``."""
-    with Override(db, url), closed_at_home(db):
+    with Override(db, url), closed_at_home(getattr(db.engine, "sync_engine", db.engine)):
         yield db
 
 
 @contextmanager
-def closed_at_home(db: D) -> Iterator[D]:
-    """Close at the end of a block what a database has open, and rests, in the loop of asynchronous connections, too."""
-    engine: Engine = getattr(db.engine, "sync_engine", db.engine)
+def closed_at_home(engine: Engine) -> Iterator[None]:
+    """Close at the end of a block what an engine has open, and rests, in the loop of asynchronous connections, too."""
     try:
-        yield db
+        yield
     finally:
-        if engine.dialect.is_async:
-            with home_of(engine) as home:
-                home.run(engine.dispose)
+        with home_of(engine) as home:
+            home.run(engine.dispose)
 
 
 # -- how a database is made ---------------------------------------------------------------------------------------------
