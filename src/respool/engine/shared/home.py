@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
+from respool.whereabouts import running
+
 __all__ = ["Home", "LoopHome", "LoopThread"]
 
 R = TypeVar("R")
@@ -25,6 +27,10 @@ class Home:
     def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """Call a function that talks to the database, and wait for what it returns."""
         return function(*args, **kwargs)
+
+    def settle(self, function: Callable[[], object]) -> None:
+        """The same, to its end: a caller who is cancelled meanwhile does not cut it off."""
+        function()
 
     def later(self, function: Callable[[], object]) -> None:
         """The same, for a caller who must not wait."""
@@ -49,10 +55,21 @@ class LoopHome(Home):
 
     def run(self, function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """See :meth:`Home.run`."""
-        if in_greenlet():
-            here: R = await_only(self._from_a_task(function, args, kwargs))
-            return here
-        return self._submit(function, args, kwargs).result()
+        if not in_greenlet():
+            return self._submit(function, args, kwargs).result()
+        if self._is_inside():
+            return function(*args, **kwargs)
+        found: R = await_only(self._from_a_task(function, args, kwargs))
+        return found
+
+    def settle(self, function: Callable[[], object]) -> None:
+        """See :meth:`Home.settle`."""
+        if not in_greenlet():
+            self._submit(function, (), {}).result()
+        elif self._is_inside():
+            function()
+        else:
+            await_only(asyncio.shield(asyncio.wrap_future(self._submit(function, (), {}))))
 
     def later(self, function: Callable[[], object]) -> None:
         """See :meth:`Home.later`."""
@@ -70,12 +87,13 @@ class LoopHome(Home):
     def _submit(self, function: Callable[..., R], args: Any, kwargs: Any) -> Future[R]:
         return asyncio.run_coroutine_threadsafe(self._call(function, args, kwargs), self.loop)
 
+    def _is_inside(self) -> bool:
+        """Whether a call that is made here is part of one that is under way."""
+        return self._inside is not None and self._inside is running()[1]
+
     async def _call(self, function: Callable[..., R], args: Any, kwargs: Any) -> R:
-        task = asyncio.current_task()
-        if self._inside is task:
-            return await greenlet_spawn(function, *args, **kwargs)
         async with self._one_at_a_time:
-            self._inside = task
+            self._inside = asyncio.current_task()
             try:
                 return await greenlet_spawn(function, *args, **kwargs)
             finally:

@@ -94,11 +94,10 @@ class SharedCheckout(Checkout):
         if pool.dispatch.reset:
             state = PoolResetState(transaction_was_reset, terminate_only, asyncio_safe)
             pool.dispatch.reset(self.dbapi_connection, self._connection_record, state)
-        if self.alone or pool._reset_on_return is ResetStyle.reset_commit:
-            try:
-                self.outer.commit()
-            except Exception:  # its statement has failed
-                self.outer.rollback()
+        if self.alone:
+            self.outer.has_read()
+        elif pool._reset_on_return is ResetStyle.reset_commit:
+            self.outer.commit()
         else:
             self.outer.rollback()
 

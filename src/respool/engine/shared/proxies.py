@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Self
 
 from respool.engine.shared.transaction import OuterTransaction
@@ -53,7 +54,7 @@ class SharedConnection:
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As the driver's."""
         self.outer.require()
-        return SharedCursor(self.outer.home.run(self.raw.cursor, *args, **kwargs), self.outer)
+        return SharedCursor(partial(self.raw.cursor, *args, **kwargs), self.outer)
 
     def commit(self) -> None:
         """As the driver's, for those who look at this connection."""
@@ -74,25 +75,37 @@ class SharedConnection:
 
 
 class SharedCursor:
-    """A driver's cursor, whose statements are executed in its user's transaction."""
+    """A driver's cursor, whose statements are executed in its user's transaction. It is made when it is first needed.
 
-    _cursor: Any
+    Args:
+        make: makes the driver's, where the connection is at home.
+        outer: the transaction around.
+    """
+
+    _make: Callable[[], Any]
     _outer: OuterTransaction
+    _made: Any
 
-    def __init__(self, cursor: Any, outer: OuterTransaction) -> None:
-        waits = getattr(cursor, "server_side", True) or getattr(cursor, "_awaitable_cursor_close", True)
-        vars(self).update(_cursor=cursor, _outer=outer, _run=outer.home.run if waits else _here)
+    def __init__(self, make: Callable[[], Any], outer: OuterTransaction) -> None:
+        vars(self).update(_make=make, _outer=outer, _made=None)
 
-    _run: Callable[..., Any]  #: how a method is called that executes nothing
+    def _cursor(self) -> Any:
+        if self._made is None:
+            vars(self)["_made"] = self._make()
+        return self._made
+
+    def _there(self) -> Any:
+        """The driver's cursor, for those who want to know something of it."""
+        return self._made if self._made is not None else self._outer.home.run(self._cursor)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._cursor, name)
+        value = getattr(self._there(), name)
         if not callable(value) or name.startswith("_"):
             return value
-        return lambda *args, **kwargs: self._execute(value, *args, **kwargs)
+        return lambda *args, **kwargs: self._execute(name, *args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._cursor, name, value)
+        setattr(self._there(), name, value)
 
     def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
         """As the driver's."""
@@ -101,7 +114,7 @@ class SharedCursor:
                 self._control(control["word"].upper())
                 return self
             self._outer.look(statement)
-        return self._execute(self._cursor.execute, statement, *args, **kwargs)
+        return self._execute("execute", statement, *args, **kwargs)
 
     def executescript(self, script: str) -> Any:
         """As sqlite3's, statement by statement."""
@@ -117,23 +130,28 @@ class SharedCursor:
 
     def fetchone(self) -> Any:
         """As the driver's."""
-        return self._fetch(self._cursor.fetchone)
+        return self._fetch("fetchone")
 
     def fetchmany(self, *args: Any, **kwargs: Any) -> Any:
         """As the driver's."""
-        return self._fetch(self._cursor.fetchmany, *args, **kwargs)
+        return self._fetch("fetchmany", *args, **kwargs)
 
     def fetchall(self) -> Any:
         """As the driver's."""
-        return self._fetch(self._cursor.fetchall)
+        return self._fetch("fetchall")
 
-    def close(self) -> Any:
-        """As the driver's."""
-        return self._run(self._cursor.close)
+    def close(self) -> None:
+        """As the driver's; nobody waits for it."""
+        made = self._made
+        if made is not None:
+            if getattr(made, "server_side", True) or getattr(made, "_awaitable_cursor_close", True):
+                self._outer.home.later(made.close)
+            else:
+                made.close()
 
     async def _async_soft_close(self) -> None:
         """As that of SQLAlchemy's cursors: the rows stay."""
-        if (close := getattr(self._cursor, "_async_soft_close", None)) is not None:
+        if (close := getattr(self._made, "_async_soft_close", None)) is not None:
             await self._outer.home.awaited(close)
 
     def __iter__(self) -> Iterator[Any]:
@@ -146,23 +164,30 @@ class SharedCursor:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _fetch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if getattr(self._cursor, "server_side", False):
+    def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        cursor = self._there()
+        function = getattr(cursor, name)
+        if getattr(cursor, "server_side", False):
             return self._outer.home.run(function, *args, **kwargs)
         return function(*args, **kwargs)  # the rows are here, or the thread is any
 
-    def _execute(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _execute(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        result = self._outer.home.run(self._execute_at_home, name, args, kwargs)
+        return self if result is self._made else result
+
+    def _execute_at_home(self, name: str, args: Any, kwargs: Any) -> Any:
         outer = self._outer
         outer.begin()
         try:
-            result = outer.home.run(function, *args, **kwargs)
-        except Exception:
-            if outer.autocommit:
+            result = getattr(self._cursor(), name)(*args, **kwargs)
+        except BaseException as error:
+            outer.failed = True
+            if outer.autocommit and isinstance(error, Exception):
                 outer.rollback()
             raise
         if outer.autocommit:
             outer.commit()
-        return self if result is self._cursor else result
+        return result
 
     def _control(self, word: str) -> None:
         if word.startswith(("BEGIN", "START")):
@@ -171,7 +196,3 @@ class SharedCursor:
             self._outer.rollback()
         elif not word.startswith("SET"):  # an isolation level comes too late: the outer transaction has one
             self._outer.commit()
-
-
-def _here(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)

@@ -43,7 +43,9 @@ class OuterTransaction:
         self._settings: dict[str, str] = {}
         self._level_before: Any = None
         self._begun_here = False
+        self._checks_references = False  #: whether SQLite is to: nobody can change that inside of a transaction
         self.open = False  #: whether its user's transaction is
+        self.failed = False  #: whether a statement in it has
         self.autocommit = False  #: whether each statement of its user's commits by itself
         self.always_autocommits = False  #: whether those of all users do
         self.lost: str | None = None  #: why it is no more
@@ -64,7 +66,8 @@ class OuterTransaction:
             self._do("BEGIN")
         elif self.always_autocommits:
             self._do("BEGIN")
-        self._do(f"SAVEPOINT {self._outer}")
+        self._checks_references = self._family == "sqlite" and self._do("PRAGMA foreign_keys") == [(1,)]
+        self._do(f"SAVEPOINT {self._outer}", f"SAVEPOINT {self._inner}")
 
     def end(self) -> None:
         """Roll back to its beginning, and be of no use any more. What was begun here is over after that.
@@ -118,23 +121,21 @@ class OuterTransaction:
     # -- its user's -----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin its user's transaction, unless it is open."""
+        """Begin its user's transaction, unless it is open. The savepoint is there already: nothing can come in between."""
         if not self.open:
             self.require()
-            self.home.run(self._do, f"SAVEPOINT {self._inner}")
-            self.open = True
+            self.open, self.failed = True, False
 
     def commit(self) -> None:
         """Commit it. What fails rolls it back, as on the server; SQLite leaves it open."""
         if self.open:
             try:
-                self.home.run(self._commit)
+                self.home.settle(self._commit)
             except Exception:
                 if self._family != "sqlite":
                     with suppress(Exception):
                         self.rollback()
                 raise
-            self.open = False
 
     def _commit(self) -> None:
         self._check_deferred()
@@ -142,17 +143,28 @@ class OuterTransaction:
         for name, value in self._settings.items():
             self._do(f"SELECT set_config('{name}', {_quoted(value)}, true)")
         self._settings.clear()
+        self._do(f"SAVEPOINT {self._inner}")
+        self.open = False
 
     def rollback(self) -> None:
         """Roll it back."""
         if self.open:
             self._settings.clear()  # they go with it
             try:
-                self.home.run(self._do, f"ROLLBACK TO SAVEPOINT {self._inner}", f"RELEASE SAVEPOINT {self._inner}")
+                self.home.settle(self._rollback)
             except Exception as error:
                 self.lose(error)
                 raise
-            self.open = False
+
+    def _rollback(self) -> None:
+        self._do(f"ROLLBACK TO SAVEPOINT {self._inner}")
+        self.open = False
+
+    def has_read(self) -> None:
+        """Its user was a plain read, which leaves nothing that would have to be committed."""
+        if self.failed:
+            self.rollback()
+        self.open = False
 
     def read_only(self) -> None:
         """Have its user's transaction refuse to write, where the database can: it ends with that."""
@@ -182,7 +194,7 @@ class OuterTransaction:
                 f"ROLLBACK TO SAVEPOINT {check}",
                 f"RELEASE SAVEPOINT {check}",
             )
-        elif self._family == "sqlite" and self._do("PRAGMA foreign_keys") == [(1,)]:
+        elif self._checks_references:
             defers = self._do("PRAGMA defer_foreign_keys") == [(1,)] or self._do(
                 "SELECT 1 FROM sqlite_master WHERE sql LIKE '%INITIALLY DEFERRED%' LIMIT 1"
             )

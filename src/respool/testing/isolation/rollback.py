@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from respool.database.base import DatabaseBase
 from respool.database.override.blocks import Override
 from respool.engine.shared.engine import SharedEngine, Sharing
@@ -55,15 +57,32 @@ def rolling_back(db: D, patience: float = 5.0, *, keep: bool) -> Iterator[D]:
     if db.closed:
         db.reopen()
     engine = getattr(db.engine, "sync_engine", db.engine)
-    with home_of(engine) as home:
-        connection = home.run(engine.connect)
+    keep = keep or not engine.dialect.is_async or is_memory(engine.url) or isinstance(engine, SharedEngine)
+
+    def enter() -> tuple[Connection, Override[D]]:
+        connection = engine.connect()
         try:
-            with Override(db, Sharing(connection, home, patience=patience, explain=partial(_holders, db))):
-                yield db
+            override = Override(db, Sharing(connection, home, patience=patience, explain=partial(_holders, db)))
+            override.__enter__()
+        except BaseException:
+            connection.close()
+            raise
+        return connection, override
+
+    def leave() -> None:
+        try:
+            override.__exit__(None, None, None)
         finally:
-            if engine.dialect.is_async and not (keep or is_memory(engine.url) or isinstance(engine, SharedEngine)):
-                home.run(connection.invalidate)
-            home.run(connection.close)
+            if not keep:
+                connection.invalidate()
+            connection.close()
+
+    with home_of(engine) as home:
+        connection, override = home.run(enter)
+        try:
+            yield db
+        finally:
+            home.run(leave)
 
 
 def _holders(db: DatabaseBase[Any]) -> list[str]:
