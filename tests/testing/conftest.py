@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import make_url
 
 from respool import AsyncDatabase, Database
 from respool.testing.isolation.homes import kept_home
+from tests.support.mariadb import MariaServer
 from tests.testing import models
 
 SYNC = ["sqlite", "psycopg", "psycopg2", "pymysql"]
@@ -23,9 +25,11 @@ def url_for(driver: str, request: pytest.FixtureRequest) -> str:
         scheme = "sqlite" if driver == "sqlite" else "sqlite+aiosqlite"
         return f"{scheme}:///{request.getfixturevalue('sqlite_file')}"
     if driver in ("pymysql", "aiomysql"):
-        server = request.getfixturevalue("mariadb")
-        url: str = server.url(driver)
-        return url
+        server: MariaServer = request.getfixturevalue("mariadb")
+        database = f"test_{uuid.uuid4().hex[:12]}"
+        server.create_database(database)
+        request.addfinalizer(lambda: server.drop_database(database))
+        return server.url(driver, database)
     name = make_url(request.getfixturevalue("pg_url")).database
     return str(request.getfixturevalue("postgres").url(driver.removesuffix("_async"), name))
 

@@ -30,14 +30,15 @@ def fastapi(db: AsyncDatabase[Any]) -> Iterator[Client]:
 
     app = FastAPI()
     install(app, db)
+    given: Any = Depends(session_of(db))
 
     @app.post("/{number}")
-    async def add(number: int, session: AsyncSession = Depends(session_of(db))) -> int:
+    async def add(number: int, session: AsyncSession = given) -> int:
         session.add(Product(id=number))
         return number
 
     @app.get("/")
-    async def all_of_them(session: AsyncSession = Depends(session_of(db))) -> list[int]:
+    async def all_of_them(session: AsyncSession = given) -> list[int]:
         return list(await session.scalars(_ALL))
 
     with TestClient(app, raise_server_exceptions=False) as client:

@@ -39,7 +39,7 @@ def test_a_connection_that_is_held_is_told_with_its_holder(seeded: Database) -> 
     with seeded.scope("holds") as session:
         session.add(Product(id=4))
         session.flush()
-        with pytest.raises(AssertionError, match="a connection was|connections were") as told:
+        with pytest.raises(AssertionError, match=r"a connection was|connections were") as told:
             assert_no_leaks(seeded)
         assert "held for" in str(told.value)
         assert "scope 'holds'" in str(told.value)
@@ -56,16 +56,35 @@ def test_another_pool_is_asked_as_well(sqlite_file: str) -> None:
     db.engine.dispose()
 
 
+def _commit_nothing(db: Database) -> None:
+    with assert_committed(db), db.scope("changes its mind") as session:
+        session.add(Product(id=5))
+        session.rollback()
+
+
+def _read_one_by_one(db: Database, **limits: int) -> None:
+    with count_statements(db, **limits), db.scope("reads") as session:
+        for number in (1, 2, 3):
+            session.get(Product, number)
+
+
+def _ask_with_a_connection(db: Database, prices: Any) -> None:
+    with assert_no_connection_held("prices.ask", db), db.scope("asks") as session:
+        session.add(Product(id=9))
+        session.flush()
+        with pytest.raises(AssertionError):  # the application may swallow it
+            prices.ask()
+        session.rollback()
+
+
 def test_what_is_committed_and_what_is_not(seeded: Database) -> None:
     with assert_committed(seeded) as commits:
         put(seeded, 4)
     assert str(commits) == "  committed by put: Product(id=4) inserted"
     with assert_nothing_committed(seeded):
         numbers(seeded)
-    with pytest.raises(AssertionError, match="nothing was committed.*\n  rolled back in changes its mind: Product"):
-        with assert_committed(seeded), seeded.scope("changes its mind") as session:
-            session.add(Product(id=5))
-            session.rollback()
+    with pytest.raises(AssertionError, match=r"nothing was committed.*\n  rolled back in changes its mind: Product"):
+        _commit_nothing(seeded)
     with pytest.raises(AssertionError, match=r"something was committed.*\n  committed by put: Product\(id=5\)"):
         with assert_nothing_committed(seeded):
             put(seeded, 5)
@@ -79,9 +98,8 @@ def test_statements_are_counted_and_shown_with_their_lines(seeded: Database) -> 
     with count_statements(seeded, max=1, exactly=1, repeats=1) as statements, seeded.scope("reads") as session:
         session.scalars(select(Product)).all()
     assert [statement.sql.split()[0] for statement in statements] == ["SELECT"]
-    with pytest.raises(AssertionError) as told, count_statements(seeded, max=1), seeded.scope("reads") as session:
-        for number in (1, 2, 3):
-            session.get(Product, number)
+    with pytest.raises(AssertionError) as told:
+        _read_one_by_one(seeded, max=1)
     assert "3 statements were sent, and at most 1 allowed:" in str(told.value)
     assert "3 × at " in str(told.value)
     assert "test_assertions.py:" in str(told.value)
@@ -93,11 +111,8 @@ def test_statements_are_counted_and_shown_with_their_lines(seeded: Database) -> 
 
 
 def test_one_statement_for_each_row_is_found(seeded: Database) -> None:
-    with pytest.raises(AssertionError, match="N\\+1.*selectinload.*\n  3 × at .*test_assertions.py"):
-        with count_statements(seeded, repeats=1), seeded.scope("reads") as session:
-            session.scalars(select(Product.id)).all()
-            for number in (1, 2, 3):
-                session.scalar(select(Product.stock).where(Product.id == number))
+    with pytest.raises(AssertionError, match=r"N\+1.*selectinload.*\n  3 × at .*test_assertions.py"):
+        _read_one_by_one(seeded, repeats=1)
 
 
 def test_counting_changes_nothing(seeded: Database) -> None:
@@ -137,15 +152,21 @@ def test_no_connection_is_held_while_something_else_is_called(seeded: Database, 
         assert prices.ask() == 7
     assert prices.ask is ask
     with pytest.raises(AssertionError, match=r"prices.ask\(\) was called while scope 'asks' .* held"):
-        with assert_no_connection_held("prices.ask", seeded), seeded.scope("asks") as session:
-            session.add(Product(id=9))
-            session.flush()
-            with pytest.raises(AssertionError):  # the application may swallow it
-                prices.ask()
-            session.rollback()
+        _ask_with_a_connection(seeded, prices)
     with pytest.raises(AssertionError, match="was not called"), assert_no_connection_held("prices.ask", seeded):
         pass
     assert prices.ask is ask
+
+
+async def _ask_with_a_connection_async(db: AsyncDatabase, prices: Any) -> None:
+    with assert_no_connection_held("prices.ask_async", db):
+        async with db.scope("asks") as session:
+            session.add(Product(id=9))
+            await session.flush()
+            try:
+                await prices.ask_async()
+            finally:
+                await session.rollback()
 
 
 async def test_the_same_for_coroutines(sqlite_file: str, prices: Any) -> None:
@@ -154,12 +175,6 @@ async def test_the_same_for_coroutines(sqlite_file: str, prices: Any) -> None:
         await connection.run_sync(create)
     with assert_no_connection_held("prices.ask_async", db):
         assert await prices.ask_async() == 8
-    with pytest.raises(AssertionError), assert_no_connection_held("prices.ask_async", db):
-        async with db.scope("asks") as session:
-            session.add(Product(id=9))
-            await session.flush()
-            try:
-                await prices.ask_async()
-            finally:
-                await session.rollback()
+    with pytest.raises(AssertionError):
+        await _ask_with_a_connection_async(db, prices)
     await db.close()

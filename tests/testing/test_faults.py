@@ -11,7 +11,8 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from flask import Flask
-from sqlalchemy.exc import IntegrityError, OperationalError, TimeoutError
+from sqlalchemy import exc
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from respool import AsyncDatabase, AsyncSession, Database, PoolConfig
 from respool.errors import CommitOutcomeUnknown, ConfigError, PoolTimeout
@@ -46,9 +47,10 @@ def ashop(sqlite_file: str) -> Any:
 def app(ashop: AsyncDatabase[Any]) -> FastAPI:
     app = FastAPI()
     install(app, ashop)
+    given: Any = Depends(session_of(ashop))
 
     @app.post("/products/{number}")
-    async def add(number: int, session: AsyncSession = Depends(session_of(ashop))) -> int:
+    async def add(number: int, session: AsyncSession = given) -> int:
         session.add(Product(id=number))
         return number
 
@@ -121,7 +123,7 @@ def test_a_pool_is_full_and_a_database_away(shop: Database, rolls_back: bool) ->
     with rolled_back(shop) if rolls_back else database(shop):
         with full_pool(shop), pytest.raises(PoolTimeout) as refused:
             put(shop, 1)
-        assert isinstance(refused.value, TimeoutError)
+        assert isinstance(refused.value, exc.TimeoutError)
         assert not isinstance(refused.value, OperationalError)
         with database_away(shop, times=2):
             for ask in (lambda: put(shop, 1), lambda: numbers(shop)):

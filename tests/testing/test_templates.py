@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_nothing_is_left_of_them(postgres: PostgresServer, tmp_path: Path, monke
         db = Database(url)
         with fresh_database(db, create):
             put(db, 1)
-        with pytest.raises(RuntimeError), fresh_database(db, create):
+        with contextlib.suppress(RuntimeError), fresh_database(db, create):
             put(db, 1)
             raise RuntimeError
         with pytest.raises(ZeroDivisionError), fresh_database(db, lambda connection: 1 / 0):

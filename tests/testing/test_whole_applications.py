@@ -53,9 +53,10 @@ def test_the_dependency_is_overridden_the_frameworks_way() -> None:
     db = AsyncDatabase("sqlite+aiosqlite://")
     app = FastAPI()
     install(app, db)
+    given: Any = Depends(session_of(db))
 
     @app.get("/")
-    async def who(session: Any = Depends(session_of(db))) -> str:
+    async def who(session: Any = given) -> str:
         return str(session)
 
     app.dependency_overrides[session_of(db)] = lambda: "another"

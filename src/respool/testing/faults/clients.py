@@ -69,8 +69,16 @@ async def hang_up(
         if not gone():
             departure.sent.append(message)
 
+    try:
+        await app(_scope(method, path, headers), receive, send)
+    except (Exception, asyncio.CancelledError) as error:
+        departure.error = error
+    return departure
+
+
+def _scope(method: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
     route, _, query = path.partition("?")
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
@@ -80,15 +88,10 @@ async def hang_up(
         "raw_path": route.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [(b"host", b"testserver")] + [(n.lower().encode(), v.encode()) for n, v in headers.items()],
+        "headers": [(b"host", b"testserver"), *((n.lower().encode(), v.encode()) for n, v in headers.items())],
         "client": ("127.0.0.1", 1),
         "server": ("testserver", 80),
     }
-    try:
-        await app(scope, receive, send)
-    except (Exception, asyncio.CancelledError) as error:
-        departure.error = error
-    return departure
 
 
 def hang_up_wsgi(

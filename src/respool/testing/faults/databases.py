@@ -90,7 +90,14 @@ def failing_commit(
             setting="how",
         )
     fault = Fault("a COMMIT that fails", times, route)
-    dialect: Any = _engine(db).dialect
+    dialect = _engine(db).dialect
+    with _instead(dialect, **_commits(dialect, fault, how, error)):
+        yield fault
+    fault.require()
+
+
+def _commits(dialect: Any, fault: Fault, how: How, error: Any) -> dict[str, Callable[..., Any]]:
+    """What a dialect does instead, while a fault is asked for."""
     commit, is_disconnect = dialect.do_commit, dialect.is_disconnect
     lost = type("ConnectionLost", (dialect.loaded_dbapi.OperationalError,), {})
 
@@ -107,9 +114,7 @@ def failing_commit(
     def knows(problem: Any, *args: Any, **kwargs: Any) -> bool:
         return isinstance(problem, lost) or is_disconnect(problem, *args, **kwargs)
 
-    with _instead(dialect, do_commit=do_commit, is_disconnect=knows):
-        yield fault
-    fault.require()
+    return {"do_commit": do_commit, "is_disconnect": knows}
 
 
 @contextmanager
