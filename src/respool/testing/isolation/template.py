@@ -27,6 +27,9 @@ __all__ = ["DatabaseTemplate", "closed_at_home", "fresh_database"]
 D = TypeVar("D", bound=DatabaseBase[Any])
 Create = Callable[[Connection], object]
 
+#: What the URL of an SQLite database says of that one, and not of its copies.
+_OF_ONE_FILE = ("uri", "mode", "cache", "vfs", "immutable")
+
 
 class DatabaseTemplate(Generic[D]):
     """A database with its tables, of which tests get copies. As a block, whose end removes it; it is made when needed.
@@ -215,7 +218,8 @@ class _Files(_Maker):
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
 
     def _at(self, file: Path) -> URL:
-        return self._url.set(database=file.as_posix(), query={})
+        query = {name: value for name, value in self._url.query.items() if name not in _OF_ONE_FILE}
+        return self._url.set(database=file.as_posix(), query=query)
 
 
 class _Server(_Maker):
