@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+from sqlalchemy import Engine, event, select, text
+from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError
 
 from respool import Database
 from respool.errors import CommitOutcomeUnknown, PoolTimeout, SelfDeadlock, SharedConnectionLost
@@ -100,7 +100,9 @@ def test_what_others_commit_past_the_session_is_gone_too(seeded: Database) -> No
             connection.exec_driver_sql("/* by hand */ COMMIT")
             connection.exec_driver_sql("INSERT INTO product (id, stock) VALUES (7, 0)")
             connection.exec_driver_sql("ROLLBACK")
-        assert numbers(db) == [1, 2, 3, 6]
+            connection.exec_driver_sql("INSERT INTO product (id, stock) VALUES (8, 0)")
+            connection.commit()
+        assert numbers(db) == [1, 2, 3, 6, 8]
 
 
 def test_an_engine_in_autocommit_saves_each_statement(seeded: Database) -> None:
@@ -137,6 +139,22 @@ def test_a_read_that_fails_leaves_the_connection_usable(seeded: Database) -> Non
             session.execute(text("SELECT * FROM nowhere"))
         session.rollback()
         assert session.get_one(Product, 1).stock == 1
+
+
+def test_a_lease_that_fails_is_rolled_back(seeded: Database) -> None:
+    only(seeded, "postgresql")
+    with rolled_back(seeded) as db, db.scope("reads") as session:
+        with pytest.raises(DataError, match="division by zero"):
+            session.execute(select(Product.stock / (Product.id - Product.id)))
+        assert not session.holds_connection
+        assert session.get_one(Product, 1).stock == 1
+        lease = db.pool.lease()
+        assert lease is not None
+        cursor = lease.cursor()
+        with pytest.raises(db.engine.dialect.loaded_dbapi.Error):
+            cursor.execute("SELECT 1 / 0")
+        lease.close()
+        assert session.get_one(Product, 1, populate_existing=True).stock == 1
 
 
 def test_rows_can_be_read_little_by_little(seeded: Database) -> None:
