@@ -28,6 +28,7 @@ from respool.engine.shared.transaction import OuterTransaction
 from respool.errors import PoolTimeout, SelfDeadlock
 from respool.pool import PoolObserver
 from respool.pool.core.entries import Claim, CloseReason, PoolEntry
+from respool.pool.drivers.ledger import Ledger
 from respool.whereabouts import Holder, caller
 
 __all__ = ["SECOND_CONNECTION", "SharedPool"]
@@ -201,10 +202,12 @@ class SharedPool(FairPool):
     def _start(self) -> None:
         self._records = _SharedRecords(self)
         connector = RecordConnector(self, self._records)
+        self.ledger = Ledger()
         self._monitor: SharedMonitor = SharedMonitor(
             connector, self.config, self.pool_name, self._observer, inline=True
         )
         connector.monitor = self._monitor
+        self.ledger.add(self._monitor)
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
