@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.engine import FairPool
 from respool.errors import ConfigError
+from respool.testing import rolled_back
 from tests.testing.models import Product, create, numbers, numbers_async, put, put_async
 
 
@@ -77,6 +78,19 @@ def test_a_connection_of_the_users_stays_open_and_its_transaction_is_his(shop: D
                 assert numbers(shop) == [2, 3]
             assert list(connection.scalars(text("SELECT id FROM product"))) == [2]
         assert numbers(shop) == [2]
+
+
+def test_one_connection_within_another(shop: Database) -> None:
+    with rolled_back(shop):
+        put(shop, 1)
+    engine = shop.engine
+    other = Database(engine, name="other")
+    with rolled_back(other):
+        assert numbers(other) == []
+        with engine.connect() as connection, shop.override(connection):
+            assert numbers(shop) == []
+        assert numbers(other) == []
+    assert numbers(shop) == []
 
 
 def test_blocks_are_nested_and_may_be_left_in_any_order(shop: Database, other: str) -> None:

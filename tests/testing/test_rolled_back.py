@@ -353,6 +353,16 @@ def test_settings_of_a_transaction_end_with_it(seeded: Database) -> None:
                 session.rollback()
 
 
+def test_settings_of_the_connection_stay(seeded: Database) -> None:
+    only(seeded, "postgresql")
+    with rolled_back(seeded) as db:
+        with db.scope("sets") as session:
+            session.execute(text("SELECT set_config('shop.tenant', '7', false)"))
+            session.commit()
+        with db.engine.connect() as connection:
+            assert connection.scalar(text("SELECT current_setting('shop.tenant')")) == "7"
+
+
 def test_a_unit_that_only_reads_is_refused_by_the_server(seeded: Database) -> None:
     only(seeded, "postgresql")
     with rolled_back(seeded) as db:

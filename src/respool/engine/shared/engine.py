@@ -29,6 +29,7 @@ class SharedEngine(Engine):
     """
 
     pool: SharedPool
+    in_use = False  #: whether a connection is shared by it now
 
     def __init__(self, original: Engine) -> None:
         self.original = original
@@ -76,6 +77,7 @@ class Sharing:
         self._patience = patience
         self._explain = explain
         self._outer: OuterTransaction | None = None
+        self._engine: SharedEngine | None = None
         self._begun_here = False
 
     def start(self) -> SharedEngine:
@@ -89,8 +91,14 @@ class Sharing:
         if not connection.in_transaction():
             self._home.run(connection.begin)
             self._begun_here = True
-        self._outer = outer = OuterTransaction(engine.dialect, dbapi_connection, self._home)
-        outer.start()
+        outer = OuterTransaction(engine.dialect, dbapi_connection, self._home)
+        try:
+            outer.start()
+        except BaseException:
+            self.end()
+            raise
+        self._outer, self._engine = outer, engine
+        engine.in_use = True
         engine.pool.explain = self._explain
         engine.pool.lend(SharedConnection(outer), pool, lends=lends, patience=self._patience, dialect=engine.dialect)
         return engine
@@ -105,7 +113,10 @@ class Sharing:
             if self._outer is not None:
                 self._outer.end()
         finally:
+            if self._engine is not None:
+                self._engine.in_use = False
             if self._begun_here:
+                self._begun_here = False
                 self._home.run(self._connection.rollback)
 
     def _lends(self, pool: Any) -> bool:
@@ -119,7 +130,7 @@ class Sharing:
     def _shared_engine(self) -> SharedEngine:
         original: Any = self._connection.engine
         found: SharedEngine | None = getattr(original, _SHARED, None)
-        if found is None:
+        if found is None or found.in_use:
             found = SharedEngine(original)
             setattr(original, _SHARED, found)
         return found

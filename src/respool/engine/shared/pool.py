@@ -131,7 +131,9 @@ class SharedCheckout(Checkout):
     def __del__(self) -> None:
         record = self._connection_record
         if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-            self._pool.logger.error("A connection that a test shares was not given back: %s", self.outer)
+            self._pool.logger.error(
+                "The connection that a test shares was not given back; what was open is rolled back"
+            )
             self._give_back_later()
         elif self._entry is not None or self._waiter is not None:
             self._monitor.abandon(self, CloseReason.BROKEN)

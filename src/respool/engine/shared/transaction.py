@@ -21,7 +21,10 @@ __all__ = ["OuterTransaction"]
 _numbers = itertools.count(1)
 
 #: What sets something for the length of a transaction, by PostgreSQL's two ways; a RELEASE would leave it set.
-_LOCAL = re.compile(r"\s*SET\s+LOCAL\s+(?P<a>TIME\s+ZONE|[\w.]+)|\bset_config\s*\(\s*'(?P<b>[\w.]+)'", re.IGNORECASE)
+_LOCAL = re.compile(
+    r"\s*SET\s+LOCAL\s+(?P<a>TIME\s+ZONE|[\w.]+)|\bset_config\s*\(\s*'(?P<b>[\w.]+)'(?!.*,\s*false\s*\))",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class OuterTransaction:
