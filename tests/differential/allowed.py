@@ -85,6 +85,8 @@ def _begun_otherwise(difference: Difference) -> bool:
     if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
         pairs = zip(stock[:end], ours[:end], strict=True)
         return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
+    if difference.index is not None and difference.what == "outcome":
+        end += 1  # who hears of an error of the read itself
     return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
 
 
@@ -257,6 +259,19 @@ def _savepoint(difference: Difference) -> bool:
     return any(isinstance(seen.step, Nested) for seen in done)
 
 
+def _refused(difference: Difference) -> bool:
+    """SQLite has refused a COMMIT; with stock the transaction goes on, for whoever has the connection next."""
+    if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
+        return False
+    stock = difference.traces[0]
+    done = stock.steps[: difference.index]
+    refused = any(seen.outcome == _INTEGRITY for seen in done if isinstance(seen.step, Commit | Block))
+    return refused or _INTEGRITY in stock.end
+
+
+_INTEGRITY = ("error", "IntegrityError")
+
+
 def _asked_for(difference: Difference) -> bool:
     setup = difference.program.setup
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
@@ -308,8 +323,9 @@ RULES = (
     ),
     Rule(
         "savepoint",
-        "On SQLite the transaction begins before the first savepoint, whose release would commit by itself.",
-        onwards=_savepoint,
+        "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
+        " when its COMMIT was refused.",
+        onwards=lambda difference: _savepoint(difference) or _refused(difference),
     ),
 )
 
