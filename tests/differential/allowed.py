@@ -252,8 +252,11 @@ def _hears_of_the_last(difference: Difference) -> bool:
 
 
 def _savepoint(difference: Difference) -> bool:
+    setup = difference.program.setup
     if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
         return False
+    if setup.recipe or setup.autocommit or (setup.isolation is not None and setup.isolation[1] == "AUTOCOMMIT"):
+        return False  # the transaction has begun by then, or is not meant to
     steps = difference.traces[0].steps
     done = steps if difference.index is None else steps[: difference.index + 1]
     return any(isinstance(seen.step, Nested) for seen in done)
@@ -265,11 +268,11 @@ def _refused(difference: Difference) -> bool:
         return False
     stock = difference.traces[0]
     done = stock.steps[: difference.index]
-    refused = any(seen.outcome == _INTEGRITY for seen in done if isinstance(seen.step, Commit | Block))
-    return refused or _INTEGRITY in stock.end
+    refused = any(seen.outcome in _BY_SQLITE for seen in done if isinstance(seen.step, Commit | Block))
+    return refused or any(end in _BY_SQLITE for end in stock.end)
 
 
-_INTEGRITY = ("error", "IntegrityError")
+_BY_SQLITE = (("error", "IntegrityError"), ("error", "OperationalError"))
 
 
 def _asked_for(difference: Difference) -> bool:

@@ -159,6 +159,17 @@ KEPT: dict[str, tuple[str, Program]] = {
             end="rollback",
         ),
     ),
+    "a savepoint begins no transaction in autocommit": (
+        "sqlite",
+        Program(
+            Setup(isolation=("engine", "AUTOCOMMIT")),
+            steps=(Nested((Get("Widget", 1),)), Execute("text: insert"), Rollback(), Execute("columns")),
+        ),
+    ),
+    "nothing begins at the end of a scope that has begun nothing": (
+        "aiosqlite",
+        Program(Setup(face="scope", autobegin=False), listeners=(Listener("session", "before_commit"),)),
+    ),
     "the session's first transaction is begun by who hears of an error": (
         "psycopg",
         Program(
