@@ -202,11 +202,16 @@ def _place_kept(difference: Difference) -> bool:
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
     stock, ours = difference.traces
+    if difference.what == "order":  # stock has no connection to go on with
+        return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
     if difference.what == "heard":  # as it has not come back in order, it is closed
         return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
-    if difference.stock == ("error", "TimeoutError"):
+    if difference.stock == _TIMEOUT:
         return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
     return stock.out > ours.out and difference.what in _LEFT_BEHIND
+
+
+_TIMEOUT = ("error", "TimeoutError")
 
 
 def _read_only(difference: Difference) -> bool:
