@@ -85,6 +85,8 @@ def _begun_otherwise(difference: Difference) -> bool:
     if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
         pairs = zip(stock[:end], ours[:end], strict=True)
         return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
+    if difference.index is not None and difference.what == "outcome":
+        end += 1  # who hears of an error of the read itself
     return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
 
 
@@ -200,11 +202,16 @@ def _place_kept(difference: Difference) -> bool:
     program = difference.program
     refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
     stock, ours = difference.traces
+    if difference.what == "order":  # stock has no connection to go on with
+        return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
     if difference.what == "heard":  # as it has not come back in order, it is closed
         return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
-    if difference.stock == ("error", "TimeoutError"):
+    if difference.stock == _TIMEOUT:
         return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
     return stock.out > ours.out and difference.what in _LEFT_BEHIND
+
+
+_TIMEOUT = ("error", "TimeoutError")
 
 
 def _read_only(difference: Difference) -> bool:
@@ -250,11 +257,27 @@ def _hears_of_the_last(difference: Difference) -> bool:
 
 
 def _savepoint(difference: Difference) -> bool:
+    setup = difference.program.setup
     if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
         return False
+    if setup.recipe or setup.autocommit or (setup.isolation is not None and setup.isolation[1] == "AUTOCOMMIT"):
+        return False  # the transaction has begun by then, or is not meant to
     steps = difference.traces[0].steps
     done = steps if difference.index is None else steps[: difference.index + 1]
     return any(isinstance(seen.step, Nested) for seen in done)
+
+
+def _refused(difference: Difference) -> bool:
+    """SQLite has refused a COMMIT; with stock the transaction goes on, for whoever has the connection next."""
+    if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
+        return False
+    stock = difference.traces[0]
+    done = stock.steps[: difference.index]
+    refused = any(seen.outcome in _BY_SQLITE for seen in done if isinstance(seen.step, Commit | Block))
+    return refused or any(end in _BY_SQLITE for end in stock.end)
+
+
+_BY_SQLITE = (("error", "IntegrityError"), ("error", "OperationalError"))
 
 
 def _asked_for(difference: Difference) -> bool:
@@ -308,8 +331,9 @@ RULES = (
     ),
     Rule(
         "savepoint",
-        "On SQLite the transaction begins before the first savepoint, whose release would commit by itself.",
-        onwards=_savepoint,
+        "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
+        " when its COMMIT was refused.",
+        onwards=lambda difference: _savepoint(difference) or _refused(difference),
     ),
 )
 

@@ -99,13 +99,10 @@ def _more(stock: Any, ours: Any) -> bool:
 
 
 def _without_less(stock: dict[str, Any], ours: dict[str, Any]) -> tuple[Any, Any]:
-    """Less is no difference: fewer prepared statements, no transaction left open by a COMMIT that SQLite has refused.
+    """Less is no difference: fewer prepared statements.
 
     A prepared statement that stock has not is one, unless it is a ping or asks the catalogue.
     """
     more = set(ours.get("prepared", ())) - set(stock.get("prepared", ()))
     theirs = {statement for statement in more if not any(word in statement for word in _OF_THE_POOL)}
-    stock, ours = {**stock, "prepared": set()}, {**ours, "prepared": theirs}
-    if stock.get("in transaction") and ours.get("in transaction") is False:
-        stock["in transaction"] = False
-    return stock, ours
+    return {**stock, "prepared": set()}, {**ours, "prepared": theirs}

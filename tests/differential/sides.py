@@ -23,7 +23,7 @@ from tests.differential.places import DRIVERS, Place
 __all__ = ["Ours", "Stock", "World", "got"]
 
 #: Seconds that a pool waits for a connection; ours opens one within that time, too. SQLite opens at once, without asyncio.
-_POOL_TIMEOUT, _SQLITE_TIMEOUT = 1.0, 0.05
+_POOL_TIMEOUT, _SQLITE_TIMEOUT = 3.0, 0.05
 
 #: Seconds that a pool of ours waits at its end for a connection that is out.
 _CLOSING = 0.2

@@ -143,6 +143,33 @@ KEPT: dict[str, tuple[str, Program]] = {
         "asyncpg",
         Program(Setup(face="scope"), steps=(Execute("widgets", "some", options=(("yield_per", 2),)), Reset(), Rest())),
     ),
+    "what is written by who hears of a read's error is saved by the commit": (
+        "sqlite",
+        Program(
+            listeners=(Listener("dialect", "handle_error", Act("audit")),),
+            steps=(Execute("unknown column"),),
+            end="commit",
+        ),
+    ),
+    "the session's transaction goes on with who hears of a read's error": (
+        "aiosqlite",
+        Program(
+            listeners=(Listener("dialect", "handle_error", Act("audit", via="execute", commit=True)),),
+            steps=(Execute("unknown column"), Get("Widget", 1)),
+            end="rollback",
+        ),
+    ),
+    "a savepoint begins no transaction in autocommit": (
+        "sqlite",
+        Program(
+            Setup(isolation=("engine", "AUTOCOMMIT")),
+            steps=(Nested((Get("Widget", 1),)), Execute("text: insert"), Rollback(), Execute("columns")),
+        ),
+    ),
+    "nothing begins at the end of a scope that has begun nothing": (
+        "aiosqlite",
+        Program(Setup(face="scope", autobegin=False), listeners=(Listener("session", "before_commit"),)),
+    ),
     "the session's first transaction is begun by who hears of an error": (
         "psycopg",
         Program(

@@ -85,7 +85,9 @@ def run_last_hooks(session: Session, *, stays: bool) -> list[str]:
 def _commit(life: Life, session: Session) -> None:
     """Commit at the scope's end, as the user's class does it."""
     if session._transaction is None and not session.autobegin:
-        session.begin()  # else SQLAlchemy would refuse; there may be hooks that wait for it
+        if life.own is None and not life.hooks.present:
+            return  # nobody has begun anything, and SQLAlchemy would refuse
+        session.begin()
     if life.work.broken and life.changes(session):  # somebody has caught a statement's error
         life.work.doubtful = True
     if life.own is not None and life.own.commit is not None:

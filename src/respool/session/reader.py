@@ -8,12 +8,14 @@ back in the pool before the call returns.  Anything else begins the session's tr
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, orm
 
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
+from respool.engine.listeners import unknown
 from respool.engine.pools import leases
 from respool.session.life import life_of
 from respool.session.reads.begin import rule_of
@@ -76,6 +78,33 @@ class Reader(Connection):
         except dialect.loaded_dbapi.Error as error:
             self._handle_dbapi_exception_noconnection(error, dialect, self.engine)
         return self._dbapi_connection is not None
+
+    def _handle_dbapi_exception(
+        self, e: Any, statement: Any, parameters: Any, cursor: Any, *args: Any, **kw: Any
+    ) -> Any:
+        """As SQLAlchemy's. Who hears of an error may use its connection, on which a transaction goes on with SQLAlchemy.
+
+        PostgreSQL's would be doomed.
+        """
+        if self._is_heard_by_others(e, cursor):
+            leased: Any = self._dbapi_connection
+            if cursor is not None:
+                self._safe_close_cursor(cursor)
+            self._dbapi_connection = None
+            leases.give_back(leased, self.engine.pool, self.dialect)
+            held: Any = None
+            with suppress(Exception):
+                held = self._hold()
+            if held is not None:
+                held._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
+        super()._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
+
+    def _is_heard_by_others(self, error: Any, cursor: Any) -> bool:
+        """Whether somebody unknown hears of a read's error, and the connection is well."""
+        dialect, leased = self.dialect, self._dbapi_connection
+        if leased is None or dialect.name == "postgresql" or not isinstance(error, dialect.loaded_dbapi.Error):
+            return False
+        return unknown(dialect.dispatch.handle_error) and not dialect.is_disconnect(error, leased, cursor)
 
     def _execute_context(
         self,

@@ -140,12 +140,22 @@ def _as_after_reads(connection: Any, context: Any) -> None:
 
 
 def _begin_for_certain(connection: Connection) -> None:
-    """Python's sqlite3 begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit."""
-    checkout = connection.connection
-    if getattr(checkout.driver_connection, "in_transaction", True) is False:
+    """Python's sqlite3 begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit.
+
+    In autocommit it is meant to.
+    """
+    checkout: Any = connection.connection
+    driver = checkout.driver_connection
+    if getattr(driver, "in_transaction", True) is False and not _commits_by_itself(driver):
         cursor = checkout.cursor()
         cursor.execute("BEGIN")
         cursor.close()
+
+
+def _commits_by_itself(driver: Any) -> bool:
+    return (
+        driver.isolation_level is None or getattr(driver, "autocommit", False) is True
+    )  # the latter since Python 3.12
 
 
 def hold(connection: Any, work: Work) -> None:
