@@ -5,9 +5,12 @@
 * ``fresh`` after the word ``python``: everything before is closed and forgotten; files stay.
 * A block whose first line is ``# shop.py`` is saved under that name and imported; with ``# shop.py, continued`` it is
   added to the file, which is imported anew. A file with an ``app`` takes the place of another one with an ``app``.
+  One in a folder, ``# migrations/env.py``, is only saved: it is for the program that has made the folder.
 * A ``text output`` block is what was printed since the last one.
-* In a ``console`` block ``$ curl`` asks the ``app`` of the file that was saved last, ``$ python FILE.py`` and ``$ respool
-  explain`` run for real, and the lines below are the answer; so do ``$ pytest`` and ``$ python -m unittest``. Other commands are not run here, but by ``tests/fresh``.
+* In a ``console`` block ``$ curl`` asks the ``app`` of the file that was saved last, ``$ python FILE.py``, ``$ alembic``,
+  ``$ pytest``, ``$ python -m unittest`` and ``$ respool explain`` run for real, and the lines below are the answer. Other
+  commands are not run here, but by ``tests/fresh``. ``$ export DATABASE_URL=…`` asks for a PostgreSQL: who follows the
+  page gives it one.
 * In both, ``…`` stands for anything.
 """
 
@@ -40,12 +43,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from respool import AsyncDatabase, Database
 from tests.web.clients import call_wsgi
 
-__all__ = ["ROOT", "Block", "Reading", "blocks", "commands", "pages", "serves"]
+__all__ = ["ROOT", "Block", "Reading", "blocks", "commands", "pages", "serves", "wants_postgres"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _SERVERS = ("granian", "gunicorn", "hypercorn", "sanic", "uvicorn", "waitress-serve")
 _FENCED = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]+)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# (?P<name>\w+\.py)(?P<more>, continued)?\n")
+_FILE = re.compile(r"# (?P<name>(?:\w+/)*\w+\.py)(?P<more>, continued)?\n")
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,9 @@ class Reading:
 
     def save(self, block: Block, name: str) -> None:
         """Save a block as a file, and import it."""
+        if "/" in name:
+            (self.folder / name).write_text(block.text, encoding="utf-8")
+            return
         self._forget(name)
         if "app = " in block.text:
             for other in [other for other, module in self._modules.items() if hasattr(module, "app")]:
@@ -182,9 +188,10 @@ class Reading:
             elif words[0] == "pytest" or words[:3] == ["python", "-m", "unittest"]:
                 self.compare(block, self._test(block, words), expected)
             elif not serves(words, self.folder) and (
-                command.startswith("respool explain") or (words[0] == "python" and words[1].endswith(".py"))
+                command.startswith(("respool explain", "alembic "))
+                or (words[0] == "python" and words[1].endswith(".py"))
             ):
-                start = [] if words[0] == "python" else ["-m", "respool"]
+                start = [] if words[0] == "python" else ["-m", words[0]]
                 done = subprocess.run(
                     [sys.executable, "-W", "error", *start, *words[1:]],
                     cwd=self.folder,
@@ -279,6 +286,11 @@ class Reading:
             self._portal.call(function)
         else:
             self._runner.run(function())
+
+
+def wants_postgres(page: list[Block]) -> bool:
+    """Whether a page is about a PostgreSQL whose URL the reader exports."""
+    return any("$ export DATABASE_URL=postgresql" in block.text for block in page if block.words == ("console",))
 
 
 def serves(words: list[str], folder: Path) -> bool:

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 from sanic import Sanic
 
-from tests.docs.pages import ROOT, Reading, blocks, pages
+from tests.docs.pages import ROOT, Reading, blocks, pages, wants_postgres
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_examples_of_a_page_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_page_run(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if wants_postgres(blocks(path)):
+        monkeypatch.setenv("DATABASE_URL", request.getfixturevalue("pg_url"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SANIC_TOUCHUP", "no")  # else Sanic rewrites its class for this application, and for good
     monkeypatch.setattr(Sanic, "test_mode", True)  # an application of one page may be called as that of another

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Reading, blocks
+from tests.docs.pages import Reading, blocks, wants_postgres
 
 APP = """```python
 # tiny.py
@@ -95,3 +95,17 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
         reading.follow(blocks(page))
         db = reading.names["db"]
     assert db.closed
+
+
+def test_a_file_in_a_folder_is_saved_for_the_program_that_made_it(tmp_path: Path) -> None:
+    (tmp_path / "migrations").mkdir()
+    read(tmp_path, "```python\n# migrations/env.py\n1 / 0\n```\n")
+    assert (tmp_path / "migrations/env.py").read_text().endswith("1 / 0\n")
+
+
+def test_a_page_that_exports_the_url_of_a_postgresql_wants_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ export DATABASE_URL=postgresql+psycopg://shop@db/shop\n```\n", encoding="utf-8")
+    assert wants_postgres(blocks(page))
+    page.write_text("```text\n$ export DATABASE_URL=postgresql+psycopg://shop@db/shop\n```\n", encoding="utf-8")
+    assert not wants_postgres(blocks(page))

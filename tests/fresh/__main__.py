@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -12,9 +13,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.docs.pages import ROOT, Block, blocks, commands
+from tests.docs.pages import ROOT, Block, blocks, commands, wants_postgres
 from tests.fresh.environments import Environment, build, requirements
 from tests.fresh.reader import Reader, busy
+from tests.support.postgres import PostgresServer
 
 #: What a page brings along that does not say what to install: respool itself, and SQLAlchemy.
 _NOTHING_SAID = ("respool",)
@@ -35,11 +37,16 @@ def main() -> int:
         print(f"somebody listens on {', '.join(map(str, taken))}, which the pages use: stop that first")
         return 1
     extra = () if options.newest else ("-c", "constraints.txt")
-    with tempfile.TemporaryDirectory(prefix="respool-pages-") as name:
-        return follow(read, Path(name), extra)
+    with tempfile.TemporaryDirectory(prefix="respool-pages-") as name, contextlib.ExitStack() as servers:
+        postgres = None
+        if any(map(wants_postgres, read.values())):
+            postgres = servers.enter_context(PostgresServer())
+        return follow(read, Path(name), extra, postgres)
 
 
-def follow(read: dict[Path, list[Block]], root: Path, extra: tuple[str, ...]) -> int:
+def follow(
+    read: dict[Path, list[Block]], root: Path, extra: tuple[str, ...], postgres: PostgresServer | None = None
+) -> int:
     """Make the environments, two at a time; follow the pages, one after the other: they say which port is used."""
     began = time.monotonic()
     wheel = build(root / "dist")
@@ -58,7 +65,11 @@ def follow(read: dict[Path, list[Block]], root: Path, extra: tuple[str, ...]) ->
             try:
                 environment = made[wanted].result()
                 start = time.monotonic()
-                with Reader(folder, environment) as reader:
+                variables = {}
+                if postgres is not None and wants_postgres(text):
+                    postgres.create_database(database := re.sub(r"\W", "_", page.stem))
+                    variables["DATABASE_URL"] = postgres.url(database=database)
+                with Reader(folder, environment, variables) as reader:
                     reader.follow(text)
             except Exception as error:
                 failed.append(page)

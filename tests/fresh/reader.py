@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ _PATIENCE = 60
 _BACKGROUND = 10
 _TYPIST = Path(__file__).with_name("typist.py")
 #: Commands that were done before: the environment is there.
-_SET_UP = re.compile(r"^(?:python -m venv|\. |source |pip install|git clone|cd |make )")
+_SET_UP = re.compile(r"^(?:export |python -m venv|\. |source |pip install|git clone|cd |make )")
 
 
 class Reader:
@@ -38,9 +38,10 @@ class Reader:
     Args:
         folder: the working directory.
         environment: what is installed.
+        variables: what the reader has exported.
     """
 
-    def __init__(self, folder: Path, environment: Environment) -> None:
+    def __init__(self, folder: Path, environment: Environment, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.environment = environment
         self.printed = ""
@@ -52,6 +53,7 @@ class Reader:
             **kept,
             "PATH": f"{environment.bin}{os.pathsep}{kept.get('PATH', '')}",
             "PYTHONUNBUFFERED": "1",
+            **(variables or {}),
         }
 
     def __enter__(self) -> Self:

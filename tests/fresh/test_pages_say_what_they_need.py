@@ -18,6 +18,7 @@ def test_a_page_that_asks_a_server_says_how_to_start_it_and_what_to_install(page
     started = False
     for block in blocks(page):
         if block.file is not None:
+            (tmp_path / block.file).parent.mkdir(exist_ok=True)
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
         for command, _ in commands(block.text) if block.words == ("console",) else ():
             words = shlex.split(command)
