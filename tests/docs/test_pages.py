@@ -21,3 +21,8 @@ def test_the_examples_of_a_page_run(
     monkeypatch.setattr(Sanic, "test_mode", True)  # an application of one page may be called as that of another
     with Reading(tmp_path) as reading:
         reading.follow(blocks(path))
+
+
+def test_the_tutorial_in_russian_has_the_same_code() -> None:
+    english, russian = (blocks(ROOT / "docs" / page) for page in ("tutorial/first-app.md", "ru/tutorial.md"))
+    assert [(block.words, block.text) for block in russian] == [(block.words, block.text) for block in english]
