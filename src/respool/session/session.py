@@ -19,6 +19,8 @@ from respool.session import listeners, unloaded
 from respool.session.changes.log import Changes
 from respool.session.changes.states import ObjectState
 from respool.session.life import Life, life_of
+from respool.session.loading.eligibility import Eligibility
+from respool.session.loading.gets import planned
 from respool.session.operations import OPERATIONS, guarded, require_usable
 from respool.session.reads.begin import Begin, BeginRule
 from respool.session.routing import HasReads
@@ -372,6 +374,7 @@ for _name in OPERATIONS:
         setattr(Session, _name, guarded(getattr(Session, _name)))
 for _name in ("flush", "commit", "on_commit", "on_rollback"):
     setattr(Session, _name, guarded(getattr(Session, _name)))
+Session.get = planned(Session.get, Eligibility(Session))  # type: ignore[method-assign]
 for _name in ("rollback", "close", "reset", "remove", "invalidate"):
     setattr(Session, _name, guarded(getattr(Session, _name), ignore_ended=True))
 listeners.sessions(Session)
