@@ -60,7 +60,8 @@ SQLALCHEMY = {
         ),
     ),
     "sqlalchemy.pool.impl": ("_max_overflow", "_overflow", "_timeout"),
-    "sqlalchemy.connectors.asyncio": ("_cursor", "_rows"),
+    "sqlalchemy.connectors.asyncio": ("_cursor", "_execute_mutex", "_rows"),
+    "sqlalchemy.dialects.postgresql.asyncpg": ("_invalidate_schema_cache_asof", "_prepare_and_execute"),
     "sqlalchemy.engine.util": ("_trans_context_manager", "_trans_ctx_check"),
     "sqlalchemy.orm.context": (
         *("_MapperEntity", "_for_refresh_state", "_get_entity_clauses", "_label_name", "_only_load_props"),

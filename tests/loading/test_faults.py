@@ -47,7 +47,7 @@ def test_a_connection_that_died_at_rest_is_replaced(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("respool.engine.pools.fair._REST", math.inf)  # else it is found before
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
     caplog.set_level(logging.INFO, "sqlalchemy.pool")
     fill(pg_url)
     with opened(pg_url, pool=ONE) as database:

@@ -27,8 +27,9 @@ from respool.session.classes import (
     own_of,
 )
 from respool.session.life import Own, begin_life, life_of
+from respool.session.loading.awaited import planned_get
 from respool.session.reads.begin import Begin, BeginRule
-from respool.session.session import Session, is_reset_by_close, scope_to_fork
+from respool.session.session import Session, eligibility, is_reset_by_close, scope_to_fork
 from respool.session.signposts import async_block
 from respool.session.transaction.observers import Observers
 from respool.session.units.block import unit_block_async
@@ -134,6 +135,9 @@ class AsyncSession(sa_asyncio.AsyncSession):
     def on_rollback(self, fn: Fn) -> Fn:
         """Call ``fn()`` once, after a rollback: as :meth:`respool.Session.on_rollback`. What it returns is awaited."""
         return Session.on_rollback(_rules_of(self), fn)
+
+
+AsyncSession.get = planned_get(AsyncSession.get, eligibility, Session.get)  # type: ignore[method-assign]
 
 
 @async_block

@@ -31,7 +31,7 @@ from respool.session.units.block import unit_block
 from respool.session.units.units import UnitOptions
 from respool.whereabouts import caller
 
-__all__ = ["Session", "is_reset_by_close", "scope_to_fork"]
+__all__ = ["Session", "eligibility", "is_reset_by_close", "scope_to_fork"]
 
 F = TypeVar("F", bound=Callable[[], Any])
 Rules = TypeVar("Rules", bound="Session")
@@ -374,7 +374,8 @@ for _name in OPERATIONS:
         setattr(Session, _name, guarded(getattr(Session, _name)))
 for _name in ("flush", "commit", "on_commit", "on_rollback"):
     setattr(Session, _name, guarded(getattr(Session, _name)))
-Session.get = planned(Session.get, Eligibility(Session))  # type: ignore[method-assign]
+eligibility = Eligibility(Session)
+Session.get = planned(Session.get, eligibility)  # type: ignore[method-assign]
 for _name in ("rollback", "close", "reset", "remove", "invalidate"):
     setattr(Session, _name, guarded(getattr(Session, _name), ignore_ended=True))
 listeners.sessions(Session)

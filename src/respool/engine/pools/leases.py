@@ -22,7 +22,7 @@ from respool.pool import CloseReason
 from respool.pool.core.entries import Claim
 
 __all__ = [
-    "ALONE", "AUTOCOMMIT", "EITHER", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "Loan", "Mode",
+    "ALONE", "AUTOCOMMIT", "EITHER", "FIT", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "Loan", "Mode",
     "after_failure", "come_back", "give_back", "leave", "mode_of", "take",
 ]  # fmt: skip
 
@@ -49,7 +49,7 @@ EITHER: Mode = "either"
 NEVER_ALONE: Mode = "never alone"
 
 #: In which a read alone opens no transaction.
-_FIT = (ALONE, EITHER)
+FIT = (ALONE, EITHER)
 
 #: Drivers whose mode is an attribute or a method ``autocommit``; with others the isolation level is set.
 _FLAGGED = frozenset({"psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
@@ -284,7 +284,7 @@ class Loan(Claim):
                 self._monitor.abandon(self)
             raise
         self.connection = record.dbapi_connection
-        return record.respool_mode in _FIT or self.settle()
+        return record.respool_mode in FIT or self.settle()
 
     def settle(self) -> bool:
         """Bring it into autocommit; ``False`` if that cannot be: it has been given back, or is discarded."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import exc, inspect
+from sqlalchemy.util import EMPTY_DICT
 
+from respool.scope.scope import ENDED
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plan import Plan
@@ -18,12 +20,12 @@ from respool.session.loading.plans import Plans
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
 
-__all__ = ["GetPlan", "planned"]
+__all__ = ["ELSEWHERE", "GetPlan", "asks_for_more", "look", "one", "planned"]
 
 #: What a key may be by itself. Anything else SQLAlchemy may take apart: a mapping, a composite, a sequence.
 _SCALARS = frozenset({int, str, uuid.UUID, bytes, Decimal, datetime.date, datetime.datetime})
 #: It has to be looked for SQLAlchemy's way.
-_ELSEWHERE: Any = object()
+ELSEWHERE: Any = object()
 
 
 class GetPlan(Plan):
@@ -50,7 +52,7 @@ def planned(slow: Callable[..., Any], eligibility: Eligibility) -> Callable[...,
     @functools.wraps(slow)
     def get(session: Any, entity: Any, ident: Any, **options: Any) -> Any:
         life = life_of(session)
-        if options or not life.planned or life.over:
+        if not life.planned or life.over or (options and asks_for_more(options)):
             return slow(session, entity, ident, **options)
         guard = life.guard
         entered = guard.enter(life, session)
@@ -58,7 +60,7 @@ def planned(slow: Callable[..., Any], eligibility: Eligibility) -> Callable[...,
             plans = eligibility.plans(session, life)
             if plans is not None:
                 found = _find(session, life, plans, entity, ident)
-                if found is not _ELSEWHERE:
+                if found is not ELSEWHERE:
                     return found
                 if _is_new(plans, entity):
                     return _learn(session, life, plans, entity, lambda: slow(session, entity, ident))
@@ -70,34 +72,68 @@ def planned(slow: Callable[..., Any], eligibility: Eligibility) -> Callable[...,
     return get
 
 
+#: Where they are what SQLAlchemy has by default they say nothing: the async session hands on all of them.
+_OPTIONS = frozenset(
+    {"options", "populate_existing", "with_for_update", "identity_token", "execution_options", "bind_arguments"}
+)
+
+
+def asks_for_more(options: Mapping[str, Any]) -> bool:
+    """Whether ``get()`` is called with something that a plan knows nothing of."""
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            return True
+        if not (value is None or value is EMPTY_DICT or (value is False and name == "populate_existing")):
+            return True
+    return False
+
+
 def _find(session: Any, life: Life, plans: Plans, entity: Any, ident: Any) -> Any:
+    plan, found = look(session, plans, entity, ident)
+    if plan is None:
+        return found
+    rows = rows_of(session, life, plans, plan, found, plan.extracted)
+    return ELSEWHERE if rows is None else one(plan, rows, session, life)
+
+
+def look(session: Any, plans: Plans, entity: Any, ident: Any) -> tuple[Any, Any]:
+    """How to find it: a plan, and what is given to it; or none, and what is there already, or ``ELSEWHERE``.
+
+    Args:
+        session: in which.
+        plans: of its engine.
+        entity: what ``get()`` is called with.
+        ident: the key.
+    """
     try:
         plan: Any = plans.gets.get(entity)
     except TypeError:  # it cannot be hashed
-        return _ELSEWHERE
+        return None, ELSEWHERE
     if type(plan) is not GetPlan or not plan.rows.holds:
-        return _ELSEWHERE
+        return None, ELSEWHERE
     keys = plan.keys
     if type(ident) in _SCALARS:
         ident = (ident,)
     elif type(ident) is not tuple or not all(type(part) in _SCALARS for part in ident):
-        return _ELSEWHERE
+        return None, ELSEWHERE
     if len(ident) != len(keys):
-        return _ELSEWHERE
-    given = {keys[0]: ident[0]} if len(keys) == 1 else dict(zip(keys, ident, strict=True))
+        return None, ELSEWHERE
     state = session.identity_map._dict.get((plan.identity, ident, None))
     if state is not None:
         instance = state.obj()
         if instance is not None:
-            return _ELSEWHERE if state.expired else instance
+            return None, ELSEWHERE if state.expired else instance
     if not is_quiet(session, plan):
-        return _ELSEWHERE
-    rows = rows_of(session, life, plans, plan, given, plan.extracted)
-    return _ELSEWHERE if rows is None else _one(plan.rows.objects_of(rows, session))
+        return None, ELSEWHERE
+    return plan, {keys[0]: ident[0]} if len(keys) == 1 else dict(zip(keys, ident, strict=True))
 
 
-def _one(objects: Sequence[Any]) -> Any:
+def one(plan: Plan, rows: Sequence[Any], session: Any, life: Life) -> Any:
     """The object, if there is one; a key that is none in the database may have several rows."""
+    scope = life.scope
+    if scope is not None and scope.state is ENDED:  # meanwhile
+        scope.refuse_ended()
+    objects = plan.rows.objects_of(rows, session)
     if not objects:
         return None
     first = objects[0]

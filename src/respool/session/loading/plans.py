@@ -20,7 +20,9 @@ _PLANS = "_respool_plans"
 _SIZE = 500
 
 #: Drivers whose execution contexts do nothing before or after a select but what :mod:`running` does as well.
-_DIRECT = frozenset({"pysqlite", "aiosqlite", "psycopg", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
+_DIRECT = frozenset(
+    {"pysqlite", "aiosqlite", "psycopg", "psycopg_async", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"}
+)
 
 
 class Table(dict[Any, "Plan | NoPlan"]):
@@ -46,7 +48,9 @@ class Plans:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.dialect: Any = engine.dialect
         self.options = engine._execution_options
+        self.driver = engine.dialect.driver
         self.direct = _is_direct(engine.dialect)  #: a read may do without SQLAlchemy's connection
         self.gets = Table()  #: by what ``get()`` is called with: the mapped class
 

@@ -25,7 +25,7 @@ from respool.session.operations import require_usable
 from respool.session.reader import reader_of
 from respool.session.reads.begin import hears_of_reads
 
-__all__ = ["is_quiet", "rows_of"]
+__all__ = ["Failure", "Given", "is_quiet", "may_be_lent", "rows_of"]
 
 #: The events of a mapped class by which somebody hears that objects are loaded.
 _loads_heard = collections_of(("load", "refresh"))
@@ -59,7 +59,7 @@ def rows_of(
         if not is_quiet(session, plan):  # what hears of a flush may do anything
             return None
     require_usable(life)
-    if _may_be_lent(session, life, plans, plan):
+    if may_be_lent(session, life, plans, plan):
         try:
             values = plan.values(given, extracted)
         except Exception:
@@ -70,7 +70,8 @@ def rows_of(
     return _connected(session, plans, plan, given, extracted)
 
 
-def _may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
+def may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
+    """Whether it may be executed on a connection that is lent for it: nobody hears of that."""
     return (
         plans.direct
         and plan.is_plain
@@ -117,12 +118,14 @@ def _lent(
     cursor, sent = None, False
     try:
         cursor = loan.connection.cursor()
+        if plans.driver == "asyncpg":  # what its execution context does before
+            cursor._invalidate_schema_cache_asof = plans.dialect._invalidate_schema_cache_asof
         cursor.execute(plan.sql, values)
         sent = True
         rows: Sequence[Any] = cursor.fetchall()
         cursor.close()
     except BaseException as error:
-        failure = _Failure(session, life, plans, plan, given, extracted)
+        failure = Failure(session, life, plans, plan, given, extracted)
         if not failure.replaced(loan, error, sent):
             failure.report(cursor, values, error, sent)
         return None
@@ -130,7 +133,7 @@ def _lent(
     return rows
 
 
-class _Failure:
+class Failure:
     """A read on a connection that was lent has failed: SQLAlchemy tells of it, as if it had been its own."""
 
     def __init__(
