@@ -42,7 +42,14 @@ SQLALCHEMY = {
     ),
     "sqlalchemy.engine.default": ("_init_compiled", "_is_server_side", "_on_connect_isolation_level"),
     "sqlalchemy.engine.interfaces": ("_do_ping_w_event", "_has_events"),
-    "sqlalchemy.engine.result": ("_processors", "_soft_close", "_translated_indexes", "_tuplefilter"),
+    "sqlalchemy.engine.result": (
+        "_attributes",
+        "_processors",
+        "_soft_close",
+        "_translated_indexes",
+        "_tuplefilter",
+        "_yield_per",
+    ),
     "sqlalchemy.engine.cursor": ("_soft_closed",),
     "sqlalchemy.event.base": ("_join",),
     "sqlalchemy.log": ("_should_log_info",),
@@ -64,13 +71,13 @@ SQLALCHEMY = {
     "sqlalchemy.dialects.postgresql.asyncpg": ("_invalidate_schema_cache_asof", "_prepare_and_execute"),
     "sqlalchemy.engine.util": ("_trans_context_manager", "_trans_ctx_check"),
     "sqlalchemy.orm.context": (
-        *("_MapperEntity", "_for_refresh_state", "_get_entity_clauses", "_label_name", "_only_load_props"),
-        "_with_polymorphic_mappers",
+        *("_MapperEntity", "_extra_entities", "_for_refresh_state", "_get_entity_clauses", "_label_name"),
+        *("_only_load_props", "_with_polymorphic_mappers"),
     ),
-    "sqlalchemy.orm.identity": ("_dict", "_modified", "_wr"),
+    "sqlalchemy.orm.identity": ("_add_unpresent", "_dict", "_modified", "_wr"),
     "sqlalchemy.orm.instrumentation": ("_state_constructor", "_state_setter"),
     "sqlalchemy.orm.loading": ("_new_runid",),
-    "sqlalchemy.orm.mapper": ("_dispose_called", "_get_clause", "_identity_class", "_prop_set"),
+    "sqlalchemy.orm.mapper": ("_dispose_called", "_get_clause", "_identity_class", "_path_registry", "_prop_set"),
     "sqlalchemy.orm.scoping": ("_proxied",),
     "sqlalchemy.orm.session": (
         *("_SessionCloseState", "_autobegin_t", "_autoflush", "_close_state", "_connection_for_bind", "_connections"),
@@ -80,9 +87,13 @@ SQLALCHEMY = {
         "_rollback_can_be_called",
     ),
     "sqlalchemy.orm.state": ("_cleanup", "_commit"),
+    "sqlalchemy.orm.strategies": ("_emit_lazyload", "_raise_on_sql"),
     "sqlalchemy.sql.compiler": ("_bind_processors", "_cached_metadata"),
-    "sqlalchemy.sql.elements": ("_isnull",),
+    "sqlalchemy.sql.elements": ("_annotations", "_isnull"),
+    "sqlalchemy.sql.base": ("_propagate_attrs",),
+    "sqlalchemy.sql.cache_key": ("_generate_cache_key",),
     "sqlalchemy.sql.selectable": ("_for_update_arg", "_with_options"),
+    "sqlalchemy.util.langhelpers": ("_set_memoized_attribute",),
 }
 #: Python's, the drivers', the frameworks' and the job libraries'.
 OTHERS = {

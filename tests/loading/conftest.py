@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from respool.session.loading import gets, running
+from respool.session.loading import gets, lazies, running, selects
 
 
 @pytest.fixture
@@ -21,6 +21,6 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             went.append(plan.sql)
         return rows
 
-    for module in (gets,):
+    for module in (gets, lazies, selects):
         monkeypatch.setattr(module, "rows_of", rows_of)
     return went

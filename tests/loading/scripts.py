@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from sqlalchemy import event, inspect, orm
+from sqlalchemy import bindparam, event, inspect, or_, orm, select
 
 from tests.loading.mappings import Mapping
 
@@ -61,6 +61,56 @@ def everything(session: Any) -> Any:
         len(session.deleted),
         len(session.dirty),
     )
+
+
+def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
+    thing, key = mapping.Thing, inspect(mapping.Thing).primary_key[0]
+    statements: list[Any] = [
+        select(thing).where(thing.name == "thing 3"),
+        select(thing).order_by(thing.name),
+        select(thing).order_by(thing.name).limit(2),
+        select(thing).where(thing.name.in_([f"thing {i}" for i in range(n)])).order_by(thing.name),
+        select(thing).where(thing.name == bindparam("name"), thing.owner_id > 0),
+        select(thing).where(thing.owner_id == None).order_by(thing.name.desc()),  # noqa: E711
+        select(thing)
+        .join(mapping.Owner, mapping.Owner.id == thing.owner_id)
+        .where(mapping.Owner.id == 2)
+        .order_by(thing.name),
+        select(thing, thing.name).order_by(thing.name).offset(1).limit(3),
+        select(mapping.Owner).order_by(mapping.Owner.id.desc()),
+        select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
+    ]
+    return statements[n], {"name": "thing 2"} if n == 4 else None
+
+
+def _seen(found: Any) -> Any:
+    if isinstance(found, list | tuple) or type(found).__name__ == "Row":
+        return [_seen(each) for each in found]
+    return _value(found)
+
+
+def _error(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        return type(error).__name__, str(error)
+
+
+FETCHES: list[Callable[[Any], Any]] = [
+    lambda result: result.all(),
+    lambda result: result.first(),
+    lambda result: _error(result.one),
+    lambda result: _error(result.one_or_none),
+    lambda result: result.unique().all(),
+    lambda result: [*result.partitions(2)],
+    lambda result: [result.fetchmany(2), result.fetchmany(1), result.all()],
+    lambda result: [*result.yield_per(2)],
+    lambda result: [next(result), next(result, None), result.close()],
+    lambda result: [*result.freeze()()],
+    lambda result: [*result],
+    lambda result: _error(lambda: [*result.unique().yield_per(2)]),
+    lambda result: [result.closed, result.all(), _error(result.all), result.closed],
+]
 
 
 class Player:
@@ -167,6 +217,28 @@ class Player:
         name = ("do_orm_execute", "loaded_as_persistent")[n % 2]
         event.listen(self.session, name, lambda *args: self.mapping.heard.append((name, len(args))))
 
+    def select(self, n: int) -> Any:
+        """Some statement, and some way to fetch from it."""
+        statement, given = _statement(self.mapping, n % 9)
+        result = self.session.execute(statement, given) if n % 2 else self.session.scalars(statement, given)
+        found = FETCHES[n % len(FETCHES)](result)
+        self.kept.append(found)
+        return _seen(found)
+
+    def select_again(self, n: int) -> Any:
+        """The same statement, twice, with what is held in between."""
+        statement, given = _statement(self.mapping, n)
+        return [_seen(self.session.scalars(statement, given).all()) for _ in (1, 2)]
+
+    def scalar(self, n: int) -> Any:
+        return _seen(self.session.scalar(*_statement(self.mapping, n)))
+
+    def late(self, n: int) -> Any:
+        """What was executed is fetched when the session has gone on."""
+        result = self.session.scalars(*_statement(self.mapping, n))
+        self.do(("expunge_all", "rollback", "change", "expire_all", "flush", "close", "delete", "get")[n], n)
+        return _seen(result.all())
+
     def no_autoflush(self, n: int) -> Any:
         with self.session.no_autoflush:
             return self.get(n)
@@ -184,14 +256,18 @@ STEPS: dict[str, Callable[[Player, int], Any]] = {
     },
     **{name: _call(name) for name in ("flush", "commit", "rollback", "expire_all", "expunge_all", "close")},
 }
-_OFTEN = ("get", "get", "get", "get_owner", "change", "expire", "lazy", "read")
+_OFTEN = ("get", "get", "get", "get_owner", "change", "expire", "lazy", "read", "select", "select", "select_again")
+
+
+def _steps(names: Any) -> Any:
+    return names.flatmap(lambda name: st.tuples(st.just(name), st.integers(0, 116 if name == "select" else 7)))
 
 
 @st.composite
 def scripts(draw: Any) -> Sequence[Step]:
     """A few steps."""
     names = st.sampled_from([*_OFTEN, *STEPS])
-    return draw(st.lists(st.tuples(names, st.integers(0, 7)), min_size=2, max_size=9))
+    return draw(st.lists(_steps(names), min_size=2, max_size=9))
 
 
 def play(session: Any, mapping: Mapping, script: Sequence[Step]) -> list[Any]:

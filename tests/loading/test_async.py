@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, inspect, make_url, text
+from sqlalchemy import create_engine, event, inspect, make_url, select, text
 from sqlalchemy.util.concurrency import in_greenlet
 
 from respool import AsyncDatabase, PoolConfig
@@ -237,3 +237,30 @@ def test_another_loop_is_refused(sqlite_file: str) -> None:
     asyncio.run(first())
     assert asyncio.run(second()) == "WrongScope"
     kept[0].engine.sync_engine.dispose(close=False)
+
+
+async def test_statements_take_no_greenlet_either(place: Place, alone: list[str]) -> None:
+    async with place.opened() as database:
+        for _ in range(2):
+            async with database.scope("read") as session:
+                assert (await session.scalars(select(Book).where(Book.id == 2))).one().title == "book 2"
+                assert (await session.execute(select(Book).order_by(Book.id))).scalars().first().title == "book 1"
+                assert (await session.scalar(select(Book).where(Book.id == 3))).title == "book 3"
+        assert len(alone) == 4
+
+
+async def test_what_is_read_is_the_same(place: Place) -> None:
+    async def program(database: AsyncDatabase) -> Any:
+        seen = []
+        for _ in range(3):
+            async with database.scope("read") as session:
+                result = await session.scalars(select(Book).where(Book.id > 7).order_by(Book.id))
+                seen.append(len(session.identity_map))
+                seen.append([book.title for book in result.unique()])
+                rows = await session.execute(select(Book).where(Book.id.in_([1, 2])).order_by(Book.id))
+                seen.append([row.Book.title for row in rows.partitions(1).__next__()])
+                seen.append([book.id async for book in await session.stream_scalars(select(Book).where(Book.id < 3))])
+                await session.rollback()
+        return seen
+
+    await place.both(program)

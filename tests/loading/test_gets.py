@@ -12,7 +12,7 @@ import respool
 from respool import Database
 from respool.engine import only_looks
 from respool.errors import ConfigError, ScopeEnded
-from respool.session.loading.plans import plans_of
+from respool.session.loading.plans.kept import plans_of
 from tests.loading.shelf import Base, Book, both, fill, opened, raised
 
 NOTHING = object()
@@ -335,7 +335,7 @@ def test_what_cannot_be_learned_is_read_all_the_same(url: str, monkeypatch: pyte
     def broken(*args: Any) -> None:
         raise KeyError("a cache that is another than it was")
 
-    monkeypatch.setattr("respool.session.loading.plan._values_of", broken)
+    monkeypatch.setattr("respool.session.loading.plans.plan._values_of", broken)
     with opened(url) as database:
         assert titles(database, 1, 2) == ["book 1", "book 2"]
         assert "could not be learned: KeyError" in str(plans_of(database.engine).gets[Book])
@@ -357,8 +357,8 @@ def test_why_there_is_no_plan_is_kept(url: str) -> None:
 
 
 def test_the_table_of_plans_does_not_grow_without_end() -> None:
-    from respool.session.loading.plans import Table as Plans
-    from respool.session.loading.refusal import NoPlan
+    from respool.session.loading.plans.kept import Table as Plans
+    from respool.session.loading.plans.refusal import NoPlan
 
     table = Plans()
     for number in range(5000):
@@ -386,3 +386,43 @@ def test_two_rows_of_one_key(url: str, planned: list[str]) -> None:
             return session.get(Twice, 1).name, select(Twice).where(Twice.id == 1) is not None
 
     assert both(url, program)[0] == "a"
+
+
+# -- the lazy load of a many-to-one ---------------------------------------------------------------------------------------
+
+
+def authors(database: Database, *keys: int) -> list[str | None]:
+    with database.scope("read") as session:
+        return [author and author.name for author in (session.get_one(Book, key).author for key in keys)]
+
+
+def test_a_lazy_load_of_one_goes_by_a_plan(url: str, planned: list[str]) -> None:
+    with opened(url) as database:
+        assert authors(database, 1) == ["author 2"]
+        planned.clear()
+        assert authors(database, 2) == ["author 1"]
+        assert [sql.partition("FROM ")[2].partition(" ")[0].strip() for sql in planned] == ["books", "authors"]
+
+
+def test_a_lazy_load_is_sqlalchemys_in_all_else(url: str) -> None:
+    def program(database: Database) -> Any:
+        authors(database, 1)
+        seen: list[Any] = []
+        with database.scope("read") as session:
+            book = session.get_one(Book, 1)
+            session.add(Book(id=70, title="pending", author_id=1))
+            state = orm.attributes.instance_state(book.author)
+            seen.append((state.load_path, state.load_options, session.in_transaction(), len(session.new)))
+            session.expunge_all()
+            session.rollback()
+            stray = session.get_one(Book, 3)
+            session.expunge(stray)
+            seen.append(raised(lambda: stray.author)[0])
+            event.listen(session, "do_orm_execute", lambda state: seen.append(state.lazy_loaded_from is not None))
+            seen.append(session.get_one(Book, 2).author.name)
+        other = raised(lambda: book.author)[0]
+        with Session(database.engine) as plain:
+            seen.append(plain.get_one(Book, 1).author.name)
+        return [repr(each) for each in seen], other
+
+    both(url, program)

@@ -27,7 +27,7 @@ from respool.session.classes import (
     own_of,
 )
 from respool.session.life import Own, begin_life, life_of
-from respool.session.loading.awaited import planned_get
+from respool.session.loading.awaited import planned_execute, planned_get
 from respool.session.reads.begin import Begin, BeginRule
 from respool.session.session import Session, eligibility, is_reset_by_close, scope_to_fork
 from respool.session.signposts import async_block
@@ -138,6 +138,9 @@ class AsyncSession(sa_asyncio.AsyncSession):
 
 
 AsyncSession.get = planned_get(AsyncSession.get, eligibility, Session.get)  # type: ignore[method-assign]
+for _name in ("execute", "scalar"):
+    _slow = getattr(AsyncSession, _name)
+    setattr(AsyncSession, _name, planned_execute(_slow, eligibility, scalar=_name == "scalar"))
 
 
 @async_block

@@ -17,12 +17,15 @@ from respool.scope.session_phase import WORKING
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.gets import ELSEWHERE, asks_for_more, look, one
-from respool.session.loading.plan import Plan
-from respool.session.loading.plans import Plans
+from respool.session.loading.plans.kept import Plans
+from respool.session.loading.plans.keys import find
+from respool.session.loading.plans.plan import Plan
+from respool.session.loading.results import result_of
 from respool.session.loading.running import Failure, Given, may_be_lent
+from respool.session.loading.selects import is_for_plans, wanted
 from respool.session.operations import require_usable
 
-__all__ = ["RUNS", "leave", "planned_get", "rows_of"]
+__all__ = ["RUNS", "leave", "planned_execute", "planned_get", "rows_of"]
 
 
 def planned_get(slow: Callable[..., Awaitable[Any]], eligibility: Eligibility, inner: Any) -> Callable[..., Any]:
@@ -66,6 +69,48 @@ async def _find(session: Any, life: Life, eligibility: Eligibility, entity: Any,
     return ELSEWHERE if rows is None else one(plan, rows, session, life)
 
 
+def planned_execute(
+    slow: Callable[..., Awaitable[Any]], eligibility: Eligibility, *, scalar: bool
+) -> Callable[..., Any]:
+    """``execute()`` of an async session, which ``scalars()`` calls as well, or ``scalar()``, by a plan where there is one.
+
+    Args:
+        slow: the way without.
+        eligibility: which sessions may go by plans.
+        scalar: whether it is ``scalar()``.
+    """
+
+    @functools.wraps(slow)
+    async def execute(face: Any, statement: Any, params: Any = None, **options: Any) -> Any:
+        session = face.sync_session
+        life = life_of(session)
+        if is_for_plans(life, statement, params) and not any(options.values()):
+            guard = life.guard
+            entered = guard.enter(life, session)
+            try:
+                result = await _result(session, life, eligibility, statement, params or None)
+                if result is not None:
+                    return result.scalar() if scalar else result
+            finally:
+                if entered:
+                    await leave(life, session)
+        return await slow(face, statement, params, **options)
+
+    return execute
+
+
+async def _result(session: Any, life: Life, eligibility: Eligibility, statement: Any, params: Any) -> Any:
+    plans = eligibility.plans(session, life)
+    if plans is None or plans.driver not in RUNS:
+        return None
+    sought = find(plans, statement, params, buffered=True)
+    plan = wanted(session, sought)
+    if plan is None or sought is None:
+        return None
+    rows = await rows_of(session, life, plans, plan, params, sought.extracted)
+    return None if rows is None else result_of(plan, rows, session, life, buffered=True)
+
+
 async def leave(life: Life, session: Any) -> None:
     """Go out of a session. Where that means to give a connection back, it is done where SQLAlchemy can wait."""
     scope = life.scope
@@ -85,7 +130,7 @@ async def rows_of(
     if not may_be_lent(session, life, plans, plan):
         return None
     try:
-        values = plan.values(given, extracted)
+        values = plan.values(given, extracted)  # type: ignore[misc]  # else it may not
     except Exception:
         return None
     if life.phase is not WORKING:

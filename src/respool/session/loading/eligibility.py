@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, orm
 
 from respool.session.life import Life
-from respool.session.loading.plans import Plans, plans_of
+from respool.session.loading.plans.kept import Plans, plans_of
 
 __all__ = ["Eligibility"]
 
@@ -23,15 +23,12 @@ _HANDS_ON = "sqlmodel.orm.session"
 
 
 class Eligibility:
-    """See the head of the file.
-
-    Args:
-        ours: our class of sessions, complete: what it has overridden counts as well.
-    """
+    """See the head of the file."""
 
     __slots__ = ("_connection_for_bind", "_execute_internal", "_get_bind")
 
-    def __init__(self, ours: Any) -> None:
+    def settle(self, ours: Any) -> None:
+        """Our class of sessions is complete: what it has overridden counts as well."""
         self._get_bind = ours.get_bind
         self._execute_internal = ours._execute_internal
         self._connection_for_bind = ours._connection_for_bind

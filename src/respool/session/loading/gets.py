@@ -15,12 +15,13 @@ from sqlalchemy.util import EMPTY_DICT
 from respool.scope.scope import ENDED
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
-from respool.session.loading.plan import Plan
-from respool.session.loading.plans import Plans
+from respool.session.loading.plans.kept import Plans
+from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.rows import new_run
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
 
-__all__ = ["ELSEWHERE", "GetPlan", "asks_for_more", "look", "one", "planned"]
+__all__ = ["ELSEWHERE", "GetPlan", "asks_for_more", "is_of", "look", "one", "planned"]
 
 #: What a key may be by itself. Anything else SQLAlchemy may take apart: a mapping, a composite, a sequence.
 _SCALARS = frozenset({int, str, uuid.UUID, bytes, Decimal, datetime.date, datetime.datetime})
@@ -133,7 +134,7 @@ def one(plan: Plan, rows: Sequence[Any], session: Any, life: Life) -> Any:
     scope = life.scope
     if scope is not None and scope.state is ENDED:  # meanwhile
         scope.refuse_ended()
-    objects = plan.rows.objects_of(rows, session)
+    objects = plan.rows.objects_of(rows, session.identity_map, session.hash_key, new_run())
     if not objects:
         return None
     first = objects[0]
@@ -164,14 +165,14 @@ def _learn(session: Any, life: Life, plans: Plans, entity: Any, slow: Callable[[
     finally:
         life.learner = before
     for result in seen:
-        if _is_of(result, mapper):
+        if is_of(result, mapper):
             keys = [bind.key for bind in mapper._get_clause[1].values()]
             plans.learn(GetPlan, plans.gets, entity, result, keys)
             break
     return found
 
 
-def _is_of(result: Any, mapper: Any) -> Any:
+def is_of(result: Any, mapper: Any) -> Any:
     """Whether a result is that of the ``get()``: others may come of what hears of a flush, or of loaders."""
     statement = getattr(getattr(getattr(result, "raw", None), "context", None), "invoked_statement", None)
     subject: Any = getattr(statement, "_propagate_attrs", {}).get("plugin_subject")

@@ -19,8 +19,8 @@ from respool.engine.pools.checkout import Checkout
 from respool.engine.pools.leases import Loan
 from respool.scope.session_phase import WORKING
 from respool.session.life import Life
-from respool.session.loading.plan import Plan
-from respool.session.loading.plans import Plans
+from respool.session.loading.plans.kept import Plans
+from respool.session.loading.plans.plan import Plan
 from respool.session.operations import require_usable
 from respool.session.reader import reader_of
 from respool.session.reads.begin import hears_of_reads
@@ -61,7 +61,7 @@ def rows_of(
     require_usable(life)
     if may_be_lent(session, life, plans, plan):
         try:
-            values = plan.values(given, extracted)
+            values = plan.values(given, extracted)  # type: ignore[misc]  # else it may not
         except Exception:
             return None  # SQLAlchemy has its own way to tell
         rows = _lent(session, life, plans, plan, values, given, extracted)
@@ -98,8 +98,7 @@ def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: 
     if connection._execution_options != engine._execution_options:
         return None
     result = plan.execute(connection, given, extracted)
-    rows: Sequence[Any] = result.cursor_strategy.fetchall(result, result.cursor)
-    return rows
+    return list(result.cursor_strategy.fetchall(result, result.cursor))
 
 
 # -- on a connection that is lent ---------------------------------------------------------------------------------------

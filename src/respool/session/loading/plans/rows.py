@@ -15,9 +15,12 @@ from typing import Any
 from sqlalchemy.orm import InstanceState, interfaces, loading, strategies
 from sqlalchemy.orm.instrumentation import ClassManager
 
-from respool.session.loading.refusal import NoPlan
+from respool.session.loading.plans.refusal import NoPlan
 
-__all__ = ["Rows", "acts_at_access"]
+__all__ = ["Rows", "acts_at_access", "new_run"]
+
+#: A number for each load, as SQLAlchemy has it.
+new_run: Callable[[], int] = loading._new_runid
 
 #: SQLAlchemy 2.1 has put an underscore before it.
 _LazyLoader: Any = getattr(strategies, "_LazyLoader", None) or getattr(strategies, "LazyLoader", None)
@@ -26,12 +29,9 @@ _PROCESSED = "    rows = [({processed},) for {names}, in rows]\n"
 
 #: By {braces}: what is put in for each plan.
 _SOURCE = """
-def objects_of(rows, session):
-    imap = session.identity_map
+def objects_of(rows, imap, session_id, run):
     known = imap._dict
     back = imap._wr
-    session_id = session.hash_key
-    run = new_run()
 {process}    found = []
     add = found.append
     for {names}, in rows:
@@ -110,7 +110,7 @@ class Rows:
         self.dispatch = mapper.class_manager.dispatch
         #: SQLAlchemy makes it anew when something about the mapper has changed.
         self.props = mapper._prop_set
-        self.objects_of: Callable[[Sequence[Any], Any], list[Any]] = _generated(
+        self.objects_of: Callable[[Sequence[Any], Any, int, int], list[Any]] = _generated(
             mapper, columns, identity, tuple(populators["expire"]), processors, load_path, options
         )
 
@@ -180,7 +180,7 @@ def _generated(
         if any(processor is not None for processor in processors)
         else "",
         identity=", ".join(names[i] for i in identity),
-        incomplete="True" if flagged else "state.expired or not values.keys() >= COLUMNS",
+        incomplete="True" if flagged else "state.expired or not values.keys() >= ATTRIBUTES",
         missing=(" and " if mapper.allow_partial_pks else " or ").join(f"{names[i]} is None" for i in identity),
         new="new(CLASS)" if plain else "CLASS.__new__(CLASS)",
         expired=f"{{{', '.join(map(repr, flagged))}}}" if flagged else "set()",
@@ -190,12 +190,11 @@ def _generated(
         "CLASS": cls,
         "IDENTITY": mapper._identity_class,
         "MANAGER": mapper.class_manager,
-        "COLUMNS": frozenset(key for key, _ in columns),
+        "ATTRIBUTES": frozenset(mapper.class_manager),
         "OPTIONS": options,
         "PATH": load_path,
         "State": InstanceState,
         "new": object.__new__,
-        "new_run": loading._new_runid,
         "ref": ref,
         "complete": _completing(tuple(columns), expire),
         **{f"p{i}": processor for i, processor in enumerate(processors) if processor is not None},

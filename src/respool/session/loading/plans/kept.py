@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.engine.default import DefaultDialect, DefaultExecutionContext
 from sqlalchemy.engine.interfaces import BindTyping
 
-from respool.session.loading.plan import Plan
-from respool.session.loading.refusal import NoPlan
+from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.refusal import NoPlan
 
 __all__ = ["Plans", "Table", "plans_of"]
 
@@ -52,7 +52,16 @@ class Plans:
         self.options = engine._execution_options
         self.driver = engine.dialect.driver
         self.direct = _is_direct(engine.dialect)  #: a read may do without SQLAlchemy's connection
+        self.lazies = Table()  #: by a lazy loader, and the mapper of the object that it loads for
+        self.selects = Table()  #: by SQLAlchemy's key of a statement, and what is given with it
+        self.quick: dict[Any, tuple[Plan, Any]] = {}  #: by the parts of a statement; with it, which keeps them
         self.gets = Table()  #: by what ``get()`` is called with: the mapped class
+
+    def note_quick(self, key: Any, entry: tuple[Plan, Any]) -> None:
+        """Keep a plan by the parts of its statement."""
+        if len(self.quick) >= _SIZE:
+            self.quick.clear()
+        self.quick[key] = entry
 
     def learn(self, kind: type[Plan], table: Table, key: Any, result: Any, given: Collection[str]) -> None:
         """Make a plan of what SQLAlchemy has just executed. Whatever is wrong with it, nothing is raised.

@@ -13,13 +13,13 @@ from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import context as orm_context
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from respool.session.loading.refusal import NoPlan
-from respool.session.loading.rows import Rows
+from respool.session.loading.plans.refusal import NoPlan
+from respool.session.loading.plans.rows import Rows
 
 __all__ = ["Absent", "Plan"]
 
 #: The options under which SQLAlchemy executes a select of objects; of others a plan knows nothing.
-_USUAL_OPTIONS = frozenset({"_result_disable_adapt_to_context", "_sa_orm_load_options"})
+_USUAL_OPTIONS = frozenset({"_result_disable_adapt_to_context", "_sa_orm_load_options", "prebuffer_rows"})
 
 #: What SQLAlchemy notes of a statement that is no part of another.
 _TOPLEVEL = {"toplevel_orm"}
@@ -44,7 +44,18 @@ class Plan:
         NoPlan: something about the statement is not understood.
     """
 
-    __slots__ = ("compiled", "execution_options", "extracted", "label", "rows", "sql", "statement", "values")
+    __slots__ = (
+        "attributes",
+        "compiled",
+        "entities",
+        "execution_options",
+        "extracted",
+        "label",
+        "rows",
+        "sql",
+        "statement",
+        "values",
+    )
 
     def __init__(self, result: Any, given: Collection[str], engine_options: Mapping[str, Any]) -> None:
         context = _context_of(result)
@@ -64,12 +75,17 @@ class Plan:
         self.extracted = context.extracted_parameters
         self.execution_options = context.execution_options
         self.label: str = entity._label_name
-        self.values = _values_of(compiled, frozenset(given), context.dialect)
+        self.entities = entity._extra_entities
+        self.attributes = result._attributes
+        #: ``None`` where lists are put into the text each time: that is left to SQLAlchemy's execution context.
+        self.values: Values | None = None
+        if not (compiled.literal_execute_params or compiled.post_compile_params):
+            self.values = _values_of(compiled, frozenset(given), context.dialect)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it was proved to be a plain read, when it was last looked at."""
-        return getattr(self.compiled, "respool_plain", False) is True
+        """Whether it was proved to be a plain read, when it was last looked at, and its text is always the same."""
+        return self.values is not None and getattr(self.compiled, "respool_plain", False) is True
 
     def context(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
@@ -111,7 +127,7 @@ def _context_of(result: Any) -> Any:
         raise NoPlan("it is no select that SQLAlchemy has compiled")
     if compiled.cache_key is None or context.extracted_parameters is None:
         raise NoPlan("SQLAlchemy does not keep it")
-    if compiled.literal_execute_params or compiled.post_compile_params or compiled.schema_translate_map:
+    if compiled.schema_translate_map:
         raise NoPlan("its text is made anew each time")
     return context
 
