@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, event, inspect, or_, orm, select
+from sqlalchemy.orm import defer, selectinload
 
 from tests.loading.mappings import Mapping
 
@@ -80,7 +81,14 @@ def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
         select(mapping.Owner).order_by(mapping.Owner.id.desc()),
         select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
     ]
-    return statements[n], {"name": "thing 2"} if n == 4 else None
+    if mapping.shape.many not in (None, "dynamic", "write_only"):
+        more = selectinload(mapping.Owner.things)
+        statements += [select(mapping.Owner).options(more).order_by(mapping.Owner.id)]
+        if mapping.shape.one is not None:
+            deep = more.selectinload(thing.owner)
+            statements += [select(mapping.Owner).options(deep).where(mapping.Owner.id < 3)]
+            statements += [select(thing).options(selectinload(thing.owner), defer(thing.kind)).order_by(thing.name)]
+    return statements[n % len(statements)], {"name": "thing 2"} if n % len(statements) == 4 else None
 
 
 def _seen(found: Any) -> Any:
@@ -219,7 +227,7 @@ class Player:
 
     def select(self, n: int) -> Any:
         """Some statement, and some way to fetch from it."""
-        statement, given = _statement(self.mapping, n % 9)
+        statement, given = _statement(self.mapping, n)
         result = self.session.execute(statement, given) if n % 2 else self.session.scalars(statement, given)
         found = FETCHES[n % len(FETCHES)](result)
         self.kept.append(found)
@@ -260,7 +268,12 @@ _OFTEN = ("get", "get", "get", "get_owner", "change", "expire", "lazy", "read", 
 
 
 def _steps(names: Any) -> Any:
-    return names.flatmap(lambda name: st.tuples(st.just(name), st.integers(0, 116 if name == "select" else 7)))
+    return names.flatmap(
+        lambda name: st.tuples(
+            st.just(name),
+            st.integers(0, 168 if name == "select" else 12 if name.startswith(("select", "scalar")) else 7),
+        )
+    )
 
 
 @st.composite

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Select, bindparam, inspect, orm, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
 from respool import Database
 from respool.errors import ScopeEnded
@@ -119,8 +119,10 @@ def test_each_key_has_its_own_plan(url: str) -> None:
         select(Book).union_all(select(Book)),
         select(Book.__table__),
         select(Book).options(orm.with_loader_criteria(Book, Book.id < 3)),
-        select(Book).options(orm.load_only(Book.title)),
-        select(Book).options(orm.defer(Book.title)),
+        select(Book).options(orm.undefer_group("g"), joinedload(Book.author)),
+        select(Book).options(orm.raiseload(Book.author)),
+        select(Book).options(orm.defer(Book.title, raiseload=True)),
+        select(Author).options(orm.subqueryload(Author.books)),
     ],
 )
 def test_what_is_more_than_a_select_of_one_class(url: str, planned: list[str], statement: Any) -> None:
@@ -230,3 +232,67 @@ def test_many_statements_do_not_fill_the_tables(url: str) -> None:
             session.scalars(select(Book).where(Book.id == 1).limit(1).with_hint(Book, f"h{number}", "oracle")).all()
         plans = plans_of(database.engine)
         assert len(plans.selects) <= 500
+
+
+# -- loaders that load afterwards -----------------------------------------------------------------------------------------
+
+
+def shelves(database: Database, statement: Any) -> Any:
+    with database.scope("read") as session:
+        authors = session.scalars(statement).all()
+        states = [inspect(book) for author in authors for book in author.books]
+        return (
+            [(author.name, [book.title for book in author.books]) for author in authors],
+            [(repr(state.load_path), [type(option).__name__ for option in state.load_options]) for state in states],
+            session.holds_connection,
+        )
+
+
+def test_a_selectinload_goes_by_two_plans(url: str, planned: list[str]) -> None:
+    statement = select(Author).options(selectinload(Author.books)).order_by(Author.id)
+
+    def program(database: Database) -> Any:
+        return [shelves(database, statement) for _ in range(3)]
+
+    found = both(url, program)
+    assert [len(books) for _, books in found[2][0]] == [5, 5]
+    assert ["IN" in sql for sql in planned] == [False, True, False, True][: len(planned)]
+    assert len(planned) >= 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(Author).options(selectinload(Author.books).selectinload(Book.author)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books).joinedload(Book.author)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books).defer(Book.title)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books.and_(Book.id > 4))).order_by(Author.id),
+        select(Author).options(selectinload("*")).order_by(Author.id),
+        select(Author).options(orm.immediateload(Author.books)).order_by(Author.id),
+        select(Author).options(orm.lazyload(Author.books), orm.load_only(Author.name)).order_by(Author.id),
+        select(Author).options(orm.subqueryload(Author.books)).order_by(Author.id),
+    ],
+)
+def test_any_other_option(url: str, statement: Any) -> None:
+    def program(database: Database) -> Any:
+        return [shelves(database, statement) for _ in range(4)]
+
+    both(url, program)
+
+
+def test_what_is_there_already_keeps_its_collection(url: str) -> None:
+    statement = select(Author).options(selectinload(Author.books)).order_by(Author.id)
+
+    def program(database: Database) -> Any:
+        seen = []
+        for _ in range(3):
+            with database.scope("read") as session:
+                author = session.get_one(Author, 1)
+                author.books.remove(author.books[0])
+                with session.no_autoflush:
+                    authors = session.scalars(statement).all()
+                seen.append(([len(each.books) for each in authors], authors[0] is author, len(session.dirty)))
+                session.rollback()
+        return seen
+
+    both(url, program)

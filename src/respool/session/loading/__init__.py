@@ -1,1 +1,1 @@
-"""Plans: what SQLAlchemy has found out of a read, kept for the next one, which goes from the driver's rows to objects at once."""
+"""What SQLAlchemy has found out once, kept for the next time: reads by plans, sessions by templates."""

@@ -103,9 +103,9 @@ async def _result(session: Any, life: Life, eligibility: Eligibility, statement:
     plans = eligibility.plans(session, life)
     if plans is None or plans.driver not in RUNS:
         return None
-    sought = find(plans, statement, params, buffered=True)
+    sought = find(plans, statement, params, True)
     plan = wanted(session, sought)
-    if plan is None or sought is None:
+    if plan is None or sought is None or plan.after is not None:  # what loads more has to wait for that
         return None
     rows = await rows_of(session, life, plans, plan, params, sought.extracted)
     return None if rows is None else result_of(plan, rows, session, life, buffered=True)

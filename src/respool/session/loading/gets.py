@@ -17,6 +17,7 @@ from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.kept import Plans
 from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.refusal import NoPlan
 from respool.session.loading.plans.rows import new_run
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
@@ -36,6 +37,8 @@ class GetPlan(Plan):
 
     def __init__(self, result: Any, given: Any, engine_options: Any) -> None:
         super().__init__(result, given, engine_options)
+        if self.after is not None:
+            raise NoPlan("more is loaded with its object")
         mapper = self.rows.mapper
         parameters = mapper._get_clause[1]
         self.identity = mapper._identity_class
@@ -134,7 +137,7 @@ def one(plan: Plan, rows: Sequence[Any], session: Any, life: Life) -> Any:
     scope = life.scope
     if scope is not None and scope.state is ENDED:  # meanwhile
         scope.refuse_ended()
-    objects = plan.rows.objects_of(rows, session.identity_map, session.hash_key, new_run())
+    objects = plan.rows.objects_of(rows, session.identity_map, session.hash_key, new_run(), ())
     if not objects:
         return None
     first = objects[0]

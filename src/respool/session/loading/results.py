@@ -29,14 +29,31 @@ class _Loading:
         rows: as the driver gave them.
         session: whose objects they become.
         life: its life.
+        context: SQLAlchemy's record of the load, where more is loaded than columns.
+        top: the record of that which it is a part of.
     """
 
-    __slots__ = ("_identity_map", "_life", "_plan", "_rows", "_run", "_session_id", "unique")
+    __slots__ = (
+        "_context",
+        "_identity_map",
+        "_life",
+        "_options",
+        "_plan",
+        "_rows",
+        "_run",
+        "_session_id",
+        "_top",
+        "unique",
+    )
 
-    def __init__(self, plan: Plan, rows: Sequence[Any], session: Any, life: Life) -> None:
+    def __init__(self, plan: Plan, rows: Sequence[Any], session: Any, life: Life, context: Any, top: Any) -> None:
         self._plan, self._rows, self._life = plan, rows, life
         self._identity_map, self._session_id = session.identity_map, session.hash_key
         self._run = new_run()
+        self._context, self._top = context, top
+        self._options: tuple[Any, ...] = ()
+        if context is not None:
+            context.runid, self._options = self._run, context.propagated_loader_options
         self.unique = False  #: somebody wants each object once
 
     def chunks(self, size: int | None) -> Iterator[Sequence[Any]]:
@@ -59,28 +76,61 @@ class _Loading:
         identity_map = self._identity_map
         if "_add_unpresent" in identity_map.__dict__:  # its session has let go of all objects since
             self._refuse(rows)
-        return self._plan.rows.objects_of(rows, identity_map, self._session_id, self._run)
+        plan = self._plan
+        objects = plan.rows.objects_of(rows, identity_map, self._session_id, self._run, self._options)
+        if self._context is not None:
+            self._load_more(objects)
+        if not plan.leading:
+            return objects
+        keys = [[row[i] if process is None else process(row[i]) for row in rows] for i, process in plan.leading]
+        return list(zip(*keys, objects, strict=True))
+
+    def _load_more(self, objects: Sequence[Any]) -> None:
+        """Have SQLAlchemy's loaders load for these objects, as it does at the end of a load."""
+        context = self._context
+        collected = self._plan.begin_loaders(context)
+        if collected:
+            for instance in objects:
+                if instance is not None:
+                    state = attributes.instance_state(instance)
+                    collected.add_state(state, state.runid == self._run)
+        while self._top is None and context.post_load_paths:
+            waiting = list(context.post_load_paths.items())
+            context.post_load_paths.clear()
+            for path, each in waiting:
+                each.invoke(context, path)
 
     def _refuse(self, rows: Sequence[Any]) -> None:
         elsewhere = type(self._identity_map)()
-        for instance in self._plan.rows.objects_of(rows, elsewhere, self._session_id, self._run):
+        for instance in self._plan.rows.objects_of(rows, elsewhere, self._session_id, self._run, ()):
             state = attributes.instance_state(instance) if instance is not None else None
             if state is not None and self._identity_map.get(state.key) is None:
                 self._identity_map._add_unpresent(state, state.key)  # which raises
 
-    def filters(self, result: Any) -> Any:
-        """SQLAlchemy asks when somebody wants each object once."""
+
+def _metadata_of(plan: Plan) -> Any:
+    """What SQLAlchemy's results know of their columns; the same for all of a plan."""
+    one_each: list[Any] = [None] * len(plan.leading) + [id]
+
+    def filters(result: Any) -> list[Any]:  # asked for when somebody wants each object once
         if result._yield_per:
             _refuse_both()
-        self.unique = True
-        return [id]
+        under_way = result.__dict__.get("_respool_loading")
+        if under_way is not None:
+            under_way.unique = True
+        return one_each
+
+    more: Any = {"_create_unique_filters": filters} if _BY_FUNCTION else {"_unique_filters": one_each}
+    return SimpleResultMetaData(plan.labels, plan.entities, **more)
 
 
 def _refuse_both() -> None:
     raise InvalidRequestError("Can't use the ORM yield_per feature in conjunction with unique()")
 
 
-def result_of(plan: Plan, rows: Sequence[Any], session: Any, life: Life, *, buffered: bool) -> Any:
+def result_of(
+    plan: Plan, rows: Sequence[Any], session: Any, life: Life, context: Any = None, *, top: Any = None, buffered: bool
+) -> Any:
     """The result of a planned statement.
 
     Args:
@@ -88,9 +138,11 @@ def result_of(plan: Plan, rows: Sequence[Any], session: Any, life: Life, *, buff
         rows: as the driver gave them.
         session: whose objects they become.
         life: its life.
+        context: SQLAlchemy's record of the load, where more is loaded than columns.
+        top: the record of that which it is a part of.
         buffered: whether they are made at once.
     """
-    under_way = _Loading(plan, rows, session, life)
+    under_way = _Loading(plan, rows, session, life, context, top)
     chunks: Any = under_way.chunks
     if buffered:
         made = list(chunks(None))
@@ -98,8 +150,9 @@ def result_of(plan: Plan, rows: Sequence[Any], session: Any, life: Life, *, buff
         def chunks(size: int | None) -> Iterator[Sequence[Any]]:
             return iter(made)
 
-    filters: Any = {"_create_unique_filters": under_way.filters} if _BY_FUNCTION else {"_unique_filters": [id]}
-    metadata = SimpleResultMetaData([plan.label], [plan.entities], **filters)
-    result: Any = ChunkedIteratorResult(metadata, chunks, source_supports_scalars=True)
+    if plan.metadata is None:
+        plan.metadata = _metadata_of(plan)
+    result: Any = ChunkedIteratorResult(plan.metadata, chunks, source_supports_scalars=not plan.leading)
+    result._respool_loading = under_way
     result._attributes = plan.attributes
     return result

@@ -12,7 +12,7 @@ from sqlalchemy.util import EMPTY_DICT
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.keys import Sought, find
-from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.plan import Plan, SubPlan
 from respool.session.loading.results import result_of
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
@@ -21,6 +21,10 @@ __all__ = ["is_for_plans", "planned_execute", "wanted"]
 
 #: The option by which an async session has the objects made at once.
 _BUFFERED = {"prebuffer_rows": True}
+#: The option by which a loader tells of which load its statement is a part.
+_TOP = "sa_top_level_orm_context"
+#: What a load without options of its own has of such all the same.
+_OF_A_LOAD = {"_result_disable_adapt_to_context", "prebuffer_rows"}
 
 
 def is_for_plans(life: Life, statement: Any, params: Any) -> bool:
@@ -56,9 +60,8 @@ def planned_execute(slow: Callable[..., Any], eligibility: Eligibility) -> Calla
     ) -> Any:
         life = life_of(session)
         more = bind_arguments or _parent_execute_state or _add_event
-        if not (more or (execution_options and execution_options != _BUFFERED)) and is_for_plans(
-            life, statement, params
-        ):
+        usual = not execution_options or execution_options == _BUFFERED or _is_part(execution_options)
+        if usual and not more and is_for_plans(life, statement, params):
             guard = life.guard
             entered = guard.enter(life, session)
             try:
@@ -93,18 +96,28 @@ def _result(
     plans = eligibility.plans(session, life)
     if plans is None:
         return slow(session, statement, params, execution_options=options)
-    buffered = bool(options)
-    sought = find(plans, statement, params, buffered)
+    top = options.get(_TOP)
+    buffered = bool(options) and top is None
+    sought = find(plans, statement, params, "part" if top is not None else buffered)
     plan = wanted(session, sought)
     if plan is not None and sought is not None:
         rows = rows_of(session, life, plans, plan, params, sought.extracted)
         if rows is not None:
-            return result_of(plan, rows, session, life, buffered=buffered)
+            context = None if plan.after is None else plan.query_context(session, statement, params, top)
+            return result_of(plan, rows, session, life, context, top=top, buffered=buffered)
     learns = sought is not None and sought.key is not None and not hears_of_reads(session)
     result = slow(session, statement, params, execution_options=options)
     if learns and sought is not None:
-        plans.learn(Plan, plans.selects, sought.key, result, params or ())
+        plans.learn(Plan if top is None else SubPlan, plans.selects, sought.key, result, params or ())
     return result
+
+
+def _is_part(options: Any) -> bool:
+    """Whether a statement is that of a loader, for a load without options of its own."""
+    top = options.get(_TOP) if len(options) == 1 else None
+    if top is None or top.query._execution_options:
+        return False
+    return not top.execution_options.keys() - _OF_A_LOAD and not top.populate_existing
 
 
 def wanted(session: Any, sought: Sought | None) -> Plan | None:

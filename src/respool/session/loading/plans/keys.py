@@ -46,14 +46,14 @@ class Sought:
         self.plan, self.extracted, self.key = plan, extracted, key
 
 
-def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, buffered: bool) -> Sought | None:
+def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, kind: Any) -> Sought | None:
     """The plan of a statement.
 
     Args:
         plans: of the engine.
         statement: a ``Select``.
         params: what is given with it.
-        buffered: whether its objects are made at once, as an async session has them.
+        kind: of execution: whether its objects are made at once, whether it is a part of another load.
 
     Returns:
         ``None`` if the statement has no key.
@@ -61,12 +61,12 @@ def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, buffere
     parts = statement.__dict__
     memo = parts.get(_MEMO)
     given = tuple(sorted(params)) if params else None
-    which = (given, buffered)
+    which = (given, kind)
     if memo is not None and memo[0] is plans and memo[1] == which:
         sought: Sought = memo[2]
         if _holds(sought.plan):
             return sought
-    usual = None if params else _usual(parts, buffered)
+    usual = None if params else _usual(parts, kind)
     if usual is not None:
         entry = plans.quick.get(usual[0])
         if entry is not None and _holds(entry[0]):
@@ -93,7 +93,7 @@ def _holds(plan: Any) -> bool:
     return plan is not None and (type(plan) is NoPlan or plan.rows.holds)
 
 
-def _usual(parts: Mapping[str, Any], buffered: bool) -> tuple[Any, list[Any]] | None:
+def _usual(parts: Mapping[str, Any], kind: Any) -> tuple[Any, list[Any]] | None:
     """A key that stands for SQLAlchemy's, and the parameters in the same order; ``None`` of what is not so usual.
 
     ``select(Item).where(Item.id == x)``, with any number of comparisons, an order by columns, and a limit.
@@ -103,7 +103,7 @@ def _usual(parts: Mapping[str, Any], buffered: bool) -> tuple[Any, list[Any]] | 
     columns = parts["_raw_columns"]
     if len(columns) != 1 or parts.get("_fetch_clause") is not None:
         return None
-    key: list[Any] = [id(columns[0]), parts.get("_label_style"), buffered]
+    key: list[Any] = [id(columns[0]), parts.get("_label_style"), kind]
     binds: list[Any] = []
     for criterion in parts.get("_where_criteria", ()):
         if type(criterion) is not BinaryExpression or criterion.modifiers or criterion.operator not in _COMPARISONS:

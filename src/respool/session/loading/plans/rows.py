@@ -17,7 +17,7 @@ from sqlalchemy.orm.instrumentation import ClassManager
 
 from respool.session.loading.plans.refusal import NoPlan
 
-__all__ = ["Rows", "acts_at_access", "new_run"]
+__all__ = ["Rows", "acts_at_access", "columns_of", "new_run"]
 
 #: A number for each load, as SQLAlchemy has it.
 new_run: Callable[[], int] = loading._new_runid
@@ -29,9 +29,12 @@ _PROCESSED = "    rows = [({processed},) for {names}, in rows]\n"
 
 #: By {braces}: what is put in for each plan.
 _SOURCE = """
-def objects_of(rows, imap, session_id, run):
+def objects_of(rows, imap, session_id, run, options):
     known = imap._dict
-    back = imap._wr
+    beginning = {{
+        "key": None, "identity_token": None, "session_id": session_id, "_instance_dict": imap._wr,
+        "load_options": options, "load_path": PATH, "runid": run,
+    }}
 {process}    found = []
     add = found.append
     for {names}, in rows:
@@ -56,10 +59,8 @@ def objects_of(rows, imap, session_id, run):
         state.obj = ref(instance, state._cleanup)
         state.committed_state = {{}}
         state.expired_attributes = {expired}
-        state.__dict__ = {{
-            "key": key, "identity_token": None, "session_id": session_id, "_instance_dict": back,
-            "load_options": OPTIONS, "load_path": PATH, "runid": run,
-        }}
+        state.__dict__ = values = beginning.copy()
+        values["key"] = key
         known[key] = state
 {fill}
         add(instance)
@@ -78,14 +79,12 @@ class Rows:
         getters: what it has cached for it: which column goes where.
         processors: those of the result's columns; ``None`` for a column that is taken as it comes.
         load_path: what objects are marked with: the way on which they were loaded.
-        options: loader options that go on with the objects.
-        todo: properties that whoever makes this plan loads himself.
 
     Raises:
         NoPlan: a row would become more, or something else, than the values of its columns.
     """
 
-    __slots__ = ("dispatch", "mapper", "objects_of", "props")
+    __slots__ = ("dispatch", "load_path", "mapper", "objects_of", "props")
 
     def __init__(
         self,
@@ -93,25 +92,21 @@ class Rows:
         getters: Any,
         processors: Sequence[Any],
         load_path: Any,
-        options: tuple[Any, ...] = (),
-        todo: Sequence[Any] = (),
     ) -> None:
         mapper = self.mapper = entity.mapper
+        self.load_path = load_path
         _require_plain(mapper)
-        for prop in getters["todo"]:
-            if prop not in todo and not acts_at_access(prop):
-                raise NoPlan(f"{prop} is loaded together with its object, or in a way of its own")
         populators = getters["cached_populators"]
         for kind in ("new", "existing", "eager", "deferred"):
             for key, _ in populators[kind]:
                 raise NoPlan(f"{mapper.class_.__name__}.{key} is deferred in a way of its own")
-        columns = [(key, _columns_of(getter)[0]) for key, getter in populators["quick"]]
-        identity = _columns_of(getters["primary_key_getter"])
+        columns = [(key, columns_of(getter)[0]) for key, getter in populators["quick"]]
+        identity = columns_of(getters["primary_key_getter"])
         self.dispatch = mapper.class_manager.dispatch
         #: SQLAlchemy makes it anew when something about the mapper has changed.
         self.props = mapper._prop_set
-        self.objects_of: Callable[[Sequence[Any], Any, int, int], list[Any]] = _generated(
-            mapper, columns, identity, tuple(populators["expire"]), processors, load_path, options
+        self.objects_of: Callable[[Sequence[Any], Any, int, int, tuple[Any, ...]], list[Any]] = _generated(
+            mapper, columns, identity, tuple(populators["expire"]), processors, load_path
         )
 
     @property
@@ -143,7 +138,7 @@ def _require_plain(mapper: Any) -> None:
         raise NoPlan(f"{name} has no dictionary")
 
 
-def _columns_of(getter: Any) -> tuple[int, ...]:
+def columns_of(getter: Any) -> tuple[int, ...]:
     """Which columns an ``itemgetter`` takes."""
     if type(getter) is not operator.itemgetter:
         raise NoPlan("a column is not taken by its place")
@@ -162,7 +157,6 @@ def _generated(
     expire: tuple[tuple[str, bool], ...],
     processors: Sequence[Any],
     load_path: Any,
-    options: tuple[Any, ...],
 ) -> Any:
     cls = mapper.class_
     names = [f"r{i}" for i in range(len(processors))]
@@ -191,7 +185,6 @@ def _generated(
         "IDENTITY": mapper._identity_class,
         "MANAGER": mapper.class_manager,
         "ATTRIBUTES": frozenset(mapper.class_manager),
-        "OPTIONS": options,
         "PATH": load_path,
         "State": InstanceState,
         "new": object.__new__,
