@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -233,6 +234,20 @@ def test_who_only_looks_is_told_of_a_planned_read(url: str, planned: list[str]) 
     found, third, seen = both(url, program)
     assert (found, third, len(seen)) == (["book 1", "book 2"], "book 3", 6)
     assert len(planned) == 3
+
+
+def test_what_is_logged_is_the_same(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    def program(database: Database) -> Any:
+        titles(database, 1)
+        caplog.clear()
+        titles(database, 2)
+        with database.scope("read") as session:
+            session.scalars(select(Book).where(Book.id.in_([1, 2]))).all()
+            session.scalars(select(Book).where(Book.id.in_([3]))).all()
+        said = [record.getMessage() for record in caplog.records if record.name.startswith("sqlalchemy.engine")]
+        return [re.sub(r"\[(cached since|generated in) [^]]*\]", "[known]", message) for message in said]
+
+    assert len(both(url, program, engine_options={"echo": True})) == 6
 
 
 # -- whose session it is ------------------------------------------------------------------------------------------------

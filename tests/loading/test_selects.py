@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Select, bindparam, inspect, orm, select
+from sqlalchemy import __version__ as version
 from sqlalchemy.orm import joinedload, selectinload
 
 from respool import Database
@@ -256,8 +257,8 @@ def test_a_selectinload_goes_by_two_plans(url: str, planned: list[str]) -> None:
 
     found = both(url, program)
     assert [len(books) for _, books in found[2][0]] == [5, 5]
-    assert ["IN" in sql for sql in planned] == [False, True, False, True][: len(planned)]
-    assert len(planned) >= 3
+    # SQLAlchemy 2.0 selects the keys as a bundle, which is not planned
+    assert ["IN" in sql for sql in planned] == ([False] if version.startswith("2.0") else [False, True]) * 2
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,16 @@ class LeaseRule:
 
     def is_unheard(self) -> bool:
         """Whether it is a lease in autocommit, on our pool, that nobody hears of: neither statement nor checkout."""
-        return self._at_best is AUTOCOMMIT and self._ours and self._unheard()
+        engine = self._engine
+        pool = engine.pool
+        return (  # as _unheard(), written out: every planned read asks
+            self._at_best is AUTOCOMMIT
+            and self._ours
+            and pool is self._pool
+            and not (engine._has_events or getattr(Connection, "_has_events", False))
+            and not any(_checkouts_heard(pool.dispatch))
+            and [*map(len, _statements_heard(self._dialect.dispatch))] == self._heard_by_us
+        )
 
     def _unheard(self) -> bool:
         engine = self._engine

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, orm
 
 from respool.session.life import Life
-from respool.session.loading.plans.kept import Plans, plans_of
+from respool.session.loading.plans.kept import PLANS, Plans, plans_of
 
 __all__ = ["Eligibility"]
 
@@ -48,5 +48,8 @@ class Eligibility:
             and cls._get_impl is _GET_IMPL
             and cls._identity_lookup is _IDENTITY_LOOKUP
         ):
-            return plans_of(bind)
+            plans: Plans | None = bind.__dict__.get(PLANS)
+            if plans is None or plans.options is not bind._execution_options:
+                plans = plans_of(bind)
+            return plans
         return None

@@ -113,7 +113,10 @@ def look(session: Any, plans: Plans, entity: Any, ident: Any) -> tuple[Any, Any]
         plan: Any = plans.gets.get(entity)
     except TypeError:  # it cannot be hashed
         return None, ELSEWHERE
-    if type(plan) is not GetPlan or not plan.rows.holds:
+    if type(plan) is not GetPlan:
+        return None, ELSEWHERE
+    mapper = plan.rows.mapper
+    if mapper.__dict__.get("_prop_set") is not plan.rows.props or mapper._dispose_called:  # as Rows.holds, written out
         return None, ELSEWHERE
     keys = plan.keys
     if type(ident) in _SCALARS:

@@ -93,7 +93,7 @@ def _learn(loader: Any, session: Any, life: Life, plans: Plans, key: Any, slow: 
         life.learner = before
     path = key[1]._path_registry[loader.parent_property]
     for result in seen:
-        if is_of(result, target) and result.context.compile_state.current_path == path:
+        if is_of(result, target) and result.raw.context.compiled.compile_state.current_path == path:
             plans.learn(LazyPlan, plans.lazies, key, result, [bind.key for bind in target._get_clause[1].values()])
             break
     return found

@@ -74,13 +74,13 @@ def may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
     """Whether it may be executed on a connection that is lent for it: nobody hears of that."""
     return (
         plans.direct
-        and plan.is_plain
+        and (plan.alone or plan.may_stand_alone())
         and session._transaction is None
         and session._trans_context_manager is None
         and not (life.holds or life.reading)
         and life.rest is None
         and life.begin.is_unheard(plans.engine, session)
-        and not plans.engine._should_log_info()
+        and not plans.engine.logger.isEnabledFor(logging.INFO)
         and not plans.engine.pool.logger.isEnabledFor(logging.DEBUG)
     )
 
@@ -108,11 +108,16 @@ def _lent(
     session: Any, life: Life, plans: Plans, plan: Plan, values: Any, given: Given, extracted: Sequence[Any]
 ) -> Sequence[Any] | None:
     if life.phase is not WORKING:
-        life.at_work(session)
+        if life.observers.all:
+            life.at_work(session)
+        else:
+            life.phase = WORKING
     loan = Loan(plans.engine.pool)
     if not loan.take():
         return None
-    if plans.engine not in life.read_from:
+    if not life.read_from:
+        life.read_from = (plans.engine,)
+    elif plans.engine not in life.read_from:
         life.has_read(plans.engine)
     cursor, sent = None, False
     try:

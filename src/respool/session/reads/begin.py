@@ -94,12 +94,23 @@ def hears_of_commits(session: Any) -> bool:
 
 def hears_of_partings(session: Any) -> bool:
     """Whether somebody listens to what the session lets go of: by then it has to be usable still."""
-    return _more_than(0, session, _PARTINGS)
+    return _any(session, _PARTINGS, "_respool_partings_heard")
 
 
 def hears_of_reads(session: Any) -> bool:
     """Whether somebody listens to what the session reads."""
-    return _more_than(0, session, _READS)
+    return _any(session, _READS, "_respool_reads_heard")
+
+
+def _any(session: Any, names: tuple[str, ...], kept: str) -> bool:
+    """Whether anybody listens, told as quickly as it can be: for that a session's class keeps who listens to it."""
+    if "dispatch" in session.__dict__:
+        return more_than(0, session.dispatch, names)
+    heard = type(session).__dict__.get(kept)
+    if heard is None:
+        heard = _of_class(session, names)
+        setattr(type(session), kept, heard)
+    return any(heard)
 
 
 def _more_than(number: int, session: Any, names: tuple[str, ...]) -> bool:

@@ -12,10 +12,10 @@ from sqlalchemy.engine.interfaces import BindTyping
 from respool.session.loading.plans.plan import Plan
 from respool.session.loading.plans.refusal import NoPlan
 
-__all__ = ["Plans", "Table", "plans_of"]
+__all__ = ["PLANS", "Plans", "Table", "plans_of"]
 
 #: Where an engine keeps its plans.
-_PLANS = "_respool_plans"
+PLANS = "_respool_plans"
 #: As many as SQLAlchemy keeps compiled statements by default.
 _SIZE = 500
 
@@ -85,10 +85,10 @@ class Plans:
 
 def plans_of(engine: Any) -> Plans:
     """The plans of an engine, as it is now."""
-    plans: Plans | None = engine.__dict__.get(_PLANS)
+    plans: Plans | None = engine.__dict__.get(PLANS)
     if plans is None or plans.options is not engine._execution_options:
         plans = Plans(engine)
-        setattr(engine, _PLANS, plans)
+        setattr(engine, PLANS, plans)
     return plans
 
 

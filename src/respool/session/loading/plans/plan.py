@@ -54,6 +54,7 @@ class Plan:
 
     __slots__ = (
         "after",
+        "alone",
         "attributes",
         "compiled",
         "entities",
@@ -99,8 +100,9 @@ class Plan:
         self.values: Values | None = None
         if not (compiled.literal_execute_params or compiled.post_compile_params):
             self.values = _values_of(compiled, frozenset(given), context.dialect)
+        self.alone = False  #: known to be a plain read
         #: properties that are loaded when the objects are there; ``None`` where nothing but columns is asked for.
-        self.after = _after(self, getters["todo"], result)
+        self.after = _after(self, getters["todo"])
 
     def _require_known_options(self, options: Mapping[str, Any], engine_options: Mapping[str, Any]) -> None:
         for name, value in options.items():
@@ -150,10 +152,10 @@ class Plan:
             prop.create_row_processor(context, entity, entity.path, mapper, None, None, populators)
         return _PostLoad.for_context(context, self.rows.load_path, None)
 
-    @property
-    def is_plain(self) -> bool:
+    def may_stand_alone(self) -> bool:
         """Whether it was proved to be a plain read, when it was last looked at, and its text is always the same."""
-        return self.values is not None and getattr(self.compiled, "respool_plain", False) is True
+        self.alone = self.values is not None and getattr(self.compiled, "respool_plain", False) is True
+        return self.alone
 
     def context(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
@@ -243,15 +245,12 @@ def _populators() -> dict[str, list[Any]]:
     return {kind: [] for kind in ("new", "quick", "deferred", "expire", "existing", "eager")}
 
 
-def _after(plan: Plan, todo: Sequence[Any], result: Any) -> tuple[Any, ...] | None:
+def _after(plan: Plan, todo: Sequence[Any]) -> tuple[Any, ...] | None:
     """What is loaded after the objects, by a statement of its own: those loaders do nothing to a row."""
     options = plan.compiled.compile_state.select_statement._with_options
     if not options and all(acts_at_access(prop) for prop in todo):
         return None
-    loading = getattr(result, "context", None)
-    if not isinstance(loading, orm_context.QueryContext):
-        raise NoPlan("SQLAlchemy does not tell how it is loaded")
-    context = plan.query_context(loading.session, loading.user_passed_query, loading.params)
+    context = plan.query_context(None, plan.statement, None)  # no loader asks for the session before it loads
     entity, populators = plan.entity, _populators()
     for prop in todo:
         prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
