@@ -95,7 +95,7 @@ SQLALCHEMY = {
         *("_new", "_new_sessionid", "_parent", "_sessions"),
         "_rollback_can_be_called",
     ),
-    "sqlalchemy.orm.state": ("_cleanup", "_commit"),
+    "sqlalchemy.orm.state": ("_cleanup", "_commit", "_instance_dict"),
     "sqlalchemy.orm.strategies": ("_emit_lazyload", "_raise_on_sql"),
     "sqlalchemy.sql.compiler": ("_bind_processors", "_cached_metadata"),
     "sqlalchemy.sql.elements": ("_annotations", "_isnull"),

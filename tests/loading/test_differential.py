@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy import orm
 
 from respool import Database, PoolConfig
 from tests.loading.mappings import Mapping, Shape, mapped, shapes
@@ -56,7 +55,6 @@ def compare(shape: Shape, script: Sequence[Any], planned: list[str]) -> None:
         if shape.simple and reads and "listen" not in [name for name, _ in script]:
             assert went, "no read went by a plan"
     finally:
-        orm.clear_mappers()
         mapping.base.registry.dispose()
 
 

@@ -31,10 +31,7 @@ _PROCESSED = "    rows = [({processed},) for {names}, in rows]\n"
 _SOURCE = """
 def objects_of(rows, imap, session_id, run, options):
     known = imap._dict
-    beginning = {{
-        "key": None, "identity_token": None, "session_id": session_id, "_instance_dict": imap._wr,
-        "load_options": options, "load_path": PATH, "runid": run,
-    }}
+    back = imap._wr
 {process}    found = []
     add = found.append
     for {names}, in rows:
@@ -59,16 +56,20 @@ def objects_of(rows, imap, session_id, run, options):
         state.obj = ref(instance, state._cleanup)
         state.committed_state = {{}}
         state.expired_attributes = {expired}
-        state.__dict__ = values = beginning.copy()
-        values["key"] = key
+        state.key = key
+        state.identity_token = None
+        state.session_id = session_id
+        state._instance_dict = back
+        state.load_options = options
+        state.load_path = PATH
+        state.runid = run
         known[key] = state
-{fill}
+        {marked}
+        values = instance.__dict__
+{stores}
         add(instance)
     return found
 """
-
-_AT_ONCE = '        instance.__dict__ = {{"_sa_instance_state": state, {pairs}}}'
-_ONE_BY_ONE = "        MANAGER._state_setter(instance, state)\n        values = instance.__dict__\n{stores}"
 
 
 class Rows:
@@ -162,12 +163,6 @@ def _generated(
     names = [f"r{i}" for i in range(len(processors))]
     flagged = [key for key, flag in expire if flag]
     plain = cls.__new__ is object.__new__
-    at_once = cls.__setattr__ is object.__setattr__ and plain
-    fill = (
-        _AT_ONCE.format(pairs=", ".join(f"{key!r}: r{i}" for key, i in columns))
-        if at_once
-        else _ONE_BY_ONE.format(stores="\n".join(f"        values[{key!r}] = r{i}" for key, i in columns))
-    )
     source = _SOURCE.format(
         names=", ".join(names),
         process=_PROCESSED.format(names=", ".join(names), processed=", ".join(_processed(processors)))
@@ -178,7 +173,10 @@ def _generated(
         missing=(" and " if mapper.allow_partial_pks else " or ").join(f"{names[i]} is None" for i in identity),
         new="new(CLASS)" if plain else "CLASS.__new__(CLASS)",
         expired=f"{{{', '.join(map(repr, flagged))}}}" if flagged else "set()",
-        fill=fill,
+        marked="instance._sa_instance_state = state"
+        if cls.__setattr__ is object.__setattr__
+        else "MANAGER._state_setter(instance, state)",
+        stores="\n".join(f"        values[{key!r}] = r{i}" for key, i in columns),
     )
     scope: dict[str, Any] = {
         "CLASS": cls,
