@@ -264,3 +264,14 @@ async def test_what_is_read_is_the_same(place: Place) -> None:
         return seen
 
     await place.both(program)
+
+
+async def test_an_option_that_there_is_not_is_refused(place: Place) -> None:
+    async with place.opened() as database, database.scope("read") as session:
+        for call in (session.execute, session.scalars, session.scalar):
+            for _ in range(2):
+                await call(select(Book).where(Book.id == 1))
+            with pytest.raises(TypeError):
+                await call(select(Book).where(Book.id == 1), nonsense=None)
+        with pytest.raises(TypeError):
+            await session.get(Book, 1, nonsense=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import weakref
 from typing import Any
 
 import pytest
@@ -297,3 +298,26 @@ def test_what_is_there_already_keeps_its_collection(url: str) -> None:
         return seen
 
     both(url, program)
+
+
+def test_criteria_of_an_option_are_those_of_each_statement(url: str) -> None:
+    def program(database: Database) -> Any:
+        found = []
+        for number in (2, 4, 6, 8):
+            statement = select(Author).options(selectinload(Author.books.and_(Book.id > number))).order_by(Author.id)
+            found.append([len(books) for _, books in shelves(database, statement)[0]])
+        return found
+
+    assert both(url, program) == [[4, 4], [3, 3], [2, 2], [1, 1]]
+
+
+def test_a_statement_does_not_keep_its_engine(url: str) -> None:
+    statement = select(Book).where(Book.id == 1)
+    with opened(url) as database:
+        for _ in range(3):
+            with database.scope("read") as session:
+                session.scalars(statement).all()
+        plans = weakref.ref(plans_of(database.engine))
+    del database, session
+    gc.collect()
+    assert plans() is None

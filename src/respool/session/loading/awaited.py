@@ -84,7 +84,8 @@ def planned_execute(
     async def execute(face: Any, statement: Any, params: Any = None, **options: Any) -> Any:
         session = face.sync_session
         life = life_of(session)
-        if is_for_plans(life, statement, params) and not any(options.values()):
+        more = any(value or name not in _OPTIONS for name, value in options.items())
+        if not more and is_for_plans(life, statement, params):
             guard = life.guard
             entered = guard.enter(life, session)
             try:
@@ -97,6 +98,10 @@ def planned_execute(
         return await slow(face, statement, params, **options)
 
     return execute
+
+
+#: What may be said, and says nothing where it is empty.
+_OPTIONS = ("execution_options", "bind_arguments")
 
 
 async def _result(session: Any, life: Life, eligibility: Eligibility, statement: Any, params: Any) -> Any:

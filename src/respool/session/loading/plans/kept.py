@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection
 from typing import Any
 
@@ -48,6 +49,7 @@ class Plans:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.itself = weakref.ref(self)  #: for a statement, which may outlive the engine and must not keep it
         self.dialect: Any = engine.dialect
         self.options = engine._execution_options
         self.driver = engine.dialect.driver

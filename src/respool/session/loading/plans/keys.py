@@ -62,7 +62,7 @@ def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, kind: A
     memo = parts.get(_MEMO)
     given = tuple(sorted(params)) if params else None
     which = (given, kind)
-    if memo is not None and memo[0] is plans and memo[1] == which:
+    if memo is not None and memo[0] is plans.itself and memo[1] == which:
         sought: Sought = memo[2]
         if _holds(sought.plan):
             return sought
@@ -85,7 +85,7 @@ def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, kind: A
     ):
         plans.note_quick(usual[0], (plan, statement))  # which keeps alive what the key knows by identity
     sought = Sought(plan, key.bindparams)
-    statement._set_memoized_attribute(_MEMO, (plans, which, sought))
+    statement._set_memoized_attribute(_MEMO, (plans.itself, which, sought))
     return sought
 
 
