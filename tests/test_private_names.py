@@ -22,6 +22,9 @@ import respool
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 FILES = sorted(SOURCE.rglob("*.py"))
 
+#: What is source that is executed, as a string.
+_MADE = re.compile(r"^\s*(?:def \w+\(|MANAGER\.)", re.MULTILINE)
+
 #: By the module that has them. What is overridden counts as used.
 SQLALCHEMY = {
     "sqlalchemy.engine.base": (
@@ -37,9 +40,17 @@ SQLALCHEMY = {
         *("_handle_dbapi_exception_noconnection", "_nested_transaction", "_safe_close_cursor", "_savepoint_impl"),
         "_transaction",
     ),
-    "sqlalchemy.engine.default": ("_is_server_side", "_on_connect_isolation_level"),
+    "sqlalchemy.engine.default": ("_init_compiled", "_is_server_side", "_on_connect_isolation_level"),
     "sqlalchemy.engine.interfaces": ("_do_ping_w_event", "_has_events"),
-    "sqlalchemy.engine.result": ("_soft_close",),
+    "sqlalchemy.engine.result": (
+        "_getter",
+        "_attributes",
+        "_processors",
+        "_soft_close",
+        "_translated_indexes",
+        "_tuplefilter",
+        "_yield_per",
+    ),
     "sqlalchemy.engine.cursor": ("_soft_closed",),
     "sqlalchemy.event.base": ("_join",),
     "sqlalchemy.log": ("_should_log_info",),
@@ -57,16 +68,41 @@ SQLALCHEMY = {
         ),
     ),
     "sqlalchemy.pool.impl": ("_max_overflow", "_overflow", "_timeout"),
-    "sqlalchemy.connectors.asyncio": ("_cursor", "_rows"),
+    "sqlalchemy.connectors.asyncio": ("_cursor", "_execute_mutex", "_rows"),
+    "sqlalchemy.dialects.postgresql.asyncpg": ("_invalidate_schema_cache_asof", "_prepare_and_execute"),
+    "sqlalchemy.ext.asyncio.base": ("_assign_proxied",),
     "sqlalchemy.engine.util": ("_trans_context_manager", "_trans_ctx_check"),
+    "sqlalchemy.orm.context": (
+        *(
+            "_MapperEntity",
+            "_extra_entities",
+            "_fetch_column",
+            "_for_refresh_state",
+            "_get_entity_clauses",
+            "_label_name",
+        ),
+        *("_only_load_props", "_with_polymorphic_mappers"),
+    ),
+    "sqlalchemy.orm.identity": ("_add_unpresent", "_dict", "_modified", "_wr"),
+    "sqlalchemy.orm.instrumentation": ("_state_constructor", "_state_setter"),
+    "sqlalchemy.orm.loading": ("_new_runid",),
+    "sqlalchemy.orm.mapper": ("_dispose_called", "_get_clause", "_identity_class", "_path_registry", "_prop_set"),
     "sqlalchemy.orm.scoping": ("_proxied",),
     "sqlalchemy.orm.session": (
         *("_SessionCloseState", "_autobegin_t", "_autoflush", "_close_state", "_connection_for_bind", "_connections"),
         "_deleted",
-        *("_dirty_states", "_execute_internal", "_expunge_states", "_is_clean", "_new", "_parent"),
+        *("_dirty_states", "_execute_internal", "_expunge_states", "_get_impl", "_identity_lookup", "_is_clean"),
+        *("_new", "_new_sessionid", "_parent", "_sessions"),
         "_rollback_can_be_called",
     ),
-    "sqlalchemy.sql.elements": ("_isnull",),
+    "sqlalchemy.orm.state": ("_cleanup", "_commit", "_instance_dict"),
+    "sqlalchemy.orm.strategies": ("_emit_lazyload", "_raise_on_sql"),
+    "sqlalchemy.sql.compiler": ("_bind_processors", "_cached_metadata"),
+    "sqlalchemy.sql.elements": ("_annotations", "_isnull"),
+    "sqlalchemy.sql.base": ("_propagate_attrs",),
+    "sqlalchemy.sql.cache_key": ("_generate_cache_key",),
+    "sqlalchemy.sql.selectable": ("_for_update_arg", "_with_options"),
+    "sqlalchemy.util.langhelpers": ("_set_memoized_attribute",),
 }
 #: Python's, the drivers', the frameworks' and the job libraries'.
 OTHERS = {
@@ -121,8 +157,11 @@ def defined(tree: ast.AST) -> Iterator[str]:
 
 
 def used(tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """The private names that a file asks something for, and whether that is the object itself."""
+    """The private names that a file asks something for, and whether that is the object itself; in source that it makes, too."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _MADE.search(node.value):
+            for name in re.findall(r"\.(_[a-z]\w*)", node.value):
+                yield name, False
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             yield node.attr, is_own(node.value)
 

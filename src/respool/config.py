@@ -14,7 +14,7 @@ from typing import Any
 
 from respool.errors import ConfigError, MissingExtra
 
-__all__ = ["UNLIMITED", "PoolConfig", "needs", "parse_number", "suggest"]
+__all__ = ["UNLIMITED", "PoolConfig", "needs", "parse_number", "parse_switch", "suggest"]
 
 #: What ``max_size`` becomes when SQLAlchemy's ``pool_size=0`` or ``max_overflow=-1`` asks for no limit.
 UNLIMITED = 2**31 - 1
@@ -237,6 +237,20 @@ def parse_number(variable: str, text: str) -> float | int | None:
             f"{variable}={text!r} is not a number",
             advice=[f"write a number, or none where the setting may be off: {variable}=10"],
             setting=variable,
+        ) from None
+
+
+#: What people write for yes and no.
+_SWITCHES = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+
+
+def parse_switch(variable: str, text: str) -> bool:
+    """What an environment variable's text says: ``on`` or ``off``, in any case. ``ConfigError`` for anything else."""
+    try:
+        return _SWITCHES[text.strip().lower()]
+    except KeyError:
+        raise ConfigError(
+            f"{variable}={text!r} is not accepted", advice=[f"write {variable}=on or {variable}=off"], setting=variable
         ) from None
 
 

@@ -46,7 +46,7 @@ def test_promise_10_killed_idle_connections_fail_nobody(pg_url: str, postgres: P
 def test_promise_10_a_first_write_finds_a_live_connection(
     pg_url: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("respool.engine.pools.fair._REST", 0.0)
+    monkeypatch.setattr("respool.engine.pools.fair.REST", 0.0)
     engine = sa.create_engine(pg_url, poolclass=FairPool, max_size=3, check_after=None)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE t (x INTEGER)"))
@@ -155,7 +155,7 @@ def test_promise_07_an_interrupted_look_leaks_nothing(sqlite_file: str, monkeypa
 
     engine = sa.create_engine(f"sqlite:///{sqlite_file}", poolclass=FairPool, max_size=1)
     engine.connect().close()
-    monkeypatch.setattr("respool.engine.pools.fair._REST", -1.0)
+    monkeypatch.setattr("respool.engine.pools.fair.REST", -1.0)
     monkeypatch.setattr("respool.engine.pools.staleness.has_something_to_say", lambda connection: True)
     monkeypatch.setattr("respool.engine.pools.staleness.ping", interrupted)
     with pytest.raises(KeyboardInterrupt):

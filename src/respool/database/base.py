@@ -14,12 +14,13 @@ from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from sqlalchemy import Engine
 
-from respool.config import PoolConfig
+from respool.config import PoolConfig, parse_switch
 from respool.database.checks import (
     check_begin,
     check_keywords,
     check_name,
     check_options,
+    check_plans,
     check_pool,
     check_variables,
 )
@@ -79,6 +80,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         commit: CommitPolicy,
         begin: Begin,
         twophase: bool,
+        plans: bool,
         session_class: Any,
         session_options: Mapping[str, Any] | None,
         engine_options: Mapping[str, Any] | None,
@@ -91,6 +93,8 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         check_begin(begin)
         check_pool(pool)
         check_options(engine_options)
+        check_plans(plans)
+        self.plans = plans
         self._begin = BeginRule(begin)
         self._sessions = self._class_of(session_class, session_options)
         self._current_session = asking(self._sessions.given)
@@ -124,8 +128,8 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
     ) -> Self:
         """Build from environment variables.
 
-        ``<prefix>URL`` is required, ``<prefix>COMMIT`` is ``manual`` or ``on_success``, and every setting of
-        :class:`~respool.PoolConfig` has a variable of its name: ``RESPOOL_MAX_SIZE=20``.
+        ``<prefix>URL`` is required, ``<prefix>COMMIT`` is ``manual`` or ``on_success``, ``<prefix>PLANS`` is ``on`` or
+        ``off``, and every setting of :class:`~respool.PoolConfig` has a variable of its name: ``RESPOOL_MAX_SIZE=20``.
 
         Args:
             prefix: what the variables' names begin with.
@@ -146,6 +150,8 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
             )
         if prefix + "COMMIT" in environ:
             keywords.setdefault("commit", environ[prefix + "COMMIT"])
+        if prefix + "PLANS" in environ:
+            keywords.setdefault("plans", parse_switch(prefix + "PLANS", environ[prefix + "PLANS"]))
         keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
         return cls(url, session_class=session_class, **keywords)
 
@@ -313,6 +319,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         # with no lock held: a class of the user's has a constructor of his
         session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
         life = life_of(session)
+        life.planned = self.plans
         with self._making:  # two threads of one request may come at once
             face: S = scope.face
             if face is None and scope.live:

@@ -10,9 +10,20 @@ from respool.engine import ENGINE_OPTIONS
 from respool.errors import ConfigError
 from respool.session.classes import session_options
 
-__all__ = ["check_begin", "check_keywords", "check_name", "check_options", "check_pool", "check_variables"]
+__all__ = [
+    "check_begin",
+    "check_keywords",
+    "check_name",
+    "check_options",
+    "check_plans",
+    "check_pool",
+    "check_variables",
+]
 
-_KEYWORDS = ("name", "pool", "commit", "begin", "twophase", "session_class", "session_options", "engine_options")
+_KEYWORDS = (
+    *("name", "pool", "commit", "begin", "twophase", "plans"),
+    *("session_class", "session_options", "engine_options"),
+)
 _BEGINS = ("on_write", "on_use")
 #: Variables that are no settings of a database, whatever the prefix.
 _OTHERS = ("RESPOOL_OBSERVE_SOCKET",)
@@ -106,9 +117,19 @@ def check_begin(begin: Any) -> None:
         )
 
 
+def check_plans(plans: Any) -> None:
+    """Refuse what is neither ``True`` nor ``False``."""
+    if not isinstance(plans, bool):
+        raise ConfigError(
+            f"plans={plans!r} is not accepted",
+            advice=["write plans=False, and every read goes SQLAlchemy's way; or leave it out"],
+            setting="plans",
+        )
+
+
 def check_variables(prefix: str, environ: Mapping[str, str]) -> None:
     """Refuse variables of the environment that look like settings and are none."""
-    known = [prefix + name.upper() for name in ("url", "commit", *PoolConfig.names())]
+    known = [prefix + name.upper() for name in ("url", "commit", "plans", *PoolConfig.names())]
     for variable in environ:
         if variable.startswith(prefix) and variable not in (*known, *_OTHERS):
             raise ConfigError(

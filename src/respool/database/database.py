@@ -63,6 +63,7 @@ class Database(DatabaseBase[S]):
             ``"on_write"`` where the isolation level is READ COMMITTED, and on SQLite.
         twophase: commit in two phases where a request has changes in several databases: all prepare, then all commit.
             PostgreSQL (psycopg, psycopg2; ``max_prepared_transactions`` above zero), MySQL.
+        plans: whether reads that SQLAlchemy has done once go from the driver's rows to objects at once the next time.
         session_class: the class of its sessions: a subclass of ours, of SQLAlchemy's ``Session`` or of SQLModel's. What
             is not ours has it mixed in below.
         session_options: what each session is made with, as for SQLAlchemy's ``Session``: ``{"autoflush": False}``.
@@ -84,13 +85,14 @@ class Database(DatabaseBase[S]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
+        plans: bool = True,
         session_class: type[S] | None = None,
         session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(
-            url, name, pool, commit, begin, twophase, session_class, session_options, engine_options, unknown
+            url, name, pool, commit, begin, twophase, plans, session_class, session_options, engine_options, unknown
         )
 
     @property
@@ -254,7 +256,7 @@ class AsyncDatabase(DatabaseBase[AS]):
 
     Args:
         url: the database's URL with an async driver, or an existing ``AsyncEngine``, which keeps the pool that it has.
-        name, pool, commit, begin, twophase, engine_options: as for :class:`Database`.
+        name, pool, commit, begin, twophase, plans, engine_options: as for :class:`Database`.
         session_class: the class of its sessions: a subclass of ours, of SQLAlchemy's ``AsyncSession`` or of SQLModel's.
         session_options: what each session is made with, as for SQLAlchemy's ``AsyncSession``; ``sync_session_class``
             is one of them.
@@ -276,13 +278,14 @@ class AsyncDatabase(DatabaseBase[AS]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
+        plans: bool = True,
         session_class: type[AS] | None = None,
         session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__(
-            url, name, pool, commit, begin, twophase, session_class, session_options, engine_options, unknown
+            url, name, pool, commit, begin, twophase, plans, session_class, session_options, engine_options, unknown
         )
 
     def scope(self, label: str, *, commit: CommitPolicy | None = None) -> AsyncScopeBlock[AS]:

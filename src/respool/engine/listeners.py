@@ -8,11 +8,12 @@ their author has declared, by :func:`only_looks`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import FunctionType
 from typing import Any, TypeVar
 
-__all__ = ["innermost", "more_than", "of_users", "only_looks", "unknown"]
+__all__ = ["collections_of", "innermost", "more_than", "of_users", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,16 +29,19 @@ _DECLARED = "respool_only_looks"
 _WRAPPED = ("orig_fn", "fn")
 
 
-def more_than(number: int, dispatch: Any, names: Iterable[str]) -> bool:
+def more_than(number: int, dispatch: Any, names: tuple[str, ...]) -> bool:
     """Whether more than so many listen to any of these events of an object, by itself or by its class.
 
     The same as by ``len()``, which for SQLAlchemy's collections is a call each: this is asked at every read.
     """
-    for name in names:
-        listeners = getattr(dispatch, name)
-        if len(listeners.parent_listeners) + len(listeners.listeners) > number:
-            return True
-    return False
+    heard = collections_of(names)(dispatch)
+    return any(heard) and any(len(heard[i]) + len(heard[i + 1]) > number for i in range(0, len(heard), 2))
+
+
+@functools.cache
+def collections_of(names: tuple[str, ...]) -> Callable[[Any], Sequence[Collection[Any]]]:
+    """Gets who listens to events, two collections for each: by the class, and by the object."""
+    return operator.attrgetter(*(f"{name}.{whose}" for name in names for whose in ("parent_listeners", "listeners")))
 
 
 def only_looks(listener: F) -> F:

@@ -26,9 +26,11 @@ from respool.session.classes import (
     mixed,
     own_of,
 )
-from respool.session.life import Own, begin_life, life_of
+from respool.session.life import Life, Own, begin_life, life_of
+from respool.session.loading.awaited import planned_execute, planned_get
+from respool.session.loading.templates import template_of
 from respool.session.reads.begin import Begin, BeginRule
-from respool.session.session import Session, is_reset_by_close, scope_to_fork
+from respool.session.session import Session, eligibility, is_reset_by_close, scope_to_fork
 from respool.session.signposts import async_block
 from respool.session.transaction.observers import Observers
 from respool.session.units.block import unit_block_async
@@ -136,6 +138,12 @@ class AsyncSession(sa_asyncio.AsyncSession):
         return Session.on_rollback(_rules_of(self), fn)
 
 
+AsyncSession.get = planned_get(AsyncSession.get, eligibility, Session.get)  # type: ignore[method-assign]
+for _name in ("execute", "scalar"):
+    _slow = getattr(AsyncSession, _name)
+    setattr(AsyncSession, _name, planned_execute(_slow, eligibility, scalar=_name == "scalar"))
+
+
 @async_block
 async def _fork(face: F, label: str, place: str) -> AsyncIterator[F]:
     scope = scope_to_fork(face.sync_session)
@@ -187,7 +195,7 @@ class AsyncSessionClass(SessionClass):
         ConfigError: the class is none, or the options are not its.
     """
 
-    __slots__ = ("inner",)
+    __slots__ = ("_rules_template", "inner")
 
     ours: ClassVar[type[Any]] = AsyncSession
 
@@ -208,6 +216,7 @@ class AsyncSessionClass(SessionClass):
     def _settle(self) -> None:
         super()._settle()
         self.runs = self.runs or has_own_constructor(self.inner)
+        self._rules_template: Any = None  #: that of the sync session inside
         commits = self.made.commit is not sa_asyncio.AsyncSession.commit
         closes = self.made.close is not sa_asyncio.AsyncSession.close
         inner = own_of(self.inner)
@@ -219,6 +228,13 @@ class AsyncSessionClass(SessionClass):
     def _make(
         self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
     ) -> tuple[Session, Any]:
+        if self._template and self._template.bind is bind:
+            life = Life(scope, begin, observers)
+            if self.own is not None:
+                life.own = self.own
+            life.asynchronous, life.wait_for = True, _wait
+            session = self._rules_template.make(life)
+            return session, self._template.around(session)
         face = self._blank(bind)
         inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers, self.own)
         try:
@@ -239,7 +255,16 @@ class AsyncSessionClass(SessionClass):
         rules.twophase = rules.twophase or twophase
         if rules.bind is None:  # his constructor did not hand it on
             face.bind, rules.bind = bind, bind.sync_engine
+        if self._template is None:
+            self._template = self._rules_template = False
+            if not self.runs and self._plainly_made and _is_plainly_made(type(rules)):
+                self._rules_template = template_of(rules, rules.bind) or False
+                self._template = (self._rules_template and template_of(face, bind)) or False
         return rules, face
+
+
+def _is_plainly_made(cls: Any) -> bool:
+    return cls.__new__ is object.__new__ and cls.__setattr__ is object.__setattr__
 
 
 def _commit(rules: Session) -> None:

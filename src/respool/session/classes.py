@@ -21,7 +21,8 @@ from respool.config import suggest
 from respool.errors import ConfigError, ScopeError
 from respool.scope.scope import Scope
 from respool.session import listeners
-from respool.session.life import Own, begin_life, life_of
+from respool.session.life import Life, Own, begin_life, life_of
+from respool.session.loading.templates import template_of
 from respool.session.operations import require_usable
 from respool.session.reads.begin import BeginRule
 from respool.session.session import Session
@@ -158,7 +159,7 @@ class SessionClass:
         ConfigError: the class is none, or the options are not its.
     """
 
-    __slots__ = ("_plainly_made", "given", "made", "options", "own", "runs")
+    __slots__ = ("_plainly_made", "_template", "given", "made", "options", "own", "runs")
 
     ours: ClassVar[type[Any]] = Session  #: what is mixed into the class
 
@@ -180,7 +181,8 @@ class SessionClass:
         return made
 
     def _settle(self) -> None:
-        self._plainly_made = self.made.__new__ is object.__new__
+        self._plainly_made = self.made.__new__ is object.__new__ and self.made.__setattr__ is object.__setattr__
+        self._template: Any = None  #: how its sessions are made; ``False`` if only their constructor can
         self.runs = has_own_constructor(self.made)  #: code of the user's runs when one is made
         self.own: Own | None = own_of(self.made)  #: what its own methods do at an end
 
@@ -204,8 +206,8 @@ class SessionClass:
         Raises:
             ScopeError: the session asks for itself while it is made.
         """
-        if self.made is Session:  # nearly always, and quicker
-            ours = Session(bind, scope=scope, begin=begin, observers=observers, twophase=twophase, **self.options)
+        if self.made.__init__ is Session.__init__ and self._plainly_made:  # nearly always, and quicker
+            ours = self._by_template(bind, Life(scope, begin, observers), twophase)
             return ours, ours
         if not self.runs:
             return self._make(bind, scope, begin, observers, twophase)
@@ -221,6 +223,20 @@ class SessionClass:
             return self._make(bind, scope, begin, observers, twophase)
         finally:
             scope.maker = None
+
+    def _by_template(self, bind: Any, life: Life, twophase: bool) -> Any:
+        """A session that no code of the user's makes."""
+        if self.own is not None:
+            life.own = self.own
+        template = self._template
+        if template and template.bind is bind:
+            return template.make(life)
+        session = self.made.__new__(self.made)
+        session._respool_life = life
+        session.__init__(bind, twophase=twophase, **self.options)
+        if template is None:
+            self._template = template_of(session, bind) or False
+        return session
 
     def _make(
         self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool

@@ -84,12 +84,14 @@ class Life:
     holds = False  #: what begins now is held: a write may read first, and ``connection()`` is the user's
     ending = False  #: a step of the scope's end is at work on it
     hooks: Hooks = NO_HOOKS  #: most sessions never have any
+    learner: Callable[[Any], None] | None = None  #: is shown what SQLAlchemy makes of a statement, to make a plan of it
     leaving: str | None = None  #: how objects are let go of, while the session is being closed
     loop: asyncio.AbstractEventLoop | None = None  #: of an async session, once it was used
     over = False  #: its last word is said: who is told of that is refused
     outcome = Outcome.ROLLED_BACK  #: of the transaction that is open, unless something else becomes known
     own: Own | None = None  #: what its class does at an end
     phase = CREATED
+    planned = False  #: its plain reads may go by plans
     read_from: tuple[Engine, ...] = ()  #: what was read from without a transaction, since there was one
     readers: dict[Engine, Any] | None = None  #: what it reads by, before there is a transaction
     reading = False  #: inside a ``read_only()`` block

@@ -57,8 +57,13 @@ def guarded(method: F, *, ignore_ended: bool = False) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def require_usable(life: Life) -> None:
-    """Refuse a session where its scope is over or another one is in force, and an async one where nothing awaits it."""
+def require_usable(life: Life, *, awaits: bool = False) -> None:
+    """Refuse a session where its scope is over or another one is in force, and an async one where nothing awaits it.
+
+    Args:
+        life: the session's.
+        awaits: whether it is a coroutine that asks, and no greenlet.
+    """
     scope = life.scope
     if scope is not None:
         if scope.state is ENDED or life.over:
@@ -66,13 +71,13 @@ def require_usable(life: Life) -> None:
         if not life.guard.taken():  # else whoever is inside was let in
             scope.require_usable()
     if life.asynchronous and life.guard.inside is not None and not life.at_hand:
-        _require_loop(life)
+        if not awaits and not in_greenlet():
+            raise unloaded.not_awaited(life.title)
+        _require_own_loop(life)
 
 
-def _require_loop(life: Life) -> None:
-    """An async session belongs to the loop of its first use, and is used where something awaits it."""
-    if not in_greenlet():
-        raise unloaded.not_awaited(life.title)
+def _require_own_loop(life: Life) -> None:
+    """An async session belongs to the loop of its first use."""
     loop = asyncio.get_running_loop()
     if life.loop is None:
         life.loop = loop

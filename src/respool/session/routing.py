@@ -83,7 +83,7 @@ class HasReads(orm.Session):
         try:
             if not getattr(statement, "is_select", False) and isinstance(statement, Executable):
                 life.holds = _before_a_write(self, life, statement, execution_options) or holds
-            return super()._execute_internal(
+            result = super()._execute_internal(
                 statement,
                 params,
                 execution_options=execution_options,
@@ -92,6 +92,9 @@ class HasReads(orm.Session):
                 _add_event=_add_event,
                 _scalar_result=_scalar_result,
             )
+            if life.learner is not None:
+                life.learner(result)
+            return result
         finally:
             life.holds = holds
             if entered:

@@ -19,6 +19,10 @@ from respool.session import listeners, unloaded
 from respool.session.changes.log import Changes
 from respool.session.changes.states import ObjectState
 from respool.session.life import Life, life_of
+from respool.session.loading import lazies
+from respool.session.loading.eligibility import Eligibility
+from respool.session.loading.gets import planned
+from respool.session.loading.selects import planned_execute
 from respool.session.operations import OPERATIONS, guarded, require_usable
 from respool.session.reads.begin import Begin, BeginRule
 from respool.session.routing import HasReads
@@ -29,7 +33,7 @@ from respool.session.units.block import unit_block
 from respool.session.units.units import UnitOptions
 from respool.whereabouts import caller
 
-__all__ = ["Session", "is_reset_by_close", "scope_to_fork"]
+__all__ = ["Session", "eligibility", "is_reset_by_close", "scope_to_fork"]
 
 F = TypeVar("F", bound=Callable[[], Any])
 Rules = TypeVar("Rules", bound="Session")
@@ -372,7 +376,12 @@ for _name in OPERATIONS:
         setattr(Session, _name, guarded(getattr(Session, _name)))
 for _name in ("flush", "commit", "on_commit", "on_rollback"):
     setattr(Session, _name, guarded(getattr(Session, _name)))
+eligibility = Eligibility()
+Session.get = planned(Session.get, eligibility)  # type: ignore[method-assign]
+Session._execute_internal = planned_execute(HasReads._execute_internal, eligibility)  # type: ignore[method-assign]
+eligibility.settle(Session)
 for _name in ("rollback", "close", "reset", "remove", "invalidate"):
     setattr(Session, _name, guarded(getattr(Session, _name), ignore_ended=True))
 listeners.sessions(Session)
 unloaded.teach()
+lazies.teach(eligibility)

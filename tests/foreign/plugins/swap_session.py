@@ -20,7 +20,9 @@ import sqlalchemy.orm
 from foreign_results import leased, made
 
 import respool
+from respool.session.life import Life
 from respool.session.reader import Reader
+from respool.session.session import eligibility
 
 MODE = os.environ["FOREIGN_MODE"]
 BEGIN = "on_use" if MODE == "on_use" else "on_write"
@@ -41,6 +43,11 @@ class Session(respool.Session):
         if isinstance(connection, Reader):
             leased()
         return connection
+
+
+# As those of a database, they read by plans; what is overridden above hands on.
+Life.planned = os.environ.get("RESPOOL_PLANS", "on") == "on"
+eligibility.settle(Session)
 
 
 class AsyncSession(respool.AsyncSession):

@@ -10,9 +10,14 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from respool.engine.dialects.cancels import MENDING_SECONDS, roll_back
+from respool.engine.dialects.signs import has_something_to_say
+from respool.engine.pools import fair
 from respool.engine.pools.connectors import AsyncRecordConnector
 from respool.engine.pools.fair import FairPool
+from respool.engine.pools.leases import FIT, Loan
 from respool.engine.pools.records import Records
+from respool.engine.pools.timeouts import as_sqlalchemy
+from respool.errors import PoolTimeout
 from respool.pool import PoolSnapshot, PoolStats
 from respool.pool.core.entries import Claim, PoolEntry
 from respool.pool.drivers.loops import LoopMonitors
@@ -21,6 +26,8 @@ from respool.pool.drivers.tasks import LoopMonitor
 
 __all__ = ["AsyncFairPool"]
 
+#: Drivers whose autocommit is a flag of the client, in asyncio too.
+_SET_AT_ONCE = ("asyncpg", "psycopg", "psycopg_async")
 #: Seconds that ``dispose`` waits for connections to say goodbye.
 _CLOSING_SECONDS = 5.0
 
@@ -57,6 +64,37 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
     def _acquire(self, monitor: Any, claim: Claim) -> PoolEntry:
         entry: PoolEntry = await_only(monitor.acquire_in_line(claim, self._longest_wait))
         return entry
+
+    async def lend(self, loan: Loan) -> bool:
+        """As :meth:`Loan.take`, for a coroutine: nothing needs a greenlet but what is rare."""
+        monitor = loan._monitor = self._monitors.current()
+        try:
+            while True:
+                entry = monitor.take(loan) or await self._in_line(monitor, loan)
+                record = entry.resource
+                record.respool_entry = entry
+                suspect = entry.acquired_at - entry.idle_since > fair.REST or self._records.is_stale(record)
+                if not suspect or await self._is_fit(record):
+                    break
+        except BaseException:
+            monitor.abandon(loan)
+            raise
+        loan.record, loan.connection = record, record.dbapi_connection
+        if record.respool_mode in FIT:
+            return True
+        dialect: Any = self._dialect
+        return loan.settle() if dialect.driver in _SET_AT_ONCE else await greenlet_spawn(loan.settle)
+
+    async def _in_line(self, monitor: LoopMonitor, loan: Loan) -> PoolEntry:
+        try:
+            return await monitor.acquire_in_line(loan, self._longest_wait)
+        except PoolTimeout as error:
+            raise as_sqlalchemy(error, self._dialect) from error.__cause__
+
+    async def _is_fit(self, record: Any) -> bool:
+        if not self._records.is_stale(record) and not has_something_to_say(record.dbapi_connection):
+            return True
+        return await greenlet_spawn(self._is_usable, record)
 
     def mend(self, record: Any) -> None:
         """Take a connection back whose query was cancelled: rolled back in a task of the pool's, then free again."""

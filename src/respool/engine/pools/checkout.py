@@ -19,7 +19,7 @@ from respool.engine.dialects.arrivals import NOTHING, after_reset
 from respool.engine.dialects.cancels import can_mend
 from respool.engine.dialects.cursors import watched_cursor
 from respool.engine.dialects.signs import driver_of, is_closed, transaction_note
-from respool.engine.pools.leases import ALONE, EITHER, NEVER_ALONE, TOGETHER, come_back, leave, mode_of
+from respool.engine.pools.leases import ALONE, EITHER, NEVER_ALONE, TOGETHER, Loan, come_back, leave, mode_of
 from respool.engine.pools.lending import LendingPool
 from respool.pool import CloseReason
 from respool.pool.core.entries import ACQUIRED
@@ -127,6 +127,19 @@ class Checkout(base._ConnectionFairy):
             raise
         if meter is not None:
             meter.took(asked, self._entry, alone=self.alone)
+
+    @classmethod
+    def of_loan(cls, loan: Loan) -> Checkout:
+        """The proxy of a connection that was lent without one, for a read that has been sent."""
+        checkout = cls.__new__(cls)
+        record, pool = loan.record, loan.pool
+        checkout._pool, checkout._echo, checkout._counter = pool, False, 1
+        checkout._connection_record, checkout.dbapi_connection = record, record.dbapi_connection
+        checkout._monitor, checkout._who, checkout._entry = loan._monitor, loan._who, loan._entry
+        record.fairy_ref = ref(checkout)
+        loan.let_go()
+        checkout.alone = checkout.used = True
+        return checkout
 
     def settle(self) -> None:
         """Bring the connection into the mode that it was taken for; a stale one is replaced meanwhile.

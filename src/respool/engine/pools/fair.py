@@ -35,11 +35,11 @@ from respool.pool.drivers.monitor import Monitor, resized
 from respool.pool.drivers.threads import ThreadMonitor
 from respool.pool.telling.stats import Times, together
 
-__all__ = ["FairPool"]
+__all__ = ["REST", "FairPool"]
 
 
 #: Seconds of rest after which the socket is looked at; in a busy pool it is not worth it.
-_REST = 0.01
+REST = 0.01
 
 _SETTINGS = {*PoolConfig.names(), "pool_size", "max_overflow", "recycle", "pre_ping"}
 
@@ -185,7 +185,7 @@ class FairPool(QueuePoolFace):
                 raise as_sqlalchemy(error, self._dialect) from error.__cause__
             record = entry.resource
             record.respool_entry = entry
-            suspect = entry.acquired_at - entry.idle_since > _REST or self._records.is_stale(record)
+            suspect = entry.acquired_at - entry.idle_since > REST or self._records.is_stale(record)
             if not suspect or self._is_usable(record):
                 return record  # type: ignore[no-any-return]
 
@@ -255,6 +255,11 @@ class FairPool(QueuePoolFace):
     def mend(self, record: Any) -> None:
         """Take a connection back whose query was cancelled; only asyncio has such."""
         raise NotImplementedError
+
+    @property
+    def lends_bare(self) -> bool:
+        """Whether a connection may be lent without a proxy: nobody takes notes of checkouts."""
+        return self.meter is None
 
     @property
     def reset_needs_nothing(self) -> bool:

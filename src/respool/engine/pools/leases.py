@@ -16,11 +16,13 @@ from sqlalchemy.pool.base import ResetStyle
 
 from respool.engine.dialects.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.dialects.signs import driver_of
-from respool.engine.listeners import innermost, more_than, unknown
+from respool.engine.listeners import collections_of, innermost, unknown
 from respool.engine.pools.lending import LendingPool
+from respool.pool import CloseReason
+from respool.pool.core.entries import Claim
 
 __all__ = [
-    "ALONE", "AUTOCOMMIT", "EITHER", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "Mode",
+    "ALONE", "AUTOCOMMIT", "EITHER", "FIT", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "Loan", "Mode",
     "after_failure", "come_back", "give_back", "leave", "mode_of", "take",
 ]  # fmt: skip
 
@@ -46,6 +48,9 @@ EITHER: Mode = "either"
 #: For statements in a transaction; it did not come in a state in which a read could be executed alone.
 NEVER_ALONE: Mode = "never alone"
 
+#: In which a read alone opens no transaction.
+FIT = (ALONE, EITHER)
+
 #: Drivers whose mode is an attribute or a method ``autocommit``; with others the isolation level is set.
 _FLAGGED = frozenset({"psycopg2", "asyncpg", "pymysql", "mysqldb", "aiomysql", "asyncmy"})
 _PSYCOPG = ("psycopg", "psycopg_async")
@@ -57,6 +62,8 @@ _AROUND_TRANSACTIONS = ("begin", "rollback", "commit", "begin_twophase", "prepar
                         "commit_twophase")  # fmt: skip
 _AROUND_CHECKOUTS = ("checkout", "checkin", "reset")
 _IN_PLACE_OF_THE_DRIVER = ("do_execute", "do_execute_no_params")
+_checkouts_heard = collections_of(_AROUND_CHECKOUTS)
+_statements_heard = collections_of(_IN_PLACE_OF_THE_DRIVER)
 
 #: Pools that are known to do no more than SQLAlchemy's do.
 _KNOWN = (QueuePool, AsyncAdaptedQueuePool)
@@ -75,7 +82,10 @@ class LeaseRule:
         nobody: Any = Connection.__new__(Connection)
         self._dispatch = nobody.dispatch._join(engine.dispatch)  #: as its connections have it
         self._pool: Pool | None = None  #: for which the rest is known
-        self._ours = 0  #: how many listeners of the dialect's are of our pool
+        self._ours = False  #: whether that is one of ours
+        self._heard_by_us: list[
+            int
+        ] = []  #: how many listeners of the dialect's are of our pool: by class, and by itself
         self._at_best: Kind = NONE
         self._heard: tuple[Any, ...] = ()
         self._kind: Kind = NONE  #: while those are who listens
@@ -83,16 +93,30 @@ class LeaseRule:
 
     def kind(self) -> Kind:
         """What a plain read of this moment may run on. The first call may open a connection."""
+        return self._at_best if self._unheard() else self._with_listeners(self._engine.pool)
+
+    def is_unheard(self) -> bool:
+        """Whether it is a lease in autocommit, on our pool, that nobody hears of: neither statement nor checkout."""
         engine = self._engine
         pool = engine.pool
-        if (
+        return (  # as _unheard(), written out: every planned read asks
+            self._at_best is AUTOCOMMIT
+            and self._ours
+            and pool is self._pool
+            and not (engine._has_events or getattr(Connection, "_has_events", False))
+            and not any(_checkouts_heard(pool.dispatch))
+            and [*map(len, _statements_heard(self._dialect.dispatch))] == self._heard_by_us
+        )
+
+    def _unheard(self) -> bool:
+        engine = self._engine
+        pool = engine.pool
+        return (
             pool is self._pool
             and not (engine._has_events or getattr(Connection, "_has_events", False))  # SQLAlchemy 2.0.41 sets it later
-            and not more_than(0, pool.dispatch, _AROUND_CHECKOUTS)
-            and not more_than(self._ours, self._dialect.dispatch, _IN_PLACE_OF_THE_DRIVER)
-        ):
-            return self._at_best
-        return self._with_listeners(pool)
+            and not any(_checkouts_heard(pool.dispatch))
+            and [*map(len, _statements_heard(self._dialect.dispatch))] == self._heard_by_us
+        )
 
     def unfit(self) -> None:
         """A connection of the pool did not come as a lease needs it: the others most likely do not, either."""
@@ -154,7 +178,8 @@ class LeaseRule:
             named = _names_its_statements(connection.dbapi_connection)
         finally:
             connection._checkin(transaction_was_reset=True)  # as it was taken: what is open is for who takes it to work
-        self._pool, self._ours = pool, int(isinstance(pool, LendingPool))
+        self._pool, self._ours = pool, isinstance(pool, LendingPool)
+        self._heard_by_us = [0, int(self._ours)] * len(_IN_PLACE_OF_THE_DRIVER)
         self.committed = _reads_committed(self._engine)
         # a proxy that gives the server to somebody else between two statements: within a transaction it does not
         self._at_best = NONE if not lends else TRANSACTION if named else AUTOCOMMIT
@@ -249,6 +274,69 @@ def after_failure(connection: Any, dialect: Dialect) -> None:
             dialect.do_ping(connection.dbapi_connection)
         except Exception as error:
             connection.invalidate(error)
+
+
+class Loan(Claim):
+    """A connection for one read, in autocommit, without SQLAlchemy's proxy: of our pool, where nobody hears of checkouts.
+
+    It gives back by itself what nobody has given back, since an exception may come out of nowhere.
+
+    Args:
+        pool: whose.
+    """
+
+    __slots__ = ("connection", "pool", "record")
+
+    def __init__(self, pool: Any) -> None:  # all that a claim has, written out: it is made for every read
+        self.pool = pool
+        self.record: Any = None
+        self.connection: Any = None  #: the driver's, as SQLAlchemy has it
+        self._monitor = self._entry = self._who = self._waiter = None
+
+    def take(self) -> bool:
+        """Take one; ``False`` if it does not come as a read alone needs it.
+
+        Raises:
+            PoolTimeout: and whatever else the pool raises at a checkout.
+        """
+        try:
+            record = self.record = self.pool._do_get(self)
+        except BaseException:
+            if self._monitor is not None:
+                self._monitor.abandon(self)
+            raise
+        self.connection = record.dbapi_connection
+        return record.respool_mode in FIT or self.settle()
+
+    def settle(self) -> bool:
+        """Bring it into autocommit; ``False`` if that cannot be: it has been given back, or is discarded."""
+        record = self.record
+        if record.respool_mode is TOGETHER:
+            try:
+                record.respool_before = leave(self.pool._dialect, record.dbapi_connection)
+            except BaseException as error:
+                record.invalidate(error)
+                self.give_back()
+                if not isinstance(error, Exception):
+                    raise
+                return False
+            record.respool_mode = ALONE
+            return True
+        self.give_back()
+        return False
+
+    def give_back(self) -> None:
+        """Give it back, as it is."""
+        self.pool._do_return_conn(self.record)
+        self._entry = None
+
+    def let_go(self) -> None:
+        """Somebody else gives it back."""
+        self._entry = self.record = self.connection = None
+
+    def __del__(self) -> None:
+        if self._entry is not None or self._waiter is not None:
+            self._monitor.abandon(self, CloseReason.BROKEN)
 
 
 class Before(NamedTuple):

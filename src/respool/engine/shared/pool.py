@@ -185,6 +185,11 @@ class SharedPool(FairPool):
         self.pool_name = getattr(original, "pool_name", "default")
         self._observer = PoolObserver()
 
+    @property
+    def lends_bare(self) -> bool:
+        """Never: its proxy is what keeps the transaction around."""
+        return False
+
     def lend(self, connection: SharedConnection, original: Pool, *, lends: bool, patience: float, dialect: Any) -> None:
         """From now on, this is the connection.
 

@@ -1,0 +1,1 @@
+"""What SQLAlchemy has found out once, kept for the next time: reads by plans, sessions by templates."""

@@ -1,0 +1,313 @@
+"""A plan: one compiled statement, where its parameters come from, and what its rows become.
+
+It is learned and not derived. The first execution of a statement goes SQLAlchemy's way; what that leaves in SQLAlchemy's own
+caches says everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy.engine.interfaces import CacheStats
+from sqlalchemy.orm import context as orm_context
+from sqlalchemy.orm import loading as orm_loading
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.util import immutabledict
+
+from respool.session.loading.plans.refusal import NoPlan
+from respool.session.loading.plans.rows import Rows, acts_at_access, columns_of
+
+__all__ = ["Absent", "Plan", "SubPlan"]
+
+#: The option by which a loader tells of which load its statement is a part.
+_TOP = "sa_top_level_orm_context"
+_LOAD_OPTIONS = "_sa_orm_load_options"
+#: The options under which SQLAlchemy executes a select of objects; of others a plan knows nothing.
+_USUAL_OPTIONS = frozenset({"_result_disable_adapt_to_context", _LOAD_OPTIONS, "prebuffer_rows"})
+
+#: SQLAlchemy 2.1 has put an underscore before it.
+_PostLoad: Any = getattr(orm_loading, "_PostLoad", None) or getattr(orm_loading, "PostLoad", None)
+
+#: What SQLAlchemy notes of a statement that is no part of another.
+_TOPLEVEL = {"toplevel_orm"}
+
+#: What is given, what SQLAlchemy has found in the statement → what goes to the driver.
+Values = Callable[[Mapping[str, Any] | None, Sequence[Any]], Any]
+
+
+class Absent(Exception):
+    """A parameter has no value: SQLAlchemy has its own words for that."""
+
+
+class Plan:
+    """See the head of the file.
+
+    Args:
+        result: what SQLAlchemy has made of the statement, executed.
+        given: the names of the parameters that were given with it.
+        engine_options: the execution options of its engine.
+
+    Raises:
+        NoPlan: something about the statement is not understood.
+    """
+
+    __slots__ = (
+        "after",
+        "alone",
+        "attributes",
+        "compiled",
+        "entities",
+        "entity",
+        "execution_options",
+        "extracted",
+        "labels",
+        "leading",
+        "metadata",
+        "rows",
+        "sql",
+        "statement",
+        "values",
+    )
+
+    usual_options: ClassVar[frozenset[str]] = _USUAL_OPTIONS
+
+    def __init__(self, result: Any, given: Collection[str], engine_options: Mapping[str, Any]) -> None:
+        context = _context_of(result)
+        compiled: Any = context.compiled
+        self._require_known_options(context.execution_options, engine_options)
+        state, leading, entity = self._entities_of(compiled)
+        metadata = compiled._cached_metadata
+        if metadata is None or metadata._tuplefilter is not None or metadata._translated_indexes is not None:
+            raise NoPlan("its columns are not kept by their places")
+        getters = entity.path.get(state.attributes, ("getters", entity.mapper), None)
+        if getters is None:
+            raise NoPlan("SQLAlchemy keeps nothing about its rows")
+        self.rows = Rows(entity, getters, metadata._processors, _load_path(state, entity))
+        #: columns that come before the object in a row of the result, with what processes them
+        self.leading = [(i, metadata._processors[i]) for each in leading for i in _column_of(result.raw, each)]
+        self.entity = entity
+        self.compiled = compiled
+        self.sql: str = compiled.string
+        self.statement = context.invoked_statement
+        self.extracted = context.extracted_parameters
+        self.execution_options = context.execution_options
+        self.labels = [each._label_name for each in (*leading, entity)]
+        self.entities = [each._extra_entities for each in (*leading, entity)]
+        self.attributes = result._attributes
+        self.metadata: Any = None  #: of its results, once there is one
+        #: ``None`` where lists are put into the text each time: that is left to SQLAlchemy's execution context.
+        self.values: Values | None = None
+        if not (compiled.literal_execute_params or compiled.post_compile_params):
+            self.values = _values_of(compiled, frozenset(given), context.dialect)
+        self.alone = False  #: known to be a plain read
+        #: properties that are loaded when the objects are there; ``None`` where nothing but columns is asked for.
+        self.after = _after(self, getters["todo"])
+
+    def _require_known_options(self, options: Mapping[str, Any], engine_options: Mapping[str, Any]) -> None:
+        for name, value in options.items():
+            if name not in self.usual_options and not (name in engine_options and engine_options[name] is value):
+                raise NoPlan(f"it has the execution option {name}")
+        if "schema_translate_map" in engine_options or "compiled_cache" in engine_options:
+            raise NoPlan("its engine does not keep statements as they are")
+
+    def _entities_of(self, compiled: Any) -> tuple[Any, list[Any], Any]:
+        """What SQLAlchemy knows of the statement, what is selected beside a mapped class, and that."""
+        state: Any = compiled.compile_state
+        entities: Any = getattr(state, "_entities", ())
+        if len(entities) != 1:
+            raise NoPlan("it does not select one mapped class")
+        _require_alone(state, entities[0])
+        return state, [], entities[0]
+
+    def query_context(self, session: Any, statement: Any, given: Any, top: Any = None) -> Any:
+        """SQLAlchemy's record of a load, as far as loaders of other properties ask for it.
+
+        Args:
+            session: that loads.
+            statement: as the user has written it.
+            given: the parameters that were given with it.
+            top: the record of the load that this one is a part of.
+        """
+        load_options: Any = orm_context.QueryContext.default_load_options
+        if top is not None:
+            load_options += {"_sa_top_level_orm_context": top}
+        context: Any = orm_context.QueryContext(
+            self.compiled.compile_state,
+            statement,
+            statement,
+            given or {},
+            session,
+            load_options,
+            self.execution_options,
+        )
+        context.post_load_paths = top.post_load_paths if top is not None else {}
+        context.partials = {}
+        return context
+
+    def begin_loaders(self, context: Any) -> Any:
+        """Have SQLAlchemy's loaders of other properties register themselves; returns what collects objects for them."""
+        entity, mapper, populators = self.entity, self.rows.mapper, _populators()
+        for prop in self.after or ():
+            prop.create_row_processor(context, entity, entity.path, mapper, None, None, populators)
+        return _PostLoad.for_context(context, self.rows.load_path, None)
+
+    def may_stand_alone(self) -> bool:
+        """Whether it was proved to be a plain read, when it was last looked at, and its text is always the same."""
+        self.alone = self.values is not None and getattr(self.compiled, "respool_plain", False) is True
+        return self.alone
+
+    def context(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+        """SQLAlchemy's record of an execution, as it would have made it.
+
+        Args:
+            connection: that it is executed on.
+            given: parameters that were given with the statement.
+            extracted: what SQLAlchemy has found in the statement.
+        """
+        return connection.dialect.execution_ctx_cls._init_compiled(
+            connection.dialect, connection, connection._dbapi_connection, *self.arguments(given, extracted)
+        )
+
+    def execute(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+        """Execute it on a connection of SQLAlchemy's, as that would, but for what is known already; returns the result."""
+        dialect = connection.dialect
+        options, compiled, parameters, *rest = self.arguments(given, extracted)
+        return connection._execute_context(
+            dialect,
+            dialect.execution_ctx_cls._init_compiled,
+            compiled,
+            parameters,
+            options,
+            compiled,
+            parameters,
+            *rest,
+        )
+
+    def arguments(self, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> tuple[Any, ...]:
+        """What SQLAlchemy has to know of an execution beside the connection."""
+        parameters = [given] if given else []
+        return self.execution_options, self.compiled, parameters, self.statement, extracted, CacheStats.CACHE_HIT
+
+
+class SubPlan(Plan):
+    """The plan of a statement by which a loader loads for the objects of another one: keys, and objects."""
+
+    __slots__ = ()
+
+    usual_options: ClassVar[frozenset[str]] = _USUAL_OPTIONS | {_TOP}
+
+    def __init__(self, result: Any, given: Collection[str], engine_options: Mapping[str, Any]) -> None:
+        super().__init__(result, given, engine_options)
+        options = {name: value for name, value in self.execution_options.items() if name not in (_TOP, _LOAD_OPTIONS)}
+        self.execution_options = immutabledict(options)  # without the load that it was a part of
+
+    def _entities_of(self, compiled: Any) -> tuple[Any, list[Any], Any]:
+        state: Any = compiled.compile_state
+        *leading, entity = getattr(state, "_entities", None) or [None]
+        if not leading or any(getattr(each, "_fetch_column", None) is None for each in leading):
+            raise NoPlan("it does not select keys and a mapped class")
+        _require_alone(state, entity)
+        return state, leading, entity
+
+
+def _context_of(result: Any) -> Any:
+    context: Any = getattr(getattr(result, "raw", None), "context", None)
+    compiled: Any = getattr(context, "compiled", None)
+    if not isinstance(compiled, SQLCompiler) or compiled.isplaintext or compiled.for_executemany:
+        raise NoPlan("it is no select that SQLAlchemy has compiled")
+    if compiled.cache_key is None or context.extracted_parameters is None:
+        raise NoPlan("SQLAlchemy does not keep it")
+    if compiled.schema_translate_map:
+        raise NoPlan("its text is made anew each time")
+    return context
+
+
+def _require_alone(state: Any, entity: Any) -> None:
+    """Refuse a class that is not selected by itself, or only in part."""
+    statement = state.select_statement
+    kind: Any = orm_context._MapperEntity
+    if not isinstance(entity, kind) or not entity.entity_zero.is_mapper:
+        raise NoPlan("it does not select one mapped class")
+    if entity._with_polymorphic_mappers or entity._get_entity_clauses(state):
+        raise NoPlan("its class is selected together with others")
+    if state.multi_row_eager_loaders or state.eager_joins or state.compound_eager_adapter is not None:
+        raise NoPlan("something is joined to it")
+    if statement._for_update_arg is not None or not statement.is_select:
+        raise NoPlan("it locks what it reads")
+    if state.global_attributes.keys() - _TOPLEVEL:
+        raise NoPlan("it has criteria of its options")
+    if state.compile_options._only_load_props or state.compile_options._for_refresh_state:
+        raise NoPlan("it loads a part of its objects")
+
+
+def _populators() -> dict[str, list[Any]]:
+    return {kind: [] for kind in ("new", "quick", "deferred", "expire", "existing", "eager")}
+
+
+def _after(plan: Plan, todo: Sequence[Any]) -> tuple[Any, ...] | None:
+    """What is loaded after the objects, by a statement of its own: those loaders do nothing to a row."""
+    options = plan.compiled.compile_state.select_statement._with_options
+    if not options and all(acts_at_access(prop) for prop in todo):
+        return None
+    context = plan.query_context(None, plan.statement, None)  # no loader asks for the session before it loads
+    entity, populators = plan.entity, _populators()
+    for prop in todo:
+        prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
+        if any(populators.values()):
+            raise NoPlan(f"{prop} is loaded together with its object, or in a way of its own")
+    return tuple(todo)
+
+
+def _column_of(raw: Any, entity: Any) -> tuple[int, ...]:
+    return columns_of(raw._getter(entity._fetch_column))
+
+
+def _load_path(state: Any, entity: Any) -> Any:
+    return state.current_path + entity.path if state.current_path.path else entity.path
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+def _values_of(compiled: Any, given: frozenset[str], dialect: Any) -> Values:
+    """The function that makes what the driver is given, as SQLAlchemy's execution context does."""
+    names: list[str] = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
+    places = {bind.key: i for i, bind in enumerate(compiled.cache_key.bindparams)}
+    escaped = compiled.escaped_bind_names or {}
+    scope: dict[str, Any] = {"value_of": _value_of, "made": dialect.execute_sequence_format}
+    items = []
+    for number, name in enumerate(names):
+        bind = compiled.binds[name]
+        if bind.key in given:
+            item = f"given[{bind.key!r}]"
+        elif name in given:
+            item = f"given[{name!r}]"
+        elif bind.key in places:
+            item = f"value_of(extracted[{places[bind.key]}])"
+        elif bind.callable is None and not bind.required:  # put there by the compiler: SQLite's OFFSET
+            scope[f"v{number}"] = bind.value
+            item = f"v{number}"
+        else:
+            raise NoPlan("a parameter comes from elsewhere")
+        if (processor := compiled._bind_processors.get(name)) is not None:
+            if not callable(processor):
+                raise NoPlan("a parameter is made of several")
+            scope[f"p{number}"] = processor
+            item = f"p{number}({item})"
+        items.append(item if compiled.positional else f"{escaped.get(name, name)!r}: {item}")
+    if not compiled.positional:
+        made = f"{{{', '.join(items)}}}"
+    elif dialect.execute_sequence_format is tuple:
+        made = f"({''.join(item + ', ' for item in items)})"
+    else:
+        made = f"made([{', '.join(items)}])"
+    exec(f"def values(given, extracted): return {made}", scope)
+    values: Values = scope["values"]
+    return values
+
+
+def _value_of(bind: Any) -> Any:
+    if bind.required:
+        raise Absent
+    return bind.value if bind.callable is None else bind.effective_value

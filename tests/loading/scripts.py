@@ -1,0 +1,296 @@
+"""What is done with a session, step by step, and all that can be seen after each step."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from sqlalchemy import bindparam, event, inspect, or_, orm, select
+from sqlalchemy.orm import defer, selectinload
+
+from tests.loading.mappings import Mapping
+
+__all__ = ["STEPS", "play", "scripts"]
+
+Step = tuple[str, int]
+
+
+def view(instance: Any, session: Any) -> Any:
+    """All that can be told of an object."""
+    state = inspect(instance)
+    held = {
+        k: v for k, v in vars(state).items() if k not in ("_instance_dict", "session_id", "runid", "key", "manager")
+    }
+    held.pop("parents", None)
+    held.pop("respool_note", None)
+    return (
+        type(instance).__name__,
+        state.key,
+        {name: _value(value) for name, value in vars(instance).items() if name != "_sa_instance_state"},
+        list(vars(state)) if not state.modified else None,
+        {name: repr(value) for name, value in held.items() if name not in ("_strong_obj", "load_options", "callables")},
+        (state.persistent, state.pending, state.detached, state.deleted, state.modified, state.expired),
+        sorted(state.expired_attributes),
+        {name: _value(value) for name, value in state.committed_state.items()},
+        sorted(state.unloaded),
+        repr(state.load_path),
+        [type(option).__name__ for option in state.load_options],
+        sorted(state.callables),
+        state.session is session,
+        {a.key: repr(_history(a)) for a in state.attrs if a.key in vars(instance) and not isinstance(a.value, list)},
+    )
+
+
+def _history(attribute: Any) -> Any:
+    return [[_value(each) for each in part] for part in attribute.history]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(each) for each in value]
+    state = inspect(value, raiseerr=False)
+    return (type(value).__name__, state.key) if isinstance(state, orm.InstanceState) else repr(value)
+
+
+def everything(session: Any) -> Any:
+    """All that can be told of a session."""
+    return (
+        sorted((view(instance, session) for instance in session.identity_map.values()), key=repr),
+        len(session.new),
+        len(session.deleted),
+        len(session.dirty),
+    )
+
+
+def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
+    thing, key = mapping.Thing, inspect(mapping.Thing).primary_key[0]
+    statements: list[Any] = [
+        select(thing).where(thing.name == "thing 3"),
+        select(thing).order_by(thing.name),
+        select(thing).order_by(thing.name).limit(2),
+        select(thing).where(thing.name.in_([f"thing {i}" for i in range(n)])).order_by(thing.name),
+        select(thing).where(thing.name == bindparam("name"), thing.owner_id > 0),
+        select(thing).where(thing.owner_id == None).order_by(thing.name.desc()),  # noqa: E711
+        select(thing)
+        .join(mapping.Owner, mapping.Owner.id == thing.owner_id)
+        .where(mapping.Owner.id == 2)
+        .order_by(thing.name),
+        select(thing, thing.name).order_by(thing.name).offset(1).limit(3),
+        select(mapping.Owner).order_by(mapping.Owner.id.desc()),
+        select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
+    ]
+    if mapping.shape.many not in (None, "dynamic", "write_only"):
+        more = selectinload(mapping.Owner.things)
+        statements += [select(mapping.Owner).options(more).order_by(mapping.Owner.id)]
+        if mapping.shape.one is not None:
+            deep = more.selectinload(thing.owner)
+            statements += [select(mapping.Owner).options(deep).where(mapping.Owner.id < 3)]
+            statements += [select(thing).options(selectinload(thing.owner), defer(thing.kind)).order_by(thing.name)]
+    return statements[n % len(statements)], {"name": "thing 2"} if n % len(statements) == 4 else None
+
+
+def _seen(found: Any) -> Any:
+    if isinstance(found, list | tuple) or type(found).__name__ == "Row":
+        return [_seen(each) for each in found]
+    return _value(found)
+
+
+def _error(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        return type(error).__name__, str(error)
+
+
+FETCHES: list[Callable[[Any], Any]] = [
+    lambda result: result.all(),
+    lambda result: result.first(),
+    lambda result: _error(result.one),
+    lambda result: _error(result.one_or_none),
+    lambda result: result.unique().all(),
+    lambda result: [*result.partitions(2)],
+    lambda result: [result.fetchmany(2), result.fetchmany(1), result.all()],
+    lambda result: [*result.yield_per(2)],
+    lambda result: [next(result), next(result, None), result.close()],
+    lambda result: [*result.freeze()()],
+    lambda result: [*result],
+    lambda result: _error(lambda: [*result.unique().yield_per(2)]),
+    lambda result: [result.closed, result.all(), _error(result.all), result.closed],
+]
+
+
+class Player:
+    """Does the steps of one script.
+
+    Args:
+        session: on which.
+        mapping: with what.
+    """
+
+    def __init__(self, session: Any, mapping: Mapping) -> None:
+        self.session, self.mapping = session, mapping
+        self.kept: list[Any] = []
+        self.savepoints: list[Any] = []
+
+    def do(self, name: str, n: int) -> Any:
+        """One step; what comes of it."""
+        return STEPS[name](self, n)
+
+    def get(self, n: int) -> Any:
+        found = self.session.get(self.mapping.Thing, self.mapping.key(n % 8))
+        self.kept.append(found)
+        return None if found is None else view(found, self.session)
+
+    def get_owner(self, n: int) -> Any:
+        found = self.session.get(self.mapping.Owner, n % 3)
+        self.kept.append(found)
+        return None if found is None else view(found, self.session)
+
+    def thing(self, n: int) -> Any:
+        found = self.session.get(self.mapping.Thing, self.mapping.key(n % self.mapping.ROWS + 1))
+        self.kept.append(found)
+        return found
+
+    def change(self, n: int) -> Any:
+        self.thing(n).name = f"changed {n}"
+
+    def add(self, n: int) -> Any:
+        made = self.mapping.Thing.__new__(self.mapping.Thing)
+        self.mapping.Thing._sa_class_manager.setup_instance(made)
+        key = self.mapping.key(20 + n)
+        if self.mapping.shape.key == "pair":
+            made.a, made.b = key
+        else:
+            made.id = key
+        made.name, made.kind = "new", "thing"
+        self.session.add(made)
+        self.kept.append(made)
+
+    def expire(self, n: int) -> Any:
+        self.session.expire(self.thing(n), ["name"] if n % 2 else None)
+
+    def refresh(self, n: int) -> Any:
+        self.session.refresh(self.thing(n))
+
+    def delete(self, n: int) -> Any:
+        self.session.delete(self.thing(n))
+
+    def expunge(self, n: int) -> Any:
+        self.session.expunge(self.thing(n))
+
+    def forget(self, n: int) -> Any:
+        self.kept.clear()
+        gc.collect()
+
+    def savepoint(self, n: int) -> Any:
+        self.savepoints.append(self.session.begin_nested())
+
+    def back(self, n: int) -> Any:
+        if self.savepoints:
+            self.savepoints.pop().rollback()
+
+    def read(self, n: int) -> Any:
+        thing = self.thing(n)
+        return [_value(getattr(thing, name)) for name in sorted(inspect(thing).mapper.column_attrs.keys())]
+
+    def lazy(self, n: int) -> Any:
+        thing = self.thing(n)
+        return _value(thing.owner) if hasattr(type(thing), "owner") else None
+
+    def lazy_many(self, n: int) -> Any:
+        owner = self.session.get(self.mapping.Owner, n % 2 + 1)
+        self.kept.append(owner)
+        if self.mapping.shape.many in (None, "write_only", "dynamic"):
+            return None
+        return sorted(map(repr, map(_value, owner.things)))
+
+    def pickle(self, n: int) -> Any:
+        state = inspect(self.thing(n)).__getstate__()
+        return {name: repr(value) for name, value in state.items() if name not in ("instance", "manager", "parents")}
+
+    def merge(self, n: int) -> Any:
+        made = self.mapping.Thing.__new__(self.mapping.Thing)
+        self.mapping.Thing._sa_class_manager.setup_instance(made)
+        key = self.mapping.key(n % 8)
+        if self.mapping.shape.key == "pair":
+            made.a, made.b = key
+        else:
+            made.id = key
+        made.name, made.kind = f"merged {n}", "thing"
+        self.kept.append(self.session.merge(made))
+
+    def listen(self, n: int) -> Any:
+        name = ("do_orm_execute", "loaded_as_persistent")[n % 2]
+        event.listen(self.session, name, lambda *args: self.mapping.heard.append((name, len(args))))
+
+    def select(self, n: int) -> Any:
+        """Some statement, and some way to fetch from it."""
+        statement, given = _statement(self.mapping, n)
+        result = self.session.execute(statement, given) if n % 2 else self.session.scalars(statement, given)
+        found = FETCHES[n % len(FETCHES)](result)
+        self.kept.append(found)
+        return _seen(found)
+
+    def select_again(self, n: int) -> Any:
+        """The same statement, twice, with what is held in between."""
+        statement, given = _statement(self.mapping, n)
+        return [_seen(self.session.scalars(statement, given).all()) for _ in (1, 2)]
+
+    def scalar(self, n: int) -> Any:
+        return _seen(self.session.scalar(*_statement(self.mapping, n)))
+
+    def late(self, n: int) -> Any:
+        """What was executed is fetched when the session has gone on."""
+        result = self.session.scalars(*_statement(self.mapping, n))
+        self.do(("expunge_all", "rollback", "change", "expire_all", "flush", "close", "delete", "get")[n], n)
+        return _seen(result.all())
+
+    def no_autoflush(self, n: int) -> Any:
+        with self.session.no_autoflush:
+            return self.get(n)
+
+
+def _call(name: str) -> Callable[[Player, int], Any]:
+    return lambda player, n: getattr(player.session, name)()
+
+
+STEPS: dict[str, Callable[[Player, int], Any]] = {
+    **{
+        name: method
+        for name, method in vars(Player).items()
+        if name not in ("__init__", "do", "thing") and callable(method)
+    },
+    **{name: _call(name) for name in ("flush", "commit", "rollback", "expire_all", "expunge_all", "close")},
+}
+_OFTEN = ("get", "get", "get", "get_owner", "change", "expire", "lazy", "read", "select", "select", "select_again")
+
+
+def _steps(names: Any) -> Any:
+    return names.flatmap(
+        lambda name: st.tuples(
+            st.just(name),
+            st.integers(0, 168 if name == "select" else 12 if name.startswith(("select", "scalar")) else 7),
+        )
+    )
+
+
+@st.composite
+def scripts(draw: Any) -> Sequence[Step]:
+    """A few steps."""
+    names = st.sampled_from([*_OFTEN, *STEPS])
+    return draw(st.lists(_steps(names), min_size=2, max_size=9))
+
+
+def play(session: Any, mapping: Mapping, script: Sequence[Step]) -> list[Any]:
+    """Do it; what was seen at each step."""
+    player, seen = Player(session, mapping), []
+    mapping.heard.clear()
+    for name, n in script:
+        try:
+            came: Any = player.do(name, n)
+        except Exception as error:
+            came = (type(error).__name__, str(error).partition("(Background")[0])
+        seen.append((name, n, came, everything(session), list(mapping.heard)))
+    return seen

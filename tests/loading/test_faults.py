@@ -1,0 +1,241 @@
+"""What goes wrong in the middle of a planned read: it is told as SQLAlchemy tells it, and nothing stays out of the pool."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+
+from respool import Database, PoolConfig
+from respool.errors import ConcurrentUse, PoolTimeout
+from tests.loading.shelf import Author, Book, both, fill, opened, raised
+from tests.support.postgres import PostgresServer
+
+ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)
+
+
+@pytest.fixture
+def url(sqlite_file: str) -> str:
+    return fill(f"sqlite:///{sqlite_file}")
+
+
+def read(database: Database, key: int = 1) -> Any:
+    with database.scope("read") as session:
+        book = session.get(Book, key)
+        return book and book.title
+
+
+def aside(database: Database, sql: str) -> None:
+    """Done by somebody else."""
+    engine = create_engine(database.engine.url)
+    with engine.begin() as connection:
+        connection.execute(text(sql))
+    engine.dispose()
+
+
+def test_a_connection_that_died_at_rest_is_replaced(
+    pg_url: str,
+    postgres: PostgresServer,
+    planned: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
+    caplog.set_level(logging.INFO, "sqlalchemy.pool")
+    fill(pg_url)
+    with opened(pg_url, pool=ONE) as database:
+        database.pool._monitor.look_at_idle(False)
+        read(database)
+        assert len(planned) == 1
+        postgres.terminate_backends(pg_url.rpartition("/")[2])
+        assert read(database, 2) == "book 2"
+        assert database.pool.stats().acquired == 0
+        assert "was dead when it was taken; replaced" in caplog.text
+
+
+def test_a_server_that_is_gone_is_told(pg_url: str, postgres: PostgresServer) -> None:
+    def program(database: Database) -> Any:
+        read(database)
+        postgres.stop("immediate")
+        try:
+            kind, *_ = raised(lambda: read(database, 2))
+        finally:
+            postgres.start()
+        return kind.__mro__[-3:], database.pool.stats().acquired
+
+    both(pg_url, program, pool=PoolConfig(max_size=1, timeout=0.5, check_after=None))
+
+
+def test_ddl_between_two_reads(url: str, pg_url: str) -> None:
+    def program(database: Database) -> Any:
+        read(database)
+        aside(database, "ALTER TABLE books RENAME COLUMN title TO name")
+        failed = raised(lambda: read(database, 2))
+        aside(database, "ALTER TABLE books RENAME COLUMN name TO title")
+        return failed, read(database, 2), database.pool.stats().acquired
+
+    for where in (url, pg_url):
+        failed, after, acquired = both(where, program)
+        assert issubclass(failed[0], OperationalError | ProgrammingError)
+        assert (after, acquired) == ("book 2", 0)
+
+
+def test_who_hears_of_errors_hears_the_same(url: str) -> None:
+    def program(database: Database) -> Any:
+        heard: list[Any] = []
+
+        def listen(context: Any) -> None:
+            execution = context.execution_context
+            assert execution is not None
+            heard.append(
+                (
+                    *(context.statement, context.parameters, context.is_disconnect, type(context.original_exception)),
+                    *(execution.statement, execution.parameters, str(execution.invoked_statement)),
+                    *(execution.cursor.description, context.connection.in_transaction()),
+                )
+            )
+
+        event.listen(database.engine, "handle_error", listen)
+        aside(database, "DROP TABLE books")
+        return raised(lambda: read(database, 2)), heard
+
+    failed, heard = both(url, program)
+    assert failed[0] is OperationalError
+    assert len(heard) == 1
+
+
+def test_a_statement_that_takes_too_long(pg_url: str, planned: list[str]) -> None:
+    def program(database: Database) -> Any:
+        read(database)
+        with psycopg.connect(pg_url.replace("+psycopg", "")) as other:
+            other.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+            failed = raised(lambda: read(database, 2))
+        return failed, read(database, 2), database.pool.stats().total
+
+    failed, after, total = both(
+        pg_url, program, engine_options={"connect_args": {"options": "-c statement_timeout=200"}}, pool=ONE
+    )
+    assert issubclass(failed[0], DBAPIError)
+    assert (after, total) == ("book 2", 1)
+
+
+def test_an_exhausted_pool(url: str, planned: list[str]) -> None:
+    with opened(url, pool=PoolConfig(max_size=1, timeout=0.05, check_after=None)) as database:
+        connection = database.engine.connect()
+        with pytest.raises(PoolTimeout):
+            read(database)
+        connection.close()
+        assert read(database) == "book 1"
+        assert database.pool.stats().acquired == 0
+
+
+def test_a_second_thread_is_refused(url: str) -> None:
+    with opened(url, pool=ONE) as database, database.scope("read") as session:
+        inside, go_on = threading.Event(), threading.Event()
+        session.get(Book, 1)
+
+        class Slow(list[Any]):
+            def __iter__(self) -> Any:
+                inside.set()
+                go_on.wait(5)
+                return super().__iter__()
+
+        plain = database.engine.pool._do_get  # type: ignore[attr-defined]
+
+        def slow(claim: Any) -> Any:
+            inside.set()
+            go_on.wait(5)
+            return plain(claim)
+
+        database.engine.pool._do_get = slow  # type: ignore[attr-defined]
+        found: list[Any] = []
+        import contextvars
+
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(lambda: found.append(session.get(Book, 2)),)
+        )
+        thread.start()
+        inside.wait(5)
+        with pytest.raises(ConcurrentUse):
+            session.get(Book, 3)
+        go_on.set()
+        thread.join()
+        assert found[0].title == "book 2"
+
+
+@pytest.mark.parametrize("moment", ["cursor", "execute", "fetchall"])
+def test_an_exception_from_outside(url: str, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of it: the connection is nobody's any more, and the next read has one."""
+
+    class Interrupting:
+        def __init__(self, cursor: Any) -> None:
+            self.cursor = cursor
+
+        def __getattr__(self, name: str) -> Any:
+            if name == moment and armed:
+                armed.clear()
+                raise KeyboardInterrupt
+            return getattr(self.cursor, name)
+
+    class Connection:
+        def __init__(self, connection: Any) -> None:
+            self.__dict__["connection"] = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.connection, name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            setattr(self.connection, name, value)
+
+        def cursor(self) -> Any:
+            if moment == "cursor" and armed:
+                armed.clear()
+                raise KeyboardInterrupt
+            return Interrupting(self.connection.cursor())
+
+    armed: list[int] = []
+    import sqlite3
+
+    def connect() -> Any:
+        return Connection(sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False))
+
+    with opened(url, pool=ONE, engine_options={"creator": connect}) as database:
+        read(database)
+        armed.append(1)
+        with pytest.raises(KeyboardInterrupt):
+            read(database, 2)
+        assert armed == []
+        assert database.pool.stats().acquired == 0
+        assert read(database, 2) == "book 2"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_the_plans_and_not_the_connection(pg_url: str) -> None:
+    fill(pg_url)
+    with opened(pg_url, pool=ONE) as database:
+        assert read(database) == "book 1"
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if read(database, 2) == "book 2" else 1)
+            except BaseException:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert read(database, 3) == "book 3"
+
+
+def test_a_bind_processor_that_refuses(url: str) -> None:
+    def program(database: Database) -> Any:
+        with database.scope("read") as session:
+            session.get(Author, 1)
+            return raised(lambda: session.get(Author, 2**80)), raised(lambda: session.get(Author, "no number"))
+
+    both(url, program)

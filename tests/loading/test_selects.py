@@ -1,0 +1,323 @@
+"""``execute()``, ``scalars()`` and ``scalar()`` by a plan."""
+
+from __future__ import annotations
+
+import gc
+import re
+import weakref
+from typing import Any
+
+import pytest
+from sqlalchemy import Select, bindparam, inspect, orm, select
+from sqlalchemy import __version__ as version
+from sqlalchemy.orm import joinedload, selectinload
+
+from respool import Database
+from respool.errors import ScopeEnded
+from respool.session.loading.plans.kept import plans_of
+from tests.loading.shelf import Author, Book, both, fill, opened, raised
+
+BY_NAME = select(Book).where(Book.title == bindparam("title"))
+
+
+@pytest.fixture
+def url(sqlite_file: str) -> str:
+    return fill(f"sqlite:///{sqlite_file}")
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The statements whose cache key was asked for."""
+    asked: list[Any] = []
+    plain = Select._generate_cache_key
+
+    def watched(self: Any) -> Any:
+        asked.append(self)
+        return plain(self)
+
+    monkeypatch.setattr(Select, "_generate_cache_key", watched)
+    return asked
+
+
+def one(session: Any, key: int) -> Any:
+    return session.scalars(select(Book).where(Book.id == key)).one()
+
+
+def test_the_second_time_it_goes_by_a_plan(url: str, planned: list[str]) -> None:
+    with opened(url) as database, database.scope("read") as session:
+        assert one(session, 1).title == "book 1"
+        assert planned == []
+        assert one(session, 2).title == "book 2"
+        assert session.execute(select(Book).where(Book.id == 3)).one()[0].title == "book 3"
+        assert session.scalar(select(Book).where(Book.id == 4)).title == "book 4"
+        assert len(planned) == 3
+
+
+def test_a_usual_statement_is_known_by_its_parts(url: str, keys: list[Any], planned: list[str]) -> None:
+    with opened(url) as database, database.scope("read") as session:
+        for key in (1, 2):
+            one(session, key)
+        keys.clear()
+        assert [one(session, key).title for key in (3, 4)] == ["book 3", "book 4"]
+        assert (keys, len(planned)) == ([], 3)
+        assert session.scalars(select(Book).where(Book.id != 3).order_by(Book.id).limit(2)).first().id == 1
+
+
+def test_what_is_built_once_is_known_by_itself(url: str, keys: list[Any], planned: list[str]) -> None:
+    with opened(url) as database, database.scope("read") as session:
+        titles = ["book 1", "book 2", "book 3", "book 4"]
+        for title in titles[:2]:
+            session.scalars(BY_NAME, {"title": title}).one()
+        keys.clear()
+        assert [session.scalars(BY_NAME, {"title": title}).one().id for title in titles[2:]] == [3, 4]
+        assert (keys, len(planned)) == ([], 3)
+        assert session.scalars(BY_NAME.where(Book.id == 1), {"title": "book 2"}).all() == []
+        assert raised(lambda: session.scalars(BY_NAME).all())[0].__name__ == "StatementError"
+
+
+def test_each_key_has_its_own_plan(url: str) -> None:
+    def program(database: Database) -> Any:
+        with database.scope("read") as session:
+            found = []
+            for _ in range(3):
+                found += [[each.id for each in session.scalars(statement)] for statement in statements()]
+            return found
+
+    def statements() -> tuple[Any, ...]:
+        return (
+            select(Book).where(Book.id == 1),
+            select(Book).where(Book.id > 8),
+            select(Book).where(Book.pages == 1),
+            select(Book).where(Book.id == 1),
+            select(Book).where(Book.id == Book.pages, Book.id < 3),
+            select(Book).where(Book.id == 1, Book.title == "book 1"),
+            select(Book).where(Book.id == 9).order_by(Book.id),
+            select(Book).where(Book.id > 1).order_by(Book.id).limit(2),
+            select(Book).where(Book.id > 1).order_by(Book.id.desc()).limit(2),
+            select(Book).order_by(Book.id).limit(3).offset(2),
+            select(Book).order_by(Book.id).offset(8),
+            select(Book).where(Book.id.in_([1, 2])).order_by(Book.id),
+            select(Book).where(Book.id.in_([1, 2, 3])).order_by(Book.id),
+            select(Book).where(Book.id.in_([])),
+            select(Book).filter_by(id=2),
+            select(Book).distinct().order_by(Book.id).limit(1),
+            select(Author).where(Author.id == 1),
+        )
+
+    found = both(url, program)
+    assert found[:17] == found[17:34] == found[34:]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(Book).options(joinedload(Book.author)),
+        select(Book).with_for_update(),
+        select(Book).execution_options(populate_existing=True),
+        select(Book, Author).join(Author),
+        select(Book.id, Book.title),
+        select(orm.aliased(Book)),
+        select(Book).from_statement(select(Book)),
+        select(Book).union_all(select(Book)),
+        select(Book.__table__),
+        select(Book).options(orm.with_loader_criteria(Book, Book.id < 3)),
+        select(Book).options(orm.undefer_group("g"), joinedload(Book.author)),
+        select(Book).options(orm.raiseload(Book.author)),
+        select(Book).options(orm.defer(Book.title, raiseload=True)),
+        select(Author).options(orm.subqueryload(Author.books)),
+    ],
+)
+def test_what_is_more_than_a_select_of_one_class(url: str, planned: list[str], statement: Any) -> None:
+    def program(database: Database) -> Any:
+        with database.scope("read") as session:
+            found = [session.execute(statement).unique().all() for _ in range(3)]
+            session.rollback()
+            return [[repr(inspect(each, raiseerr=False) and vars(each).keys()) for each in row] for row in found]
+
+    both(url, program)
+    assert planned == []
+
+
+def test_objects_are_made_when_they_are_fetched(url: str) -> None:
+    def program(database: Database) -> Any:
+        with database.scope("read") as session:
+            session.scalars(select(Book)).all()
+            session.expunge_all()
+            result = session.scalars(select(Book))
+            before = len(session.identity_map)
+            books = result.all()
+            return before, len(session.identity_map), len(books), result.all()
+
+    assert both(url, program) == (0, 10, 10, [])
+
+
+def test_rows_are_refused_after_the_end_of_their_scope(url: str, planned: list[str]) -> None:
+    with opened(url) as database:
+        with database.scope("read") as session:
+            session.scalars(select(Book)).all()
+        with database.scope("read") as session:
+            result = session.scalars(select(Book))
+        assert len(planned) == 1
+        with pytest.raises(ScopeEnded):
+            result.all()
+
+
+def test_objects_are_not_made_in_an_identity_map_that_was_let_go(url: str, planned: list[str]) -> None:
+    def program(database: Database) -> Any:
+        with database.scope("read") as session:
+            kept = session.scalars(select(Book)).all()
+            result = session.scalars(select(Book))
+            session.expunge_all()
+            kept.clear()
+            gc.collect()
+            kind, said, *_ = raised(result.all)
+            return kind, re.sub("0x[0-9a-f]+", "", said)
+
+    kind, said = both(url, program)
+    assert kind.__name__ == "InvalidRequestError"
+    assert "no longer valid" in said
+    assert planned
+
+
+def test_a_collection_in_the_middle_of_a_batch(url: str) -> None:
+    fill(url, books=300)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        with opened(url) as database, database.scope("read") as session:
+            for _ in range(3):
+                books = session.scalars(select(Book).order_by(Book.id)).all()
+                assert [book.id for book in books] == [*range(1, 301)]
+                assert len(session.identity_map) == 300
+                assert all(inspect(book).session is session for book in books)
+                del books
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def test_a_processor_that_refuses_a_row(url: str) -> None:
+    class Shy(orm.DeclarativeBase):
+        pass
+
+    import sqlalchemy as sa
+
+    class Odd(sa.TypeDecorator[int]):
+        impl = sa.Integer
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            if value == 5 and armed:
+                raise ValueError("five")
+            return value
+
+    class Pages(Shy):
+        __tablename__ = "books"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        pages: orm.Mapped[int] = orm.mapped_column(Odd)
+
+    armed: list[int] = []
+
+    def program(database: Database) -> Any:
+        armed.clear()
+        with database.scope("read") as session:
+            session.scalars(select(Pages)).all()
+            session.expunge_all()
+            armed.append(1)
+            return raised(lambda: session.scalars(select(Pages)).all())[:2], len(session.identity_map)
+
+    assert both(url, program) == ((ValueError, "five"), 0)
+
+
+def test_many_statements_do_not_fill_the_tables(url: str) -> None:
+    with opened(url) as database, database.scope("read") as session:
+        for number in range(1, 700):
+            session.scalars(select(Book).where(Book.id == 1).limit(1).with_hint(Book, f"h{number}", "oracle")).all()
+        plans = plans_of(database.engine)
+        assert len(plans.selects) <= 500
+
+
+# -- loaders that load afterwards -----------------------------------------------------------------------------------------
+
+
+def shelves(database: Database, statement: Any) -> Any:
+    with database.scope("read") as session:
+        authors = session.scalars(statement).all()
+        states = [inspect(book) for author in authors for book in author.books]
+        return (
+            [(author.name, [book.title for book in author.books]) for author in authors],
+            [(repr(state.load_path), [type(option).__name__ for option in state.load_options]) for state in states],
+            session.holds_connection,
+        )
+
+
+def test_a_selectinload_goes_by_two_plans(url: str, planned: list[str]) -> None:
+    statement = select(Author).options(selectinload(Author.books)).order_by(Author.id)
+
+    def program(database: Database) -> Any:
+        return [shelves(database, statement) for _ in range(3)]
+
+    found = both(url, program)
+    assert [len(books) for _, books in found[2][0]] == [5, 5]
+    # SQLAlchemy 2.0 selects the keys as a bundle, which is not planned
+    assert ["IN" in sql for sql in planned] == ([False] if version.startswith("2.0") else [False, True]) * 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        select(Author).options(selectinload(Author.books).selectinload(Book.author)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books).joinedload(Book.author)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books).defer(Book.title)).order_by(Author.id),
+        select(Author).options(selectinload(Author.books.and_(Book.id > 4))).order_by(Author.id),
+        select(Author).options(selectinload("*")).order_by(Author.id),
+        select(Author).options(orm.immediateload(Author.books)).order_by(Author.id),
+        select(Author).options(orm.lazyload(Author.books), orm.load_only(Author.name)).order_by(Author.id),
+        select(Author).options(orm.subqueryload(Author.books)).order_by(Author.id),
+    ],
+)
+def test_any_other_option(url: str, statement: Any) -> None:
+    def program(database: Database) -> Any:
+        return [shelves(database, statement) for _ in range(4)]
+
+    both(url, program)
+
+
+def test_what_is_there_already_keeps_its_collection(url: str) -> None:
+    statement = select(Author).options(selectinload(Author.books)).order_by(Author.id)
+
+    def program(database: Database) -> Any:
+        seen = []
+        for _ in range(3):
+            with database.scope("read") as session:
+                author = session.get_one(Author, 1)
+                author.books.remove(author.books[0])
+                with session.no_autoflush:
+                    authors = session.scalars(statement).all()
+                seen.append(([len(each.books) for each in authors], authors[0] is author, len(session.dirty)))
+                session.rollback()
+        return seen
+
+    both(url, program)
+
+
+def test_criteria_of_an_option_are_those_of_each_statement(url: str) -> None:
+    def program(database: Database) -> Any:
+        found = []
+        for number in (2, 4, 6, 8):
+            statement = select(Author).options(selectinload(Author.books.and_(Book.id > number))).order_by(Author.id)
+            found.append([len(books) for _, books in shelves(database, statement)[0]])
+        return found
+
+    assert both(url, program) == [[4, 4], [3, 3], [2, 2], [1, 1]]
+
+
+def test_a_statement_does_not_keep_its_engine(url: str) -> None:
+    statement = select(Book).where(Book.id == 1)
+    with opened(url) as database:
+        for _ in range(3):
+            with database.scope("read") as session:
+                session.scalars(statement).all()
+        plans = weakref.ref(plans_of(database.engine))
+    del database, session
+    gc.collect()
+    assert plans() is None
