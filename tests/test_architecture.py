@@ -29,7 +29,7 @@ PUBLIC = [
     *("respool.web.asgi", "respool.web.fastapi", "respool.web.litestar", "respool.web.quart", "respool.web.sanic"),
     *("respool.web.starlette", "respool.web.aiohttp"),
     *("respool.web.wsgi", "respool.web.bottle", "respool.web.flask", "respool.web.falcon", "respool.web.pyramid"),
-    "respool.web.django",
+    *("respool.web.django", "respool.testing"),
 ]
 LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
@@ -76,6 +76,7 @@ def test_every_contract_is_kept(tree: Path) -> None:
         ("session", "session/changes/log", "from respool.session import life"),
         ("session", "session/reads/rows", "from respool.session.transaction import work"),
         ("engine", "engine/dialects/signs", "from respool.engine.pools import fair"),
+        ("engine", "engine/pools/fair", "from respool.engine.shared import pool"),
         ("pool", "pool/core/entries", "from respool.pool.drivers import clock"),
         ("no-circles", "session/changes/states", "from respool.session.changes import log"),
         ("no-circles", "scope/contracts", "if TYPE_CHECKING:\n    from respool.scope.scope import Scope"),

@@ -32,6 +32,7 @@ __all__ = [
     "ScopeEnded",
     "ScopeError",
     "SelfDeadlock",
+    "SharedConnectionLost",
     "UnawaitedLoad",
     "UncommittedChanges",
     "UnitError",
@@ -146,6 +147,12 @@ class CallerGone(PoolError):
     """
 
     code = "P005"
+
+
+class SharedConnectionLost(PoolError):
+    """The connection that a test shares with its application is gone, or its transaction is: the test is void."""
+
+    code = "P006"
 
 
 class ScopeError(RespoolError):

@@ -7,7 +7,7 @@
   added to the file, which is imported anew. A file with an ``app`` takes the place of another one with an ``app``.
 * A ``text output`` block is what was printed since the last one.
 * In a ``console`` block ``$ curl`` asks the ``app`` of the file that was saved last, ``$ python FILE.py`` and ``$ respool
-  explain`` run for real, and the lines below are the answer. Other commands are not run here, but by ``tests/fresh``.
+  explain`` run for real, and the lines below are the answer; so do ``$ pytest`` and ``$ python -m unittest``. Other commands are not run here, but by ``tests/fresh``.
 * In both, ``…`` stands for anything.
 """
 
@@ -21,6 +21,7 @@ import gc
 import importlib
 import inspect
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -178,6 +179,8 @@ class Reading:
             words = shlex.split(command)
             if words[0] == "curl":
                 self.compare(block, self._curl(words[1:]), expected)
+            elif words[0] == "pytest" or words[:3] == ["python", "-m", "unittest"]:
+                self.compare(block, self._test(block, words), expected)
             elif not serves(words, self.folder) and (
                 command.startswith("respool explain") or (words[0] == "python" and words[1].endswith(".py"))
             ):
@@ -191,6 +194,21 @@ class Reading:
                 )
                 assert done.returncode == 0, f"{block}: {command}\n{done.stderr}"
                 self.compare(block, done.stdout, expected)
+
+    def _test(self, block: Block, words: list[str]) -> str:
+        """The reader's own tests, with no plugins but ours and anyio's."""
+        plugins = ["-p", "respool.testing.plugin", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider", "--rootdir=."]
+        start = ["-m", "pytest", *plugins, *words[1:]] if words[0] == "pytest" else words[1:]
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *start],
+            cwd=self.folder,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}: {' '.join(words)}\n{done.stdout}{done.stderr}"
+        return done.stdout
 
     def _curl(self, words: list[str]) -> str:
         """``curl [-i] [-X METHOD] URL``, answered by the application."""

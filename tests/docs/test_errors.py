@@ -23,6 +23,7 @@ from respool.engine import FairPool
 from respool.errors import RespoolError
 from respool.pool import ConnectionPool
 from respool.session.life import life_of
+from respool.testing import rolled_back
 from respool.whereabouts import client
 from tests.docs.pages import ROOT
 
@@ -95,6 +96,22 @@ def gone(db: Database) -> None:
         exhausted(db)
     finally:
         client.reset(before)
+
+
+def of_another_test(db: Database) -> None:
+    with rolled_back(db):
+        engine = db.engine
+    engine.connect()
+
+
+def lost_in_a_test(db: Database) -> None:
+    with rolled_back(db), db.engine.connect() as connection:
+        connection.connection.dbapi_connection.raw.rollback()  # type: ignore[union-attr]
+
+
+def asking_for_a_second_one(db: Database) -> None:
+    with rolled_back(db), db.engine.connect():
+        db.engine.connect()
 
 
 def refused(db: Database) -> None:
@@ -313,6 +330,8 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("P003", queue_full),
     ("P004", refused),
     ("P005", gone),
+    ("P006", of_another_test),
+    ("P006", lost_in_a_test),
     ("S001", no_scope),
     ("S002", ended),
     ("S003", elsewhere),
@@ -323,6 +342,7 @@ WAYS: list[tuple[str, Callable[[Database], None]]] = [
     ("S008", only_to_be_read),
     ("S011", ended_inside),
     ("S012", waiting_for_itself),
+    ("S012", asking_for_a_second_one),
     ("S013", failed_hook),
     ("S014", half_committed),
     ("S015", hung_up),

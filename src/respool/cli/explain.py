@@ -67,6 +67,10 @@ ADVICE = {
         "The client went away while its request was in line, so the request left the line: nothing is lost by that.",
         "If there are many, clients give up before it is their turn: see why the line is that long, as for P001.",
     ),
+    "P006": (
+        "In tests: commit nothing past the session, such as by DDL on MySQL or in a procedure; keep no session of a test.",
+        "A test that needs that, or cuts connections, takes a database of its own: the fixture respool_fresh.",
+    ),
     "S001": (
         "Within a web application: respool.web.<framework>.install(app, db) must have been called on this very app.",
         'Outside of a request (job, command, thread, message): with db.scope("name") as session: ...',

@@ -24,6 +24,7 @@ from respool.database.checks import (
     check_variables,
 )
 from respool.database.job import HasJobs
+from respool.database.override.exchange import HasEngine
 from respool.ending.tally import check_twophase
 from respool.engine import AsyncFairPool, FairPool, mask
 from respool.errors import ConfigError, PoolClosed, ScopeError, UncommittedChanges
@@ -64,7 +65,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
+class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
     """One database: an engine, the scope in force, and the rule by which a scope ends. ``S`` is the session's type."""
 
     #: The other kind, for the message that sends users there.
@@ -93,7 +94,8 @@ class DatabaseBase(HasJobs, Signposts, ABC, Generic[S]):
         self._begin = BeginRule(begin)
         self._sessions = self._class_of(session_class, session_options)
         self._current_session = asking(self._sessions.given)
-        self.engine: Any = self._engine_of(url, pool, dict(engine_options or {}))
+        self.made_with = pool, dict(engine_options or {})
+        self.engine = self._engine_of(url, *self.made_with)
         self.given = self.engine is url  #: whether the engine is the user's own, who closes it as well
         self.twophase = twophase
         if twophase:

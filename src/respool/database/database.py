@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
 from respool.config import PoolConfig
 from respool.database.base import DatabaseBase
+from respool.database.override.blocks import AsyncOverride, Override
 from respool.database.parallel import gather, gather_async
 from respool.database.retry import Retry
 from respool.database.run import Work, name_of, perform, perform_async
@@ -30,7 +31,7 @@ __all__ = ["AsyncDatabase", "Database"]
 if TYPE_CHECKING:
     from sqlalchemy import orm
     from sqlalchemy.ext import asyncio as sa_asyncio
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from typing_extensions import TypeVar as DefaultingTypeVar
 
     from respool.session.aio import AsyncSession
@@ -192,6 +193,26 @@ class Database(DatabaseBase[S]):
         """
         return gather(self, self.in_force(), functions, limit, executor)
 
+    def override(self, target: str | URL | Engine | Connection) -> Override[Self]:
+        """Have another database in the place of this one for the length of a block, as tests do.
+
+        ``db.session``, ``db.scope()``, dependencies, jobs, ``db.engine`` and ``db.pool`` follow, in every thread; what is
+        open already keeps what it has. Blocks may be nested. Listeners to ``db.engine`` hear the other one too, where it
+        has the same driver.
+
+        Args:
+            target: a URL: an engine is made as for this database, and closed at the end. An ``Engine``, which stays open.
+                Or a ``Connection``: all share it, one after the other, and what they commit is a savepoint in its
+                transaction. That you end yourself; if none has begun, all is rolled back at the end.
+
+        Returns:
+            a context manager that gives this database.
+
+        Raises:
+            ConfigError: it is something else, or of the other kind.
+        """
+        return Override(self, target)
+
     def close(self, timeout: float = 10.0, *, by: str | None = None) -> None:
         """Close the pool and all its connections. An engine of yours goes on: only what is idle in its pool is closed.
 
@@ -344,6 +365,15 @@ class AsyncDatabase(DatabaseBase[AS]):
             NoScope: no request and no scope is open here.
         """
         return await gather_async(self, self.in_force(), functions, limit)
+
+    def override(self, target: str | URL | AsyncEngine | AsyncConnection) -> AsyncOverride[Self]:
+        """Have another database in the place of this one for the length of a block: as :meth:`Database.override`.
+
+        It is left by ``async with``, or by ``with`` where nothing has to be awaited at the end: an engine of yours, or a
+        URL whose connections are closed by the loops that they belong to. A connection needs ``async with``; it may be
+        used in other loops and threads as long as this one runs.
+        """
+        return AsyncOverride(self, target)
 
     async def close(self, timeout: float = 10.0, *, by: str | None = None) -> None:
         """Close the pool and all its connections. An engine of yours goes on: only what is idle in its pool is closed.

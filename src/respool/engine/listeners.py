@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any, TypeVar
 
-__all__ = ["innermost", "more_than", "only_looks", "unknown"]
+__all__ = ["innermost", "more_than", "of_users", "only_looks", "unknown"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Where the listeners come from that are known to look at what is executed, and to leave it as it is.
 _LOOKERS = ("sqlalchemy", "respool", "opentelemetry", "sentry_sdk", "ddtrace", "newrelic", "elasticapm", "logfire")
+
+_OURS = ("sqlalchemy", "respool")
 
 #: The mark on a listener whose author has declared it.
 _DECLARED = "respool_only_looks"
@@ -70,6 +72,11 @@ def innermost(listener: Any) -> Any:
     """What the author of a listener wrote, without what others have put around it."""
     *_, inner = _peeled(listener)
     return inner
+
+
+def of_users(listeners: Iterable[Any]) -> list[Any]:
+    """Those of them that neither SQLAlchemy nor we have brought along."""
+    return [each for each in listeners if not any(_origin(inner) in _OURS for inner in _peeled(each))]
 
 
 def _only_looks(listener: Any) -> bool:

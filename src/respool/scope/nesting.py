@@ -8,7 +8,7 @@ one connection is with somebody who does not wait like this, that one comes back
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from respool.errors import SelfDeadlock
@@ -18,11 +18,16 @@ __all__ = ["Nesting"]
 
 
 class Nesting:
-    """The sessions of one database inside of which others are open."""
+    """The sessions of one database inside of which others are open.
 
-    __slots__ = ("_lock", "_outer")
+    Args:
+        advice: what there is to do where one has to be refused; else what suits a pool.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_advice", "_lock", "_outer")
+
+    def __init__(self, advice: Sequence[str] = ()) -> None:
+        self._advice = advice
         self._lock = threading.Lock()
         self._outer: list[Tenant] = []
 
@@ -67,7 +72,8 @@ class Nesting:
         raise SelfDeadlock(
             f"{life.title} holds a connection and needs a second one, and the pool may have {limit}",
             now=[f"asked for at {place}", *(f"holds one: {each.title}" for each in holders.values())],
-            advice=[
+            advice=self._advice
+            or [
                 "commit, or roll back, before opening the inner session: then nothing is held",
                 "use savepoint=True, which stays on the same connection",
                 f"raise max_size above {limit}, the number of those that hold one while they need another",

@@ -20,6 +20,9 @@ __all__ = ["install", "session_of"]
 
 S = TypeVar("S")
 
+#: Where a database keeps its dependency.
+_MADE = "_respool_session_of"
+
 
 def install(
     app: FastAPI,
@@ -55,11 +58,16 @@ def session_of(database: DatabaseBase[S]) -> Callable[[], Awaitable[S]]:
     ``Depends(db.current_session)`` gives the same session. But that is a plain function, which FastAPI sends to one of
     its threads for every request; this one it calls at once.
 
+    It is the same object at every call: ``app.dependency_overrides[session_of(db)] = …`` finds it.
+
     Args:
         database: whose session.
     """
+    made: Callable[[], Awaitable[S]] | None = vars(database).get(_MADE)
+    if made is None:
 
-    async def current_session() -> S:
-        return database.session
+        async def current_session() -> S:
+            return database.session
 
-    return current_session
+        made = vars(database).setdefault(_MADE, current_session)
+    return made

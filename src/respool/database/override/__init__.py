@@ -1,0 +1,1 @@
+"""Another engine in a database's place, for the length of a block."""
