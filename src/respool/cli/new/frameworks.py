@@ -32,6 +32,10 @@ class Framework:
     extra: tuple[tuple[str, str], ...] = ()
 
 
+_DJANGO_SETTINGS = """
+| `SECRET_KEY` | made anew at each start | Django's; give it where several processes sign |
+| `ALLOWED_HOSTS` | `localhost,127.0.0.1` | the names that it is asked by, with commas |
+| `DEBUG` | | `1`: Django's own error pages |"""
 _UVICORN = ("uvicorn", "{{name}}.app:app", "--timeout-graceful-shutdown", "30")
 _GUNICORN = ("gunicorn", "--worker-class", "gthread", "--threads", "8", "--graceful-timeout", "30")
 
@@ -80,12 +84,7 @@ FRAMEWORKS: dict[str, Framework] = {
         ),
         extra=(
             ("compose_settings", "\n    SECRET_KEY: ${SECRET_KEY:-}\n    ALLOWED_HOSTS: localhost,127.0.0.1"),
-            (
-                "readme_settings",
-                "\n| `SECRET_KEY` | made anew at each start | Django's; give it where several processes sign"
-                "\n| `ALLOWED_HOSTS` | `localhost,127.0.0.1` | the names that it is asked by, with commas"
-                "\n| `DEBUG` | | `1`: Django's own error pages",
-            ),
+            ("readme_settings", _DJANGO_SETTINGS),
         ),
     ),
 }
@@ -121,7 +120,9 @@ def values(name: str, framework: str, database: str) -> dict[str, str]:
     return {
         "name": name,
         "title": chosen.title,
-        "default_url": f"{file}:///{name}.db" if sqlite else f"postgresql+psycopg://{name}:{name}@127.0.0.1:5432/{name}",
+        "default_url": f"{file}:///{name}.db"
+        if sqlite
+        else f"postgresql+psycopg://{name}:{name}@127.0.0.1:5432/{name}",
         "more_drivers": ', "sqlite": "sqlite+aiosqlite"' if sqlite and chosen.asynchronous else "",
         "dependencies": _listed(needed),
         "dev_dependencies": _listed(dev),
