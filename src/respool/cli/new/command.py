@@ -122,7 +122,7 @@ def _checked(name: str | None) -> str:
     if not name:
         raise ConfigError("what is it called?", advice=["respool new shop --framework fastapi"], setting="name")
     proposal = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "shop"
-    if keyword.iskeyword(proposal) or keyword.issoftkeyword(proposal) or proposal in _TAKEN:
+    if keyword.iskeyword(proposal) or proposal in _TAKEN:
         proposal += "_app"
     if not re.fullmatch(r"[a-z](?:[a-z0-9_]*[a-z0-9])?", name) or keyword.iskeyword(name):
         why = "is no name for a Python package: small letters a-z, digits and _, a letter first, no word of Python's"
