@@ -1,1 +1,1 @@
-"""The command line: ``respool top``, ``respool demo``, ``respool explain``."""
+"""The command line: ``respool top``, ``respool demo``, ``respool doctor``, ``respool new``, ``respool explain``."""

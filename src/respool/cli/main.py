@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("top", help="who holds what, since when and why, in running processes", description=_TOP)
     )
     _add_demo(commands.add_parser("demo", help="run a small shop and watch its pool and sessions", description=_DEMO))
+    _add_new(commands.add_parser("new", help="make a new application from a template", description=_NEW))
     _add_probe(commands.add_parser("probe", help="whether running processes are alive and ready", description=_PROBE))
     _add_doctor(commands.add_parser("doctor", help="judge a pool's settings on a database", description=_DOCTOR))
     page = commands.add_parser("explain", help="what the code of an error or finding means and what to do about it")
@@ -95,6 +96,26 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         "--trouble", choices=_TROUBLES, help="have one, to be found on the page at /respool (default: none)"
     )
     parser.set_defaults(run=_demo)
+
+
+_NEW = """Make a folder NAME with an application in it: models, migrations, routes, tests, settings, container, dashboard.
+Nothing is written into a folder in which something is."""
+
+
+def _add_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the folder, and of the package in it")
+    parser.add_argument("--framework", choices=("fastapi", "flask", "litestar", "django"), help="what it is built with")
+    parser.add_argument(
+        "--database", choices=("sqlite", "postgresql"), default="sqlite", help="for development (default: %(default)s)"
+    )
+    parser.add_argument("--list", action="store_true", help="show what there is, and make nothing")
+    parser.set_defaults(run=_new)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from respool.cli.new.command import run
+
+    return run(options)
 
 
 _PROBE = """Ask the processes of this user that observe their databases whether they are alive, or can serve: for a probe that

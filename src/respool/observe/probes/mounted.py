@@ -72,7 +72,7 @@ class Probes:
         self,
         scope: Mapping[str, Any],
         receive: Callable[[], Awaitable[Any]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
+        send: Callable[[Any], Awaitable[None]],
     ) -> None:
         """The ASGI application: ``app.mount("/health", Probes(db).asgi)``."""
         if scope["type"] != "http":

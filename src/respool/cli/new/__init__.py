@@ -1,0 +1,1 @@
+"""A new application to begin with, made from templates: ``respool new``."""

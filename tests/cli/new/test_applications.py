@@ -1,0 +1,140 @@
+"""Each template's application: its own tests pass, its migrations run, and its types are sound."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from respool.cli.new.command import make
+from respool.cli.new.frameworks import FRAMEWORKS
+from tests.cli.shops import SOURCE, environment
+
+each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
+
+
+def run(folder: Path, *command: str, **variables: str) -> str:
+    """What a command prints, run in an application's folder."""
+    done = subprocess.run(
+        command, cwd=folder, env=around(**variables), capture_output=True, text=True, check=False, timeout=110
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def around(**variables: str) -> Mapping[str, str]:
+    ours = {name: text for name, text in environment().items() if not name.startswith(("DATABASE_URL", "PYTEST"))}
+    return {**ours, **variables}
+
+
+def tested(folder: Path, **variables: str) -> str:
+    # our own environment has advanced-alchemy in it, which Litestar imports and which warns
+    options = ("-p", "respool.testing.plugin", "-p", "no:cacheprovider", "-W", "ignore:The declarative_mixin", "-q")
+    return run(folder, sys.executable, "-m", "pytest", *options, **variables)
+
+
+@each_framework
+def test_its_tests_pass(framework: str, tmp_path: Path) -> None:
+    folder = make("tea", framework, "sqlite", tmp_path)
+    assert "19 passed" in tested(folder)
+    assert not list(folder.glob("*.db")), "the developer's own database is not touched"
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "django"])
+def test_its_tests_pass_on_postgresql(framework: str, tmp_path: Path, pg_url: str) -> None:
+    folder = make("tea", framework, "postgresql", tmp_path)
+    assert "19 passed" in tested(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_a_broken_rule_is_noticed(framework: str, tmp_path: Path) -> None:
+    folder = make("tea", framework, "sqlite", tmp_path)
+    store = folder / "tea" / "store.py"
+    text = store.read_text(encoding="utf-8")
+    store.write_text(text.replace("product.stock = Product.stock - quantity", "pass"), encoding="utf-8")
+    with pytest.raises(AssertionError, match="test_a_sale"):
+        tested(folder)
+
+
+@each_framework
+def test_it_is_migrated_and_filled_once(framework: str, tmp_path: Path) -> None:
+    folder = make("tea", framework, "sqlite", tmp_path)
+    run(folder, sys.executable, "-m", "alembic", "upgrade", "head")
+    for _ in range(2):
+        run(folder, sys.executable, "-m", "tea.seed")
+    with sqlite3.connect(folder / "tea.db") as connection:
+        assert connection.execute("SELECT count(*) FROM product").fetchone() == (3,)
+    connection.close()
+    assert "No new upgrade operations detected" in run(folder, sys.executable, "-m", "alembic", "check")
+
+
+def test_a_new_migration_is_sound(tmp_path: Path) -> None:
+    folder = make("tea", "fastapi", "sqlite", tmp_path)
+    models = folder / "tea" / "models.py"
+    text = models.read_text(encoding="utf-8")
+    models.write_text(
+        text.replace("    stock: Mapped[int]\n", "    stock: Mapped[int]\n    colour: Mapped[str | None]\n")
+    )
+    run(folder, sys.executable, "-m", "alembic", "upgrade", "head")
+    run(folder, sys.executable, "-m", "alembic", "revision", "--autogenerate", "--message", "colours")
+    (written,) = folder.glob("migrations/versions/*_colours.py")
+    assert "colour" in written.read_text(encoding="utf-8")
+    run(folder, sys.executable, "-m", "ruff", "check", "--no-cache", "--ignore", "E501,F401", str(written))
+    run(folder, sys.executable, "-m", "alembic", "upgrade", "head")
+    assert "No new upgrade operations detected" in run(folder, sys.executable, "-m", "alembic", "check")
+
+
+def test_the_sql_of_a_migration_can_be_read(tmp_path: Path) -> None:
+    folder = make("tea", "fastapi", "postgresql", tmp_path)
+    assert "CREATE TABLE product" in run(folder, sys.executable, "-m", "alembic", "upgrade", "head", "--sql")
+
+
+@pytest.mark.parametrize(
+    "given, sync, used",
+    [
+        ("", "sqlite:///tea.db", "sqlite+aiosqlite:///tea.db"),
+        ("sqlite:///other.db", "sqlite:///other.db", "sqlite+aiosqlite:///other.db"),
+        ("postgres://a:b@h/d", "postgresql+psycopg://a:b@h/d", "postgresql+psycopg://a:b@h/d"),
+        ("postgresql+asyncpg://h/d", "postgresql+psycopg://h/d", "postgresql+asyncpg://h/d"),
+    ],
+)
+def test_its_settings(tmp_path: Path, given: str, sync: str, used: str) -> None:
+    folder = make("tea", "fastapi", "sqlite", tmp_path)
+    script = (
+        "from tea.config import config\n"
+        "shown = [url.render_as_string(False) for url in (config.sync_url, config.database_url)]\n"
+        "print(*shown, config.pool.max_size)"
+    )
+    printed = run(folder, sys.executable, "-c", script, DATABASE_URL=given, RESPOOL_MAX_SIZE="7")
+    assert printed.split() == [sync, used, "7"]
+
+
+@pytest.mark.slow
+@each_framework
+def test_mypy_finds_nothing(framework: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = make("tea", framework, "sqlite", tmp_path)
+    cache = tmp_path_factory.getbasetemp() / "mypy"
+    untyped = [] if find_spec("mypy_django_plugin") else ["--disable-error-code", "import-untyped"]
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(cache), *untyped]
+    assert "Success" in run(folder, *command, MYPYPATH=str(SOURCE))
+
+
+@pytest.mark.slow
+@each_framework
+def test_pyright_finds_nothing(framework: str, tmp_path: Path) -> None:
+    pyright = shutil.which("pyright")
+    if pyright is None:
+        pytest.skip("pyright is not installed: npm install --global pyright")
+    if framework == "django" and not find_spec("mypy_django_plugin"):
+        pytest.skip("django-stubs are not installed")
+    folder = make("tea", framework, "sqlite", tmp_path)
+    settings = {"include": ["."], "typeCheckingMode": "strict", "extraPaths": [str(SOURCE), "."]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    assert "0 errors, 0 warnings" in run(folder, pyright, "--pythonpath", sys.executable)
