@@ -21,7 +21,7 @@ def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection is looked at before it is handed out, however short its rest."""
-    monkeypatch.setattr("respool.engine.pools.fair._REST", -1.0)
+    monkeypatch.setattr("respool.engine.pools.fair.REST", -1.0)
 
 
 def test_promise_10_a_dead_connection_shows_without_a_round_trip(shop: Shop, watched: None) -> None:

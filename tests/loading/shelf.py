@@ -52,7 +52,9 @@ def fill(url: str, *, books: int = 10) -> str:
 @contextmanager
 def opened(url: str, **keywords: Any) -> Iterator[Database]:
     """A database whose plans for both classes are learned already, where it has any."""
-    database = Database(url, **{"pool": PoolConfig(max_size=2, timeout=5.0, check_after=None), **keywords})
+    database = Database(
+        url, **{"plans": True, "pool": PoolConfig(max_size=2, timeout=5.0, check_after=None), **keywords}
+    )
     try:
         with database.scope("warm up") as session:
             session.get(Book, 1)

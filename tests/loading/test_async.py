@@ -37,7 +37,7 @@ class Place:
 
     @asynccontextmanager
     async def opened(self, **keywords: Any) -> AsyncIterator[AsyncDatabase]:
-        database = AsyncDatabase(self.url, **{"pool": ONE, **keywords})
+        database = AsyncDatabase(self.url, **{"plans": True, "pool": ONE, **keywords})
         try:
             async with database.scope("warm up") as session:
                 await session.get(Book, 1)
@@ -216,7 +216,7 @@ def test_another_loop_is_refused(sqlite_file: str) -> None:
     kept: list[Any] = []
 
     async def first() -> None:
-        database = AsyncDatabase(place.url)
+        database = AsyncDatabase(place.url, plans=True)
         kept.append(database)
         async with database.scope("warm up") as session:
             await session.get(Book, 1)

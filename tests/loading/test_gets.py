@@ -31,7 +31,7 @@ def titles(database: Database, *keys: Any) -> list[Any]:
 
 
 def test_the_second_get_goes_by_what_the_first_has_left(url: str, planned: list[str]) -> None:
-    database = Database(url)
+    database = Database(url, plans=True)
     assert titles(database, 1) == ["book 1"]
     assert planned == []
     assert titles(database, 2, 99, 2) == ["book 2", None, "book 2"]

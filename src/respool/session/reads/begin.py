@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import weakref
+from collections.abc import Collection
 from typing import Any, Literal
 
 from sqlalchemy import Engine, orm
@@ -75,69 +76,73 @@ _PARTINGS = ("persistent_to_detached", "deleted_to_detached")
 #: The events by which somebody hears of what is read, before it is and object by object.
 _READS = ("do_orm_execute", "loaded_as_persistent")
 
-#: Where a class of sessions keeps who listens to it.
-_HEARD = "_respool_heard"
-_UNHEARD = "_respool_unheard"
-#: How many listeners of ours there are to each of these.
+#: How many listeners of ours there are to the former, and to the latter.
 _BY_US = [*(1 for _ in _TRANSACTIONS), *(0 for _ in _READS)]
+
+
+class _Heard:
+    """Who listens to a class of sessions: the collections that SQLAlchemy appends to for as long as it lives."""
+
+    __slots__ = ("_cls", "commits", "every", "partings", "reads", "transactions")
+
+    def __init__(self, cls: type[Any]) -> None:
+        nobody, key = orm.Session.__new__(cls), id(cls)
+
+        def to(names: tuple[str, ...]) -> list[Collection[Any]]:
+            return [getattr(nobody.dispatch, name).parent_listeners for name in names]
+
+        self.transactions, self.commits = to(_TRANSACTIONS), to(_COMMITS)
+        self.partings, self.reads = to(_PARTINGS), to(_READS)
+        self.every = [*self.transactions, *self.reads]
+        self._cls = weakref.ref(cls, lambda _: _heard.pop(key, None))
+
+
+#: By the identity of the class: looking it up is asked for at every read.
+_heard: dict[int, _Heard] = {}
+
+
+def _heard_of(session: Any) -> _Heard | None:
+    """Who listens to the session's class; ``None`` if somebody may listen to this one by itself."""
+    if "dispatch" in session.__dict__:  # in which SQLAlchemy keeps such listeners, once it was asked for
+        return None
+    cls = type(session)
+    heard = _heard.get(id(cls))
+    if heard is None:
+        heard = _heard[id(cls)] = _Heard(cls)
+    return heard
 
 
 def hears_of_transactions(session: Any) -> bool:
     """Whether somebody beside us listens to the session's transactions."""
-    return _more_than(1, session, _TRANSACTIONS)
+    heard = _heard_of(session)
+    if heard is None:
+        return more_than(1, session.dispatch, _TRANSACTIONS)
+    return max(map(len, heard.transactions)) > 1
 
 
 def hears_of_commits(session: Any) -> bool:
     """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
-    return session.expire_on_commit or _more_than(1, session, _COMMITS)
+    heard = _heard_of(session)
+    if heard is None:
+        return session.expire_on_commit or more_than(1, session.dispatch, _COMMITS)
+    return session.expire_on_commit or max(map(len, heard.commits)) > 1
 
 
 def hears_of_partings(session: Any) -> bool:
     """Whether somebody listens to what the session lets go of: by then it has to be usable still."""
-    return _any(session, _PARTINGS, "_respool_partings_heard")
+    heard = _heard_of(session)
+    return more_than(0, session.dispatch, _PARTINGS) if heard is None else any(heard.partings)
 
 
 def hears_of_reads(session: Any) -> bool:
     """Whether somebody listens to what the session reads."""
-    return _any(session, _READS, "_respool_reads_heard")
-
-
-def _any(session: Any, names: tuple[str, ...], kept: str) -> bool:
-    """Whether anybody listens, told as quickly as it can be: for that a session's class keeps who listens to it."""
-    if "dispatch" in session.__dict__:
-        return more_than(0, session.dispatch, names)
-    heard = type(session).__dict__.get(kept)
-    if heard is None:
-        heard = _of_class(session, names)
-        setattr(type(session), kept, heard)
-    return any(heard)
-
-
-def _more_than(number: int, session: Any, names: tuple[str, ...]) -> bool:
-    if "dispatch" in session.__dict__:
-        return more_than(number, session.dispatch, names)
-    # nobody listens to this one by itself, and SQLAlchemy has not made what it keeps listeners in: nor do we
-    return max(map(len, _of_class(session, names))) > number
+    heard = _heard_of(session)
+    return more_than(0, session.dispatch, _READS) if heard is None else any(heard.reads)
 
 
 def is_unheard(session: Any) -> bool:
-    """Whether nobody beside us hears of transactions or reads of the session's, told as quickly as it can be."""
-    heard = type(session).__dict__.get(_UNHEARD)
-    if heard is None or "dispatch" in session.__dict__:
-        heard = _of_class(session, (*_TRANSACTIONS, *_READS))
-        setattr(type(session), _UNHEARD, heard)
-        return not (hears_of_transactions(session) or hears_of_reads(session))
-    return [*map(len, heard)] == _BY_US
-
-
-def _of_class(session: Any, names: tuple[str, ...]) -> Sequence[Collection[Any]]:
-    """Who listens to a session's class: the collections that SQLAlchemy appends to for as long as it lives."""
-    cls = type(session)
-    if _HEARD not in cls.__dict__:
-        setattr(cls, _HEARD, {})
-    by_names: dict[tuple[str, ...], Sequence[Collection[Any]]] = getattr(cls, _HEARD)
-    heard = by_names.get(names)
+    """Whether nobody beside us hears of transactions or reads of the session's."""
+    heard = _heard_of(session)
     if heard is None:
-        nobody = orm.Session.__new__(cls)
-        heard = by_names[names] = [getattr(nobody.dispatch, name).parent_listeners for name in names]
-    return heard
+        return not (more_than(1, session.dispatch, _TRANSACTIONS) or more_than(0, session.dispatch, _READS))
+    return [*map(len, heard.every)] == _BY_US
