@@ -133,6 +133,9 @@ class Reading:
         """Close and forget everything but the files."""
         for name in list(self._modules):
             self._forget(name)
+        for name, module in list(sys.modules.items()):  # what files have imported of each other
+            if Path(getattr(module, "__file__", None) or "/").parent == self.folder:
+                self._close(vars(sys.modules.pop(name)))
         self._close(self.names)
         self.names.clear()
         self.names["__name__"] = "__page__"

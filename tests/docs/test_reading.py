@@ -97,6 +97,12 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
     assert db.closed
 
 
+def test_nothing_is_left_of_what_files_have_imported(tmp_path: Path) -> None:
+    (tmp_path / "left_over.py").write_text("a = 1\n")
+    read(tmp_path, "```python\n# importing.py\nimport left_over\n```\n")
+    assert not {"left_over", "importing"} & set(sys.modules)
+
+
 def test_a_file_in_a_folder_is_saved_for_the_program_that_made_it(tmp_path: Path) -> None:
     (tmp_path / "migrations").mkdir()
     read(tmp_path, "```python\n# migrations/env.py\n1 / 0\n```\n")
