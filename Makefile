@@ -9,12 +9,13 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations differential topologies test-pages test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 env-lowest lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-pages test-templates test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check bench clean env-demo env-dev env-dev20 env-lowest lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30 --trouble hold')"
 	@echo "make test   all tests; PostgreSQL comes along            (make test ARGS='-k pool -x')"
 	@echo "make test-pages  follows every page of the documents in an environment with nothing else   (ARGS=README.md)"
+	@echo "make test-templates  makes each application of respool new and follows its README in an environment of its own"
 	@echo "make test-lowest  the tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-pythons  the tests that need no server, on every other Python from 3.12 that is here"
 	@echo "make topologies  what does not come along: MariaDB, PgBouncer, Redis, Chromium (Debian packages; as root)"
@@ -41,6 +42,9 @@ topologies: env-dev
 
 test-pages: env-dev
 	$(PY) -m tests.fresh $(ARGS)
+
+test-templates: env-dev
+	$(PY) -m tests.fresh.applications $(ARGS)
 
 test-lowest: env-lowest
 	.venv-lowest/bin/python -m tests.lowest -n "$(JOBS)" $(ARGS)
