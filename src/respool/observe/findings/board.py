@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from respool.observe.findings.kinds import KINDS, Kind
 
@@ -34,7 +34,6 @@ class Finding:
     last: float
     count: int = 1
     worst: float = 0.0  #: seconds, or how often, by kind
-    extra: dict[str, str] = field(default_factory=dict)
 
 
 class Board:
