@@ -58,7 +58,12 @@ def main() -> int:
 
 def follow(framework: str, folder: Path, ours: Environment, wheel: Path, *, newest: bool) -> None:
     """Make an application, and do with it what its README says."""
-    subprocess.run([ours.bin / "respool", "new", "shop", "--framework", framework], cwd=folder, check=True)
+    subprocess.run(
+        [ours.bin / "respool", "new", "shop", "--framework", framework],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     environ = {name: text for name, text in os.environ.items() if name not in {"DATABASE_URL", "PYTHONPATH"}}
     environ |= {"PYTHON": getattr(sys, "_base_executable", sys.executable), "RESPOOL": str(wheel), "PORT": str(_PORT)}
     if not newest:

@@ -53,6 +53,13 @@ def test_its_tests_pass_on_postgresql(framework: str, tmp_path: Path, pg_url: st
     assert "19 passed" in tested(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
 
 
+def test_threads_need_no_greenlet(tmp_path: Path) -> None:
+    folder = make("tea", "flask", "sqlite", tmp_path)
+    script = "import sys; sys.modules['greenlet'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    plugin = ("-p", "respool.testing.plugin", "-p", "no:cacheprovider")
+    assert "19 passed" in run(folder, sys.executable, "-c", script, *plugin, "-q")
+
+
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
 def test_a_broken_rule_is_noticed(framework: str, tmp_path: Path) -> None:
     folder = make("tea", framework, "sqlite", tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -246,7 +247,7 @@ class SharedPool(FairPool):
         if holder is not None and monitor.is_mine(holder) and self._is_held_here():
             self._refuse(holder)
         try:
-            if in_greenlet():
+            if sys.modules.get("greenlet") and in_greenlet():  # where it is not installed, asking is an error
                 entry: PoolEntry = await_only(monitor.acquire_async(claim, self._longest_wait))
             else:
                 entry = monitor.acquire(claim, self._longest_wait)
