@@ -67,8 +67,8 @@ class FairPool(QueuePoolFace):
         pool_name: for people.
         pool_config: settings made before; those given as keywords win.
         pool_observer: hears what happens.
-        min_size, max_size, max_waiting, max_idle, max_lifetime, check_after, max_connecting, connect_timeout,
-            leak_after: as for :class:`~respool.config.PoolConfig`.
+        min_size, max_size, max_waiting, max_idle, max_lifetime: as for :class:`~respool.config.PoolConfig`.
+        check_after, max_connecting, connect_timeout, leak_after: the same.
         kw: the other arguments of SQLAlchemy's ``Pool``.
 
     Raises:
