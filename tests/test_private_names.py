@@ -52,7 +52,7 @@ SQLALCHEMY = {
         "_yield_per",
     ),
     "sqlalchemy.engine.cursor": ("_soft_closed",),
-    "sqlalchemy.event.base": ("_join",),
+    "sqlalchemy.event.base": ("_event_names", "_join", "_update"),
     "sqlalchemy.log": ("_should_log_info",),
     "sqlalchemy.pool.base": (
         *("_ConnectionFairy", "_checkin", "_checkin_failed", "_checkout", "_connection_record", "_counter"),

@@ -53,6 +53,15 @@ def test_each_copy_begins_as_the_template(db: Database) -> None:
         assert made == [1]
 
 
+def test_a_copy_within_a_test_that_is_rolled_back(db: Database) -> None:
+    with DatabaseTemplate(db, create) as template, template.rolled_back():
+        put(db, 1)
+        with template.fresh():
+            assert numbers(db) == []
+            put(db, 2)
+        assert numbers(db) == [1]
+
+
 def test_there_are_several_connections(db: Database) -> None:
     with fresh_database(db, create), db.scope("outer") as session:
         session.execute(text("SELECT 1"))

@@ -89,7 +89,7 @@ def _have_listeners_of(before: Engine, engine: Engine) -> None:
     theirs: Any
     ours: Any
     for theirs, ours in ((before.dispatch, engine.dispatch), (before.pool.dispatch, engine.pool.dispatch)):
-        for name in theirs._event_names:
+        for name in ours._event_names:  # theirs may be joined to another's, and name none
             if users := of_users(getattr(theirs, name).listeners):
                 getattr(ours, name).for_modify(ours).listeners.extend(users)
     engine._has_events = engine._has_events or before._has_events
