@@ -36,6 +36,8 @@ LEFT_OUT = {
     "test_what_a_dependency_makes_of_a_failed_commit_is_answered": "FastAPI keeps what dependencies raise for itself",
     "test_contract[Django (ASGI)-async-after_the_answer": "Django sends request_finished elsewhere",
     "test_contract[Sanic-async-websocket": "the lowest aiohttp, our client, cannot talk to the newest websockets",
+    "test_contract[Starlette-async-route_template": "an old Starlette notes the handler, which stands for the route then",
+    "test_contract[Starlette-sync-route_template": "the same",
     "test_flask.py::test_promise_05_streams_need_a_scope_of_their_own": "Flask leaves the context of a stream in force",
 }
 
