@@ -29,35 +29,37 @@ def run(folder: Path, *command: str, **variables: str) -> str:
     return done.stdout
 
 
+PLUGINS = ("-p", "respool.testing.plugin", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider")
+
+
 def around(**variables: str) -> Mapping[str, str]:
     ours = {name: text for name, text in environment().items() if not name.startswith(("DATABASE_URL", "PYTEST"))}
-    return {**ours, **variables}
+    return {**ours, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **variables}  # ours by name, entry point or not
 
 
-def tested(folder: Path, **variables: str) -> str:
+def outcome_of(folder: Path, **variables: str) -> str:
     # our own environment has advanced-alchemy in it, which Litestar imports and which warns
-    options = ("-p", "respool.testing.plugin", "-p", "no:cacheprovider", "-W", "ignore:The declarative_mixin", "-q")
+    options = (*PLUGINS, "-W", "ignore:The declarative_mixin", "-q")
     return run(folder, sys.executable, "-m", "pytest", *options, **variables)
 
 
 @each_framework
 def test_its_tests_pass(framework: str, tmp_path: Path) -> None:
     folder = make("tea", framework, "sqlite", tmp_path)
-    assert "19 passed" in tested(folder)
+    assert "19 passed" in outcome_of(folder)
     assert not list(folder.glob("*.db")), "the developer's own database is not touched"
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "django"])
 def test_its_tests_pass_on_postgresql(framework: str, tmp_path: Path, pg_url: str) -> None:
     folder = make("tea", framework, "postgresql", tmp_path)
-    assert "19 passed" in tested(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
+    assert "19 passed" in outcome_of(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
 
 
 def test_threads_need_no_greenlet(tmp_path: Path) -> None:
     folder = make("tea", "flask", "sqlite", tmp_path)
     script = "import sys; sys.modules['greenlet'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-    plugin = ("-p", "respool.testing.plugin", "-p", "no:cacheprovider")
-    assert "19 passed" in run(folder, sys.executable, "-c", script, *plugin, "-q")
+    assert "19 passed" in run(folder, sys.executable, "-c", script, *PLUGINS, "-q")
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "flask"])
@@ -67,7 +69,7 @@ def test_a_broken_rule_is_noticed(framework: str, tmp_path: Path) -> None:
     text = store.read_text(encoding="utf-8")
     store.write_text(text.replace("product.stock = Product.stock - quantity", "pass"), encoding="utf-8")
     with pytest.raises(AssertionError, match="test_a_sale"):
-        tested(folder)
+        outcome_of(folder)
 
 
 @each_framework
