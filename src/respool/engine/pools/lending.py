@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 
-__all__ = ["LendingPool", "Meter", "Use"]
+__all__ = ["LendingPool", "Meter", "Use", "use_of"]
 
 
 class Meter(Protocol):
@@ -69,3 +69,9 @@ class LendingPool(Pool):
     def mend(self, record: Any) -> None:
         """Take a connection back whose query was cancelled; only asyncio has such."""
         raise NotImplementedError
+
+
+def use_of(checkout: Any) -> Use | None:
+    """What is noted of this use of a connection, where somebody takes notes; ``None`` for a proxy that is not ours, too."""
+    entry = getattr(checkout, "_entry", None)
+    return None if entry is None else entry.use

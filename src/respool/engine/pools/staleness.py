@@ -20,7 +20,7 @@ from respool.engine.dialects import pipelining
 from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
-from respool.engine.pools.lending import LendingPool, Use
+from respool.engine.pools.lending import LendingPool, Use, use_of
 from respool.pool import CloseReason
 from respool.pool.core.connector import CheckAborted
 
@@ -59,8 +59,7 @@ def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) 
 
 def _use_of(context: Any) -> Use | None:
     """What is noted of this use of the connection, where somebody takes notes; a statement within another is a part of it."""
-    entry = getattr(context.root_connection._dbapi_connection, "_entry", None) if context is not None else None
-    use: Use | None = None if entry is None else entry.use
+    use = None if context is None else use_of(context.root_connection._dbapi_connection)
     return None if use is None or use.is_executing else use
 
 

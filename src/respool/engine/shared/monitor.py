@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from weakref import ref
 
 from respool.pool.core import algorithms
 from respool.pool.core.algorithms import Effect, Park
 from respool.pool.core.entries import Claim, EntryState, PoolEntry
+from respool.pool.drivers.tasks import run_awaited
 from respool.pool.drivers.threads import ThreadMonitor
 from respool.whereabouts import Who, get_label, running, stack
 
 __all__ = ["SharedMonitor"]
-
-R = TypeVar("R")
 
 
 class _Signal:
@@ -73,21 +71,8 @@ class SharedMonitor(ThreadMonitor):
 
     async def acquire_async(self, claim: Claim, timeout: float) -> PoolEntry:
         """As :meth:`acquire`, in a task."""
-        return await self._run_async(algorithms.acquire(self.state, self.name, timeout, self._who(), claim))
-
-    async def _run_async(self, algorithm: Generator[Effect, Any, R]) -> R:
-        try:
-            effect = self.step(algorithm.send, None)
-            while True:
-                try:
-                    answer = await self._do_async(effect)
-                except BaseException as error:
-                    effect = self.step(algorithm.throw, error)
-                else:
-                    effect = self.step(algorithm.send, answer)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
+        algorithm = algorithms.acquire(self.state, self.name, timeout, self._who(), claim)
+        return await run_awaited(self, self._do_async, algorithm)
 
     async def _do_async(self, effect: Effect) -> Any:
         if type(effect) is not Park:

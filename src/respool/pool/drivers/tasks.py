@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from asyncio import current_task
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from math import inf
@@ -27,7 +27,7 @@ from respool.pool.drivers.sections import Reentered, section
 from respool.pool.telling.observer import PoolObserver
 from respool.whereabouts import Who, get_label, line_here, stack
 
-__all__ = ["LoopMonitor"]
+__all__ = ["LoopMonitor", "run_awaited"]
 
 R = TypeVar("R")
 
@@ -90,20 +90,9 @@ class LoopMonitor(Monitor):
         self.open_forgotten()
         return self.run(algorithms.acquire(self.state, self.name, timeout, self._who(), claim))
 
-    async def run(self, algorithm: Generator[Effect, Any, R]) -> R:
-        """Run an algorithm to its end: its steps under the lock, its effects awaited."""
-        try:
-            effect = self.step(algorithm.send, None)
-            while True:
-                try:
-                    answer = await self._do(effect)
-                except BaseException as error:
-                    effect = self.step(algorithm.throw, error)
-                else:
-                    effect = self.step(algorithm.send, answer)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
+    def run(self, algorithm: Generator[Effect, Any, R]) -> Coroutine[Any, Any, R]:
+        """Run an algorithm to its end; see :func:`run_awaited`."""
+        return run_awaited(self, self._do, algorithm)
 
     def tick(self, at: float | None = None) -> None:
         """Do what is due; ``at``: the time of the alarm that calls."""
@@ -273,3 +262,21 @@ def _tick_in_loop(monitor: weakref.ref[LoopMonitor], at: float) -> None:
     there = monitor()
     if there is not None:
         there._in_loop(there.tick, at)
+
+
+async def run_awaited(
+    monitor: Monitor, do: Callable[[Effect], Awaitable[Any]], algorithm: Generator[Effect, Any, R]
+) -> R:
+    """Run an algorithm to its end: its steps under the monitor's lock, its effects awaited, as ``do`` has them."""
+    try:
+        effect = monitor.step(algorithm.send, None)
+        while True:
+            try:
+                answer = await do(effect)
+            except BaseException as error:
+                effect = monitor.step(algorithm.throw, error)
+            else:
+                effect = monitor.step(algorithm.send, answer)
+    except StopIteration as stop:
+        result: R = stop.value
+        return result

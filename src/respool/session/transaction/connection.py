@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from respool.engine.dialects.server_hangups import has_hung_up
 from respool.engine.dialects.signs import transaction_state
 from respool.engine.pools.checkout import Checkout
-from respool.engine.pools.lending import Use
+from respool.engine.pools.lending import use_of
 from respool.errors import CommitNotSent, CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _held(kind: Any) -> Any:
                 _ask(self)
             _look(self)
             self._respool_work.committing = True
-            use = _use_of(self)
+            use = use_of(self._dbapi_connection)
             if use is None:
                 super()._commit_impl()
             else:
@@ -75,12 +75,6 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
-
-
-def _use_of(connection: Any) -> Use | None:
-    """What is noted of this use of the connection, where somebody takes notes."""
-    entry = getattr(connection._dbapi_connection, "_entry", None)
-    return None if entry is None else entry.use
 
 
 def _look(connection: Any) -> None:
