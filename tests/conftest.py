@@ -7,10 +7,12 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import leftovers
 from tests.support.mariadb import MariaMissing, MariaServer
 from tests.support.postgres import PostgresMissing, PostgresServer
 from tests.support.tasks import run_to_its_end
@@ -37,6 +39,37 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     test = pyfuncitem.obj(**{name: value for name, value in pyfuncitem.funcargs.items() if name in wanted})
     run_to_its_end(test)
     return True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Remember how a module of tests found the process."""
+    if item.path not in _found:
+        _found.clear()
+        _found[item.path] = leftovers.lasting()
+    return (yield)
+
+
+#: By module, the last one only.
+_found: dict[Path, dict[str, Any]] = {}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A module that leaves something to the next one has failed."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        left = leftovers.changes(_found[item.path])
+        assert not left, "the tests of this module have left something:\n" + "\n".join(left)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _process() -> Iterator[None]:
+    """What a test, or a library in it, changes for the whole process is put back."""
+    process = leftovers.Process()
+    yield
+    process.put_back()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -124,6 +124,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     for thread in threads:
         thread.join()
     db.close()
+    observation.remove(db)
     assert errors == []
 
 
