@@ -30,7 +30,6 @@ class Process:
 
     def __init__(self) -> None:
         self.observed = observation.databases
-        self.ticks = [*observation._ticks]
         self.levels = {name: logging.getLogger(name).level for name in ("", "respool", "sqlalchemy")}
         self.handlers = [*logging.getLogger("sqlalchemy.engine.Engine").handlers]
         self.variables = dict(os.environ)
@@ -42,7 +41,6 @@ class Process:
         for database in observation.databases:
             if database not in self.observed:
                 observation.remove(database)
-        observation._ticks[:] = self.ticks
         for name, level in self.levels.items():
             if logging.getLogger(name).level != level:
                 logging.getLogger(name).setLevel(level)
@@ -60,6 +58,7 @@ def lasting() -> dict[str, Any]:
     """What nobody puts back, by what it is called in a message."""
     seen: dict[str, Any] = {
         "databases that are observed": [database.name for database in observation.databases],
+        "what is done at each look": [*observation._ticks],
         "the folder": os.getcwd(),
         "the switch interval": sys.getswitchinterval(),
         "the collector": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0),

@@ -162,12 +162,17 @@ def look(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         context.close()
 
 
+def turn(page: Any, tab: str) -> None:
+    """Go to a tab by its link; it is drawn when it is visible, which is not yet when the click is over."""
+    page.click(f'nav a[href="#{tab}"]')
+    page.wait_for_selector(f"#{tab}:not([hidden])")
+
+
 @pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
 def test_every_tab_can_be_used_by_everybody(look: Any, scheme: str, width: int) -> None:
     page = look(width=width, scheme=scheme, bypass=True)
     for tab in TABS:
-        page.click(f'nav a[href="#{tab}"]')
-        page.wait_for_selector(f"#{tab}:not([hidden])")
+        turn(page, tab)
         if tab == "requests":
             page.click("#requests-table button >> nth=0")
         if tab == "overview":
@@ -187,15 +192,15 @@ def test_what_there_is_is_shown(look: Any) -> None:
     assert page.locator("#strip .unused").count() == 2
     assert [page.inner_text(f"#count-{name}") for name in ("connections", "waiters")] == ["2", "1"]
     assert int(page.inner_text("#count-findings")) >= 2
-    page.goto(f"{page.url.partition('#')[0]}#connections")
+    turn(page, "connections")
     row = page.inner_text("#connections-table tbody tr >> nth=0")
     assert "held, unused" in row
     assert "test_browser.py" in row
-    page.click('nav a[href="#waiters"]')
+    turn(page, "waiters")
     assert "third" in page.inner_text("#waiters-table tbody")
-    page.click('nav a[href="#settings"]')
+    turn(page, "settings")
     assert "max_size" in page.inner_text("#settings-table tbody")
-    page.click('nav a[href="#findings"]')
+    turn(page, "findings")
     assert page.locator("#findings-list article").count() >= 2
     assert "with db.released()" in page.inner_text("#findings-list")
 
@@ -203,7 +208,7 @@ def test_what_there_is_is_shown(look: Any) -> None:
 def test_text_stays_text(look: Any) -> None:
     page = look()
     for tab in TABS:
-        page.click(f'nav a[href="#{tab}"]')
+        turn(page, tab)
         if tab == "requests":
             page.click("#requests-table button >> nth=0")
         if tab in ("findings", "connections", "waiters", "requests", "routes", "sessions", "settings"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -28,6 +29,11 @@ class Traced:
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.meters = MeterProvider(shutdown_on_exit=False)
+        self.undo: list[Callable[[], None]] = []
+
+    def instrument(self, *databases: Any, tracer_provider: TracerProvider | None = None) -> Callable[[], None]:
+        self.undo.append(instrument(*databases, meter_provider=self.meters, tracer_provider=tracer_provider))
+        return self.undo[-1]
 
     def spans(self, prefix: str = "respool") -> list[ReadableSpan]:
         observation.look()
@@ -38,6 +44,8 @@ class Traced:
 def traced() -> Iterator[Traced]:
     traced = Traced()
     yield traced
+    for undo in traced.undo:
+        undo()
     traced.provider.shutdown()
     traced.meters.shutdown()
     for database in observation.databases:
@@ -60,7 +68,7 @@ def work(db: Database) -> None:
 
 
 def test_a_block_is_a_child_of_the_span_it_began_in(db: Database, traced: Traced) -> None:
-    instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    traced.instrument(db, tracer_provider=traced.provider)
     with traced.provider.get_tracer("framework").start_as_current_span("GET /tea") as server:
         work(db)
     commit, scope = traced.spans()
@@ -78,7 +86,7 @@ def test_a_block_is_a_child_of_the_span_it_began_in(db: Database, traced: Traced
 
 async def test_with_asyncio(sqlite_file: str, traced: Traced) -> None:
     db = AsyncDatabase(f"sqlite+aiosqlite:///{sqlite_file}", name="shop")
-    instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    traced.instrument(db, tracer_provider=traced.provider)
     with traced.provider.get_tracer("framework").start_as_current_span("GET /tea") as server:
         async with db.scope("work") as session:
             await session.execute(text("CREATE TABLE tea (name TEXT)"))
@@ -90,7 +98,7 @@ async def test_with_asyncio(sqlite_file: str, traced: Traced) -> None:
 
 
 def test_a_wait_is_a_span(db: Database, traced: Traced) -> None:
-    instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    traced.instrument(db, tracer_provider=traced.provider)
     db.pool.resize(max_size=1)
     thread = threading.Thread(target=work, args=(db,))
     with db.engine.connect():
@@ -109,7 +117,7 @@ def test_a_wait_is_a_span(db: Database, traced: Traced) -> None:
 
 
 def test_a_commit_that_fails_is_an_error(db: Database, traced: Traced) -> None:
-    instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    traced.instrument(db, tracer_provider=traced.provider)
     with db.engine.begin() as connection:
         connection.execute(text("CREATE TABLE a (n INTEGER PRIMARY KEY)"))
         connection.execute(text("CREATE TABLE b (n INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"))
@@ -123,7 +131,7 @@ def test_a_commit_that_fails_is_an_error(db: Database, traced: Traced) -> None:
 
 
 def test_the_commit_is_seen_after_any_number_of_statements(db: Database, traced: Traced) -> None:
-    instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    traced.instrument(db, tracer_provider=traced.provider)
     with db.scope("work") as session:
         for _ in range(200):
             session.execute(text("INSERT INTO tea VALUES ('green')"))
@@ -132,11 +140,11 @@ def test_the_commit_is_seen_after_any_number_of_statements(db: Database, traced:
 
 
 def test_there_are_none_unless_asked_for_and_none_after_the_end(db: Database, traced: Traced) -> None:
-    instrument(db, meter_provider=traced.meters)
+    traced.instrument(db)
     recorder = recorder_of(db)
     assert recorder is not None
     assert recorder.trace is None
-    undo = instrument(db, meter_provider=traced.meters, tracer_provider=traced.provider)
+    undo = traced.instrument(db, tracer_provider=traced.provider)
     work(db)
     assert len(traced.spans("respool work")) == 1
     undo()

@@ -94,7 +94,7 @@ class Streams:
             self._open.append(stream)
             self._next = 0.0
             _watched.add(self)
-        observation.each_tick(_publish)
+            observation.each_tick(_publish)
         return stream
 
     def discard(self, stream: Stream) -> None:
@@ -104,6 +104,8 @@ class Streams:
                 self._open.remove(stream)
             if not self._open:
                 _watched.discard(self)
+            if not _watched:
+                observation.no_tick(_publish)
 
     def close(self) -> None:
         """End all of them."""
