@@ -30,6 +30,8 @@ OUTSIDE = "outside of any scope"
 #: The route of a request whose framework has told none.
 UNKNOWN = "(no route)"
 
+#: What takes fewer seconds than this is no wait: a connection was there.
+_WAIT = 0.0001
 #: Waits shorter than this many seconds are none that anybody wants to see.
 _NOTABLE_WAIT = 0.001
 #: How many places of one scope are kept where it asked for a second connection.
@@ -143,7 +145,8 @@ class Recorder:
         use = entry.use = Lease(account, now()) if alone else Use(account, users_line())
         account.waiting_since = None
         waited = use.began - began
-        account.seconds_waited += waited
+        if waited > _WAIT:
+            account.seconds_waited += waited
         if waited > _NOTABLE_WAIT:
             account.note("wait", began, use.began, None, use.place or users_line())
         account.uses = (*account.uses, use) if account.uses else (use,)
@@ -178,25 +181,29 @@ class Recorder:
         return batch
 
     def _add(self, batch: list[Account]) -> None:
-        by_route: dict[str, list[Account]] = {}
+        by_route: dict[Any, list[Account]] = {}
         for account in batch:
             if account.handler is not None:
                 account.route, account.handler = _name(account.handler), None
-            name = route_of(account)
-            if name in by_route:
-                by_route[name].append(account)
+            key = (account.method, account.route) if account.is_request else account.title
+            if key in by_route:
+                by_route[key].append(account)
             else:
-                by_route[name] = [account]
+                by_route[key] = [account]
         offset = now() - time.monotonic()  # of the clock that scopes go by
-        for name, accounts in by_route.items():
-            self.routes.of(name).add(accounts, offset)
+        for accounts in by_route.values():
+            self.routes.of(route_of(accounts[0])).add(accounts, offset)
         for listener in self.listeners:
             listener(batch)
         recent, used = self._recent, self._used
         for account in batch:
-            account.context = None
-            account.size = 100 * len(account.steps) + sum([len(step[3]) for step in account.steps if step[3]])
-            used += account.size
+            if account.context is not None:
+                account.context = None
+            size = 0
+            for step in account.steps:
+                size += 100 if step[3] is None else 100 + len(step[3])
+            account.size = size
+            used += size
             recent.append(account)
         while len(recent) > self._most or (used > self._room and len(recent) > 1):
             used -= recent.popleft().size

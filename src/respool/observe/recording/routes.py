@@ -42,21 +42,20 @@ class Route:
             offset: how many seconds the clock of their ends is ahead of that of their beginnings.
         """
         self.requests += len(accounts)
-        self.statements += sum([each.statements for each in accounts])
-        self.leases += sum([each.leases for each in accounts])
+        reads = sum([each.reads for each in accounts])
+        self.statements += reads + sum([each.executed for each in accounts])
+        self.leases += reads
         self.transaction_leases += sum([each.transaction_leases for each in accounts])
         for each in accounts:
             if each.outcomes is not NO_OUTCOMES:
                 self.outcomes.update(each.outcomes)
-        self.seconds.add_all([_positive((each.ended_at or 0.0) - each.started - offset) for each in accounts])
+        spent = [(each.ended_at or 0.0) - each.started - offset for each in accounts]
+        self.seconds.add_all([each if each > 0.0 else 0.0 for each in spent])
         self.waited.add_all([each.seconds_waited for each in accounts])
-        self.held.add_all([each.seconds_held for each in accounts])
-        self.sql.add_all([each.seconds_in_sql for each in accounts])
-        self.idle.add_all([_positive(each.seconds_held - each.seconds_in_sql) for each in accounts])
-
-
-def _positive(seconds: float) -> float:
-    return seconds if seconds > 0.0 else 0.0
+        self.held.add_all([each.seconds_reading + each.seconds_holding for each in accounts])
+        self.sql.add_all([each.seconds_reading + each.seconds_together for each in accounts])
+        idle = [each.seconds_holding - each.seconds_together for each in accounts]
+        self.idle.add_all([each if each > 0.0 else 0.0 for each in idle])
 
 
 class Routes(dict[str, Route]):
