@@ -226,7 +226,6 @@ class Account:
     seconds_reading = 0.0  #: ... a connection for a read alone, and in the database
     seconds_together = 0.0  #: in the database otherwise
     seconds_waited = 0.0
-    size = 0  #: about how many characters it takes, once it is added up
     status: int | None = None
     texts: tuple[str | None, ...] = ()  #: the statements that were executed, each once, where there are more than one
     transaction_leases = 0  #: ... that had a connection for a transaction of their own
@@ -330,8 +329,8 @@ class Account:
         scope = self._scope
         if scope is None:
             return
-        if scope.is_request:
-            self.is_request, self.method = True, scope.method
+        if self.method is None and ((method := scope.method) is not None or scope.is_request):
+            self.is_request, self.method = True, method
         if (route := scope.route or self.route) is None and (client := scope.client) is not None:
             route = getattr(client, "route", _none)()
             if route is None and scope.handler is None:

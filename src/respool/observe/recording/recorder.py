@@ -60,10 +60,10 @@ class Recorder:
     Args:
         database: whose.
         requests: how many scopes that are over are kept for people to look at.
-        room: how many characters of statements these may have together.
+        room: how many steps these may have together, each with a statement of some hundred characters at most.
     """
 
-    def __init__(self, database: DatabaseBase[Any], requests: int = 200, room: int = 1_000_000) -> None:
+    def __init__(self, database: DatabaseBase[Any], requests: int = 200, room: int = 3000) -> None:
         self._database = weakref.ref(database)
         self._scope_here = database.scope_variable.get
         self._beside: tuple[Recorder, ...] = (self,)  #: those of databases that share its pool
@@ -172,13 +172,8 @@ class Recorder:
 
     def _next(self) -> list[Account]:
         """Some of those that are over, the first ones."""
-        finished, batch = self._finished, list[Account]()
-        try:
-            while len(batch) < _BATCH:
-                batch.append(finished.popleft())
-        except IndexError:
-            pass
-        return batch
+        take = self._finished.popleft
+        return [take() for _ in range(min(len(self._finished), _BATCH))]
 
     def _add(self, batch: list[Account]) -> None:
         by_route: dict[Any, list[Account]] = {}
@@ -199,14 +194,10 @@ class Recorder:
         for account in batch:
             if account.context is not None:
                 account.context = None
-            size = 0
-            for step in account.steps:
-                size += 100 if step[3] is None else 100 + len(step[3])
-            account.size = size
-            used += size
+            used += len(account.steps)
             recent.append(account)
         while len(recent) > self._most or (used > self._room and len(recent) > 1):
-            used -= recent.popleft().size
+            used -= len(recent.popleft().steps)
         self._used = used
 
     def held(self, fetches: bool) -> dict[tuple[str, Route], tuple[HistogramValue, list[float]]]:
