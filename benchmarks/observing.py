@@ -66,13 +66,18 @@ PLACES: dict[str, list[tuple[str, str]]] = {
     if use.alone:
         use.begin(statement)
     elif not use.is_executing:
-        return _noted(use, "do_execute", context, cursor, statement, parameters, context)
+        return _executed(use, cursor, statement, parameters, context)
 """,
             "",
         ),
     ],
     "pool/core/circulation.py": [
-        ("        if entry.use is not None:\n            entry.end_use(now)\n", ""),
+        (
+            "        if (use := entry.use) is not None:\n"
+            "            entry.use = None\n"
+            "            use.over(now - entry.acquired_at)\n",
+            "",
+        ),
         ("        entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [

@@ -46,8 +46,21 @@ def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> b
     if use.alone:
         use.begin(statement)
     elif not use.is_executing:
-        return _noted(use, "do_execute", context, cursor, statement, parameters, context)
+        return _executed(use, cursor, statement, parameters, context)
     return _execute(cursor, statement, parameters, context)
+
+
+def _executed(use: Use, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """As :func:`_noted`, written out: this is how nearly all statements come."""
+    use.begin(statement)
+    try:
+        if not _execute(cursor, statement, parameters, context):
+            others = _after(context, "do_execute", _do_execute)
+            if not (others and any(other(cursor, statement, parameters, context) for other in others)):
+                context.dialect.do_execute(cursor, statement, parameters, context)
+    finally:
+        use.end()
+    return True
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
