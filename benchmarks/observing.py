@@ -73,9 +73,11 @@ PLACES: dict[str, list[tuple[str, str]]] = {
     ],
     "pool/core/circulation.py": [
         (
-            "        if (use := entry.use) is not None:\n"
-            "            entry.use = None\n"
-            "            use.over(now - entry.acquired_at)\n",
+            """\
+        if (use := entry.use) is not None:
+            entry.use = None
+            use.over(now - entry.acquired_at)
+""",
             "",
         ),
         ("        entry.end_use(self.now)\n", ""),
