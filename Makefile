@@ -92,6 +92,7 @@ docs-check: env-dev
 	$(PY) scripts/check_docs.py
 	$(PY) scripts/draw_house.py --check
 	$(PY) scripts/write_findings.py --check
+	$(PY) scripts/write_commands.py --check
 
 docs: env-dev
 	$(PY) -W "ignore:pkg_resources is deprecated:UserWarning" -m sphinx -q -W --keep-going -c docs -b html -d build/doctrees . build/docs $(ARGS)
