@@ -85,7 +85,7 @@ def _contents(index: str) -> str:
         entries = dict.fromkeys(target for target, _ in _LINK.findall(section))
         lines = "\n".join(os.path.splitext(f"/{_from_root(entry)}")[0] for entry in entries)
         trees.append(f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{lines}\n```\n")
-    project_pages = "/README\n/CHANGELOG\n/CONTRIBUTING\n/benchmarks/README"
+    project_pages = "/README\n/CHANGELOG\n/CONTRIBUTING\n/SECURITY\n/benchmarks/README"
     return "\n".join([*trees, f"```{{toctree}}\n:hidden:\n:caption: Project\n\n{project_pages}\n```\n"])
 
 

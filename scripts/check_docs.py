@@ -70,7 +70,11 @@ class Document:
 
 
 def documents(root: Path) -> list[Document]:
-    paths = [path for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md") if (path := root / name).exists()]
+    paths = [
+        path
+        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+        if (path := root / name).exists()
+    ]
     for folder in ("docs", "examples", "benchmarks"):
         paths += sorted(root.glob(f"{folder}/**/*.md"))
     return [Document.read(path) for path in paths]

@@ -224,7 +224,7 @@ def test_the_deadline_of_an_end_is_as_told() -> None:
 
 def test_every_extra_is_in_the_readme() -> None:
     shown = words(ROOT / "README.md", "Install")
-    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest"}
+    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest", "release"}
     assert "`psycopg` without" in prose(ROOT / "README.md")
 
 
