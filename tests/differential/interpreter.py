@@ -123,7 +123,7 @@ class _Run(Steps):
 
     async def do(self, step: m.Step) -> None:
         """Do one step, and look at what it did."""
-        seen = Seen(step)
+        seen = Seen(step, lives=len(self.trace.end))
         try:
             seen.outcome = plain(await self.perform(step))
         except Exception as error:

@@ -177,6 +177,17 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("nothing is there"),),
         ),
     ),
+    "a cursor that nobody has read to its end, and a table that somebody else writes to": (
+        "sqlite",
+        Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
+    ),
+    "a savepoint where an isolation level ends the driver's autocommit": (
+        "sqlite",
+        Program(
+            Setup(isolation=("engine", "READ UNCOMMITTED"), autocommit=True),
+            steps=(Nested((Execute("text: update"),)),),
+        ),
+    ),
 }
 
 
