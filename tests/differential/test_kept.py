@@ -177,6 +177,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("nothing is there"),),
         ),
     ),
+    "what a session saves after a read that has failed is seen by the next one": (
+        "psycopg",
+        Program(steps=(Get("Widget", 1), Execute("out of all range"), Modify()), end="commit", times=2),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
