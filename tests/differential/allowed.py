@@ -148,12 +148,6 @@ def _doomed_scope(difference: Difference) -> bool:
     """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
     if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
         return False
-    if difference.what == "leftovers":  # who listens to reset hears of a rollback, in place of a COMMIT, and uses it
-        ends = zip(*(trace.end for trace in difference.traces), strict=False)
-        hears = any(
-            each.event == "reset" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
-        )
-        return hears and any(one == "success" != other for one, other in ends)
     return difference.what == "end" and difference.stock == "success" and difference.ours[:1] == ("error",)
 
 
@@ -233,9 +227,7 @@ def _place_kept(difference: Difference) -> bool:
         return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
     if difference.what == "heard":  # as it has not come back in order, it is closed
         return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
-    if difference.stock == _TIMEOUT:
-        return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
-    return stock.out > ours.out and difference.what in _LEFT_BEHIND
+    return difference.stock == _TIMEOUT and (refused or Other("kill") in flat(program.steps) or stock.out > ours.out)
 
 
 _TIMEOUT = ("error", "TimeoutError")
@@ -362,7 +354,7 @@ def _locks_that_stay(difference: Difference) -> bool:
 
 def _as_one_is_left(difference: Difference) -> bool:
     """What is left behind is left so because of the difference before."""
-    return _locks_that_stay(difference) or _doomed_scope(difference)
+    return _locks_that_stay(difference)
 
 
 def not_allowed(found: list[Difference]) -> list[Difference]:

@@ -181,6 +181,14 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg",
         Program(steps=(Get("Widget", 1), Execute("out of all range"), Modify()), end="commit", times=2),
     ),
+    "a doomed scope's connection is reset": (
+        "psycopg",
+        Program(
+            Setup(face="scope"),
+            (Listener("pool", "reset", Act("audit")),),
+            (Add("Widget"), Execute("unknown column")),
+        ),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
