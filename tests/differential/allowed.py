@@ -299,7 +299,7 @@ RULES = (
     Rule(
         "when it begins",
         "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
-        " to listen then hears the transaction begin; the driver's mode can be set.",
+        " to listen then hears the next transaction begin, and of the reads no end; the driver's mode can be set.",
         here=_begun,
         onwards=_begun_otherwise,
     ),
