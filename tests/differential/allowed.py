@@ -86,9 +86,12 @@ def _begun_otherwise(difference: Difference) -> bool:
     if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
         pairs = zip(stock[:end], ours[:end], strict=True)
         return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
-    if difference.index is not None and difference.what == "outcome":
-        end += 1  # who hears of an error of the read itself
-    return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
+    if not _sets_the_mode(difference):
+        return False
+    if any(_leased(difference, index) for index in range(end)):
+        return True
+    before = difference.before(1)  # who hears of the read itself, of its rows or of its error
+    return difference.what == "outcome" and (before is None or not before.holding)
 
 
 def _begins_to_listen(step: Step | None) -> bool:

@@ -189,6 +189,19 @@ KEPT: dict[str, tuple[str, Program]] = {
             (Add("Widget"), Execute("unknown column")),
         ),
     ),
+    "options for the connection of a transaction that is over": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_commit", Act("select")),),
+            steps=(Get("Gauge", 1), Commit(), Connect("SERIALIZABLE")),
+        ),
+    ),
+    "who hears of an object that a leased read has loaded can set the driver's mode": (
+        "psycopg",
+        Program(
+            listeners=(Listener("session", "loaded_as_persistent", Act("autocommit")),), steps=(Execute("widgets"),)
+        ),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
