@@ -63,7 +63,6 @@ class Arena:
             self._runner.close()
         for place in self._places:
             place.close()
-        gc.unfreeze()
 
     def _make_place(self) -> Place:
         match DRIVERS[self.driver][0]:
