@@ -102,7 +102,7 @@ def _begins_to_listen(step: Step | None) -> bool:
 _AROUND_TRANSACTIONS = (
     *("after_begin", "after_transaction_create", "begin", "engine_connect", "set_connection_execution_options"),
     *("checkout", "connect", "first_connect", "do_connect"),
-    *("checkin", "reset", "rollback", "commit"),
+    *("checkin", "reset", "rollback", "commit", "after_transaction_end"),
 )
 
 

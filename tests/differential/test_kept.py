@@ -18,6 +18,7 @@ from tests.differential.model import (
     Execute,
     Get,
     Invalidate,
+    Listen,
     Listener,
     Merge,
     Modify,
@@ -200,6 +201,12 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg",
         Program(
             listeners=(Listener("session", "loaded_as_persistent", Act("autocommit")),), steps=(Execute("widgets"),)
+        ),
+    ),
+    "who begins to listen after a leased read hears no transaction end": (
+        "aiosqlite",
+        Program(
+            steps=(Execute("widgets"), Listen(Listener("session", "after_transaction_end", Act("audit", commit=True))))
         ),
     ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
