@@ -224,7 +224,7 @@ def test_the_deadline_of_an_end_is_as_told() -> None:
 
 def test_every_extra_is_in_the_readme() -> None:
     shown = words(ROOT / "README.md", "Install")
-    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest"}
+    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest", "release"}
     assert "`psycopg` without" in prose(ROOT / "README.md")
 
 
@@ -235,6 +235,10 @@ def test_the_readme_says_what_it_works_with() -> None:
 
 
 def test_the_index_leads_to_every_page() -> None:
+    """By itself, but for the pages of errors and findings: these have lists, by which it does."""
     linked = set(re.findall(r"\]\((\w[^)#]*\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    for name in ("errors", "findings"):
+        codes = re.findall(rf"\]\(({name}/\w+\.md)\)", (DOCS / "reference" / f"{name}.md").read_text("utf-8"))
+        linked |= {f"reference/{code}" for code in codes}
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"index.md"}
     assert linked | {"benchmarks.md"} == there | {"benchmarks.md"}
