@@ -92,6 +92,8 @@ floors: env-dev
 docs-check: env-dev
 	$(PY) scripts/check_docs.py
 	$(PY) scripts/draw_house.py --check
+	$(PY) scripts/draw_states.py --check
+	$(PY) scripts/draw_ways.py --check
 	$(PY) scripts/write_findings.py --check
 	$(PY) scripts/write_commands.py --check
 

@@ -22,7 +22,7 @@ INDEX = "docs/index"
 sys.path.insert(0, str(ROOT / "src"))
 
 project = "respool"
-author = "respool contributors"
+author = copyright = "respool contributors"  # noqa: A001 - Sphinx's name for it
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 root_doc = INDEX
 include_patterns = ["*.md", "benchmarks/*.md", "docs/*.md", "docs/**/*.md", "docs/**/*.rst", "examples/*.md"]
@@ -63,6 +63,8 @@ intersphinx_mapping = (
 
 html_theme = "furo"
 html_title = f"respool {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_sourcelink = False  # the sources are there: llms.txt leads to them
 #: What Sphinx and its theme leave to be desired for those who use a keyboard, or listen: axe-core has no more to say.
@@ -73,6 +75,7 @@ _ACCESSIBLE = {
     r"<pre>": '<pre tabindex="0">',
     r'(<div class="table-wrapper[^">]*")>': r'\1 tabindex="0">',
     r'<th class="head"><p></p></th>': '<td class="head"></td>',
+    r'<div id="search-results"></div>': '<h1>Search</h1>\n<div id="search-results"></div>',
 }
 pygments_style = "default"
 pygments_dark_style = "monokai"

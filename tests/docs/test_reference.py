@@ -28,9 +28,7 @@ from respool.ending.shield import DEADLINE
 from respool.engine import AsyncFairPool, FairPool
 from respool.pool import AsyncConnectionPool, CloseReason, ConnectionPool, ConnectionRow, PoolObserver, PoolStats
 from respool.pool.core.backoff import Outage
-from respool.pool.core.entries import MOVES
 from respool.scope.scope import ScopeState
-from scripts.draw_states import TARGET, draw
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -201,15 +199,6 @@ def test_every_argument_of_a_pool_is_there() -> None:
 
 
 # -- explanations, the first page -------------------------------------------------------------------------------------
-
-
-def test_the_picture_of_the_states_is_of_today() -> None:
-    assert TARGET.read_text(encoding="utf-8") == draw(MOVES), "run: python scripts/draw_states.py"
-
-
-def test_the_picture_has_every_move_and_state() -> None:
-    picture = TARGET.read_text(encoding="utf-8")
-    assert re.findall(r">(\w+)</text>", picture) == [*MOVES, *("CONNECTING", "IDLE", "ACQUIRED", "CLOSED")]
 
 
 def test_the_pace_of_an_outage_is_as_told() -> None:
