@@ -7,6 +7,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
+from benchmarks.correctness.table import section
 from benchmarks.measures import Column, Measurement
 from benchmarks.rounds import Row, Rows
 
@@ -116,12 +117,12 @@ def page(runs: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
     """The whole page.
 
     Args:
-        runs: what each command has measured: its conditions, its measurements, and perhaps its ``verdicts``.
+        runs: what each command has measured: its conditions, its measurements, and perhaps its ``cells``, verdicts.
         pictures: file names of plots in ``images/``, by the name of the measurement.
     """
     parts = [HEAD, _targets(runs), "## Conditions\n", *(conditions_of(results) for results in runs)]
     for results in runs:
-        parts += [results["verdicts"]] if "verdicts" in results else []
+        parts += [section(results)] if "cells" in results else []
         parts += _sections(results, pictures)
     return "\n".join(parts)
 

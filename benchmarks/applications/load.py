@@ -38,6 +38,7 @@ class Answers:
     errors: int = 0  #: other statuses, lost connections, no answer in time
     wrong: int = 0  #: 200, with something else in it
     seconds: float = 0.0
+    turns: list[int] = field(default_factory=list)  #: how many answers each client had
     statuses: Counter[int] = field(default_factory=Counter)  #: 0: no answer
     at: list[tuple[float, bool]] = field(default_factory=list)  #: when each came, and whether it was right
 
@@ -142,7 +143,7 @@ async def crowd(port: int, clients: int, seconds: float, asks: Callable[[], Ask]
 
     async def one() -> None:
         nonlocal left
-        client = Client(port)
+        client, turns = Client(port), 0
         while time.perf_counter() < began + seconds and (left is None or left > 0):
             if left is not None:
                 left -= 1
@@ -150,9 +151,11 @@ async def crowd(port: int, clients: int, seconds: float, asks: Callable[[], Ask]
             at = time.perf_counter()
             status, body = await client.ask(ask.method, ask.path)
             answers.note(ask, status, body, time.perf_counter() - at)
+            turns += 1
             if status == 0:
                 await asyncio.sleep(0.01)  # the server is not there
         client.close()
+        answers.turns.append(turns)
 
     await asyncio.gather(*(one() for _ in range(clients)))
     answers.seconds = time.perf_counter() - began

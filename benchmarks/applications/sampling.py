@@ -58,12 +58,12 @@ class Field:
         """
         failed = {}
         for peer in self._steady():
-            self._running[peer.key] = self._stack.enter_context(Running(peer, self._stores[peer.key].url()))
-        for key, running in self._running.items():
+            running = self._stack.enter_context(Running(peer, self._stores[peer.key].url()))
             try:
                 running.wait()
             except ServingError as error:
-                failed[key] = str(error)
+                failed[peer.key] = str(error)
+            self._running[peer.key] = running
         self.peers = [peer for peer in self.peers if peer.key not in failed]
         return failed
 
