@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations differential topologies test-pages test-templates dist test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check docs bench clean env-demo env-dev env-dev20 env-dist env-lowest lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-pages test-templates dist test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check docs bench clean env-bench env-demo env-dev env-dev20 env-dist env-lowest lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30 --trouble hold')"
@@ -26,7 +26,7 @@ help:  ## what there is
 	@echo "make differential  programs by chance on SQLAlchemy and on respool   (ARGS='--minutes 60 --only asyncpg')"
 	@echo "make soak   the pool's state machine, 10 million random steps"
 	@echo "make soak-web  ten minutes on real servers, with kills at random   (ARGS='--seconds 60 --only uvicorn')"
-	@echo "make bench  the benchmarks                               (make bench ARGS='…')"
+	@echo "make bench  the comparison with other libraries, in an environment of its own   (ARGS=--quick)"
 	@echo "make clean  removes .venv, .demo/ and all caches"
 	@echo "make test-sqlalchemy      the own tests of SQLAlchemy, SQLModel, Flask-SQLAlchemy on our pools and sessions   (ARGS='--suite pool --only sqlite')"
 	@echo "make test-sqlalchemy-old  the same with SQLAlchemy $(SQLALCHEMY20)"
@@ -103,8 +103,10 @@ docs: env-dev
 dist: env-dist
 	@scripts/dist
 
-bench: env-dev
-	$(PY) -m benchmarks $(ARGS)
+bench: env-bench
+	.venv-bench/bin/python -m benchmarks.applications $(ARGS)
+	.venv-bench/bin/python -m benchmarks.correctness $(ARGS)
+	.venv-bench/bin/python -m benchmarks $(ARGS)
 
 env-demo:
 	@scripts/environment demo
@@ -118,9 +120,12 @@ env-dev20:
 env-dist:
 	@scripts/environment release .venv-dist
 
+env-bench:
+	@scripts/environment bench .venv-bench
+
 env-lowest:
 	@scripts/environment lowest .venv-lowest
 
 clean:
-	rm -rf .venv .venv20 .venv-dist .venv-lowest .venv-3.* .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .venv .venv20 .venv-bench .venv-dist .venv-lowest .venv-3.* .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +18,7 @@ import pytest
 from respool.cli.new.command import make
 from respool.cli.new.frameworks import FRAMEWORKS
 from tests.cli.shops import environment
+from tests.support.server import free_port
 
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 
@@ -51,6 +57,47 @@ def test_its_tests_pass(framework: str, tmp_path: Path) -> None:
 def test_its_tests_pass_on_postgresql(framework: str, tmp_path: Path, pg_url: str) -> None:
     folder = make("tea", framework, "postgresql", tmp_path)
     assert "19 passed" in outcome_of(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_ctrl_c_reaches_a_worker_by_its_arbiter_only(framework: str, tmp_path: Path) -> None:
+    """Told twice a gthread worker waits for itself: gunicorn takes a lock in the handler of a signal."""
+    pytest.importorskip("gunicorn")
+    folder = make("tea", framework, "sqlite", tmp_path)
+    port = free_port()
+    application = "tea.app:app" if framework == "flask" else "tea.wsgi"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}"],
+            cwd=folder,
+            env=around(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        worker = pid_of_worker(server, port)
+        os.kill(worker, signal.SIGINT)
+        assert pid_of_worker(server, port) == worker
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait(60) == 0, (tmp_path / "log").read_text()
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def pid_of_worker(server: subprocess.Popen[bytes], port: int) -> int:
+    """The process that answers."""
+    until = time.monotonic() + 60
+    while True:
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/respool/snapshot", timeout=30) as answer:
+                return int(json.load(answer)["process"]["pid"])
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_threads_need_no_greenlet(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ _DJANGO_SETTINGS = """
 | `ALLOWED_HOSTS` | `localhost,127.0.0.1` | the names that it is asked by, with commas |
 | `DEBUG` | | `1`: Django's own error pages |"""
 _UVICORN = ("uvicorn", "{{name}}.app:app", "--timeout-graceful-shutdown", "30")
-_GUNICORN = ("gunicorn", "--worker-class", "gthread", "--threads", "8", "--graceful-timeout", "30")
+_GUNICORN = ("gunicorn",)  # the rest is in its gunicorn.conf.py
 
 FRAMEWORKS: dict[str, Framework] = {
     "fastapi": Framework(
@@ -134,6 +134,7 @@ def values(name: str, framework: str, database: str) -> dict[str, str]:
         "readme_docs": "",
         "readme_settings": "",
         "compose_settings": "",
+        "server_files": " gunicorn.conf.py" if server == "gunicorn" else "",
         **dict(chosen.extra),
     }
 
