@@ -142,7 +142,7 @@ async def rows_of(
         life.at_work(session)
     pool: Any = plans.engine.pool
     loan = Loan(pool)
-    if not await pool.lend(loan):
+    if not await pool.lend(loan, plan.sql):
         return None
     if plans.engine not in life.read_from:
         life.has_read(plans.engine)
