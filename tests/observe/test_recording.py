@@ -317,7 +317,7 @@ def test_memory_is_bounded(shop: Database) -> None:
     recorder = Recorder.__new__(Recorder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shop.pool, "meter", None)
-        recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
+        recorder.__init__(shop, requests=5, room=40)  # type: ignore[misc]
     for number in range(20):
         account = Account(None, "work", recorder._finished)
         use = Use(account, None)
