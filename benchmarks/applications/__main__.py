@@ -18,7 +18,7 @@ from benchmarks.rounds import Budget
 from tests.support.postgres import PostgresServer
 
 #: For a quick run, where nobody is named.
-QUICK = ("respool", "depends-function", "raw-asyncpg", "respool-flask", "flask-sqlalchemy", "raw-psycopg")
+QUICK = ("respool", "depends-function", "respool-flask", "flask-sqlalchemy")
 
 
 def main(arguments: list[str]) -> int:

@@ -72,7 +72,7 @@ class Field:
         self._stack.close()
 
     def count_trips(self) -> None:
-        """How often a request of each workload waits for the database, as the least of three requests."""
+        """How often a request of each workload waits for the database, as the least of two requests."""
         for peer in self._steady():
             store = self._stores[peer.key]
             with (
@@ -94,6 +94,12 @@ class Field:
         return [peer for peer in self.peers if not peer.only]
 
     # -- steady loads
+
+    def warm_up(self, load: Load) -> None:
+        """Have each peer do the work once before it is measured."""
+        for peer in self._steady():
+            run(crowd(self._running[peer.key].port, load.clients, 0.2, load.asks))
+            self._stores[peer.key].empty()
 
     def steady(self, load: Load, peer: Peer, seconds: float) -> Figures:
         """A crowd, for so long."""
@@ -118,7 +124,7 @@ class Field:
 
     def overload(self, peer: Peer, seconds: float) -> Figures:
         """Ten times as many requests as can be served, from clients that leave; and then one that stays."""
-        hold, patience, longest = 0.1, 0.5, 3.0
+        hold, patience, longest = 0.2, 1.0, 2.0
         capacity = POOL / hold
         store = self._store_once(peer)
         with Running(peer, store.url()) as running:
@@ -186,7 +192,7 @@ def _sleep(seconds: float) -> Callable[[], Ask]:
 
 def _trips(running: Running, load: Load, counter: TripCounter) -> float:
     found = []
-    for _ in range(3):
+    for _ in range(2):
         ask = load.asks()
         counter.take()
         running.ask(ask.method, ask.path)
