@@ -31,7 +31,8 @@ LOAD_COLUMNS = (
     Column("idle", "of them idle in a transaction", 0),
     Column("errors", "errors", 0),
     Column("wrong", "wrong answers", 0),
-    Column("untrue", "200 and not saved", 0),
+    Column("later", "saved after the last answer", 0),
+    Column("untrue", "200 and never saved", 0),
     Column("memory", "MB", 0),
 )
 OVERLOAD_COLUMNS = (
