@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 unexport PYTHONHOME PYTHONPATH
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutations differential topologies test-pages test-templates test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check docs bench clean env-bench env-demo env-dev env-dev20 env-lowest lint format types floors docs-check
+.PHONY: help demo test mutations differential topologies test-pages test-templates dist test-lowest test-pythons test-sqlalchemy test-sqlalchemy-old test-sqlalchemy20 soak soak-web check docs bench clean env-bench env-demo env-dev env-dev20 env-dist env-lowest lint format types floors docs-check
 
 help:  ## what there is
 	@echo "make demo   a small shop on http://127.0.0.1:$(PORT), its data in .demo/   (PORT=9000 make demo, ARGS='--load 30 --trouble hold')"
@@ -21,6 +21,7 @@ help:  ## what there is
 	@echo "make topologies  what does not come along: MariaDB, PgBouncer, Redis, Chromium (Debian packages; as root)"
 	@echo "make check  style, types, the floors of the house, the documents"
 	@echo "make docs   the documents as a site, in build/docs       (RESPOOL_DOCS_INTERSPHINX=1: links into other projects' documents)"
+	@echo "make dist   what is released: builds it, checks it, runs its demo in an empty environment"
 	@echo "make mutations  breaks each rule of a request on purpose: every cell of the contract's table has to notice"
 	@echo "make differential  programs by chance on SQLAlchemy and on respool   (ARGS='--minutes 60 --only asyncpg')"
 	@echo "make soak   the pool's state machine, 10 million random steps"
@@ -91,10 +92,16 @@ floors: env-dev
 docs-check: env-dev
 	$(PY) scripts/check_docs.py
 	$(PY) scripts/draw_house.py --check
+	$(PY) scripts/draw_states.py --check
+	$(PY) scripts/draw_ways.py --check
 	$(PY) scripts/write_findings.py --check
+	$(PY) scripts/write_commands.py --check
 
 docs: env-dev
 	$(PY) -W "ignore:pkg_resources is deprecated:UserWarning" -m sphinx -q -W --keep-going -c docs -b html -d build/doctrees . build/docs $(ARGS)
+
+dist: env-dist
+	@scripts/dist
 
 bench: env-bench
 	.venv-bench/bin/python -m benchmarks.applications $(ARGS)
@@ -110,6 +117,9 @@ env-dev:
 env-dev20:
 	@scripts/environment dev .venv20 $(SQLALCHEMY20)
 
+env-dist:
+	@scripts/environment release .venv-dist
+
 env-bench:
 	@scripts/environment bench .venv-bench
 
@@ -117,5 +127,5 @@ env-lowest:
 	@scripts/environment lowest .venv-lowest
 
 clean:
-	rm -rf .venv .venv20 .venv-bench .venv-lowest .venv-3.* .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf .venv .venv20 .venv-bench .venv-dist .venv-lowest .venv-3.* .foreign .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

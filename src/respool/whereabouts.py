@@ -27,6 +27,7 @@ __all__ = [
     "Holder",
     "Place",
     "Runner",
+    "Thread",
     "Who",
     "at",
     "caller",
@@ -44,6 +45,7 @@ __all__ = [
     "running",
     "shorten",
     "stack",
+    "this_thread",
     "users_line",
     "watched",
 ]
@@ -106,6 +108,40 @@ def running() -> Runner:
     return Runner(threading.get_ident(), asyncio.current_task(loop) if loop is not None else None)
 
 
+class Thread:
+    """A thread, for as long as it runs and beyond: its number may be another one's then."""
+
+    __slots__ = ("_watch", "number", "over")
+
+    def __init__(self, life: object) -> None:
+        self.number = threading.get_ident()
+        self.over = False
+        self._watch = weakref.ref(life, self._end)
+
+    def _end(self, _: object) -> None:
+        self.over = True
+
+    @property
+    def name(self) -> str:
+        """``thread MainThread``, or ``an ended thread``."""
+        names = (thread.name for thread in threading.enumerate() if thread.ident == self.number)
+        return "an ended thread" if self.over else f"thread {next(names, self.number)}"
+
+
+class _Life:
+    """It goes when its thread ends."""
+
+
+class _ThisThread(threading.local):
+    """What each thread has of its own. A look at it costs hardly more than to ask for the thread's number."""
+
+    def __init__(self) -> None:
+        self._life = _Life()
+        self.thread = Thread(self._life)
+
+
+this_thread = _ThisThread()
+
 #: Who has a connection, as it is kept: the arguments of :class:`Holder`, made at every checkout and seldom looked at.
 Who = tuple[Any, ...]
 
@@ -115,7 +151,7 @@ class Holder:
 
     Args:
         label: what its work is called.
-        thread: the thread's number.
+        thread: the thread.
         task: in asyncio, a weak reference to the task.
         stack: the lines that led to the pool, where they were kept: where it watches for leaks.
     """
@@ -125,7 +161,7 @@ class Holder:
     def __init__(
         self,
         label: str | None,
-        thread: int,
+        thread: Thread,
         task: weakref.ref[asyncio.Task[Any]] | None = None,
         stack: tuple[str, ...] = (),
     ) -> None:
@@ -137,7 +173,7 @@ class Holder:
     def name(self) -> str:
         """``GET /orders/3 (task Task-7)``."""
         if self.task is None:
-            who = next((f"thread {t.name}" for t in threading.enumerate() if t.ident == self.thread), "an ended thread")
+            who = self.thread.name
         else:
             task = self.task()
             who = "a vanished task" if task is None else f"{'ended ' if task.done() else ''}task {task.get_name()}"
@@ -149,18 +185,24 @@ class Holder:
         if self.task is not None:
             task = self.task()
             return task is None or task.done()
-        return all(thread.ident != self.thread for thread in threading.enumerate())
+        return self.thread.over
 
     def place(self) -> str | None:
         """``shop/views.py:88 in checkout()``: the line of the user's code that it is at now, if it can be told."""
         task = None if self.task is None else self.task()
         if self.task is None or (task is not None and asyncio.current_task(task.get_loop()) is task):
-            here = self.thread == threading.get_ident()
-            frames = _frames_here() if here else _outwards(sys._current_frames().get(self.thread))
+            frames = self._frames()
         else:
             frames = iter(()) if task is None else _of_task(task)
         line = next(iter(_lines(frames)), None)
         return None if line is None else shorten(line)
+
+    def _frames(self) -> Iterator[FrameType]:
+        if self.thread.over:
+            return iter(())
+        number = self.thread.number
+        here = number == threading.get_ident()
+        return _frames_here() if here else _outwards(sys._current_frames().get(number))
 
     def __str__(self) -> str:
         place = self.place()
@@ -199,7 +241,7 @@ def is_library(file: str) -> bool:
 
 def _is_users(frame: FrameType) -> bool:
     """Whether a frame is the user's."""
-    return not is_library(frame.f_code.co_filename) and not str(frame.f_globals.get("__name__")).startswith(_SQLALCHEMY)
+    return not (is_library(frame.f_code.co_filename) or str(frame.f_globals.get("__name__")).startswith(_SQLALCHEMY))
 
 
 class Place:
@@ -255,13 +297,24 @@ def near_line() -> Place | None:
     return None
 
 
+class _Libraries(dict[str, bool]):
+    """By file what :func:`is_library` says: a dictionary answers faster than anything that is called."""
+
+    def __missing__(self, file: str) -> bool:
+        self[file] = known = is_library(file)
+        return known
+
+
+_libraries = _Libraries()
+
+
 def users_line() -> Place | None:
     """The user's line that led here, however far away: for who takes notes of every use of a connection."""
     frame: FrameType | None = sys._getframe(1)
-    inside: Any = None
+    libraries, inside = _libraries, None
     while True:
         while frame is not None:
-            if not is_library(frame.f_code.co_filename) and _is_users(frame):
+            if not libraries[frame.f_code.co_filename] and _is_users(frame):
                 return Place(frame)
             frame = frame.f_back
         if inside is None and (greenlet := sys.modules.get("greenlet")) is not None:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SAWarning
 
 from tests.differential import model as m
-from tests.differential.listeners import Ears, Planned
+from tests.differential.listeners import Ears, Planned, silence
 from tests.differential.places import Place
 from tests.differential.sides import Stock, World, got
 from tests.differential.steps import Steps
@@ -76,7 +76,7 @@ class _Run(Steps):
                 await self._live()
             await self._look_afterwards()
         finally:
-            self.ears.close()
+            silence()
 
     async def _live(self) -> None:
         try:
@@ -123,7 +123,7 @@ class _Run(Steps):
 
     async def do(self, step: m.Step) -> None:
         """Do one step, and look at what it did."""
-        seen = Seen(step)
+        seen = Seen(step, lives=len(self.trace.end))
         try:
             seen.outcome = plain(await self.perform(step))
         except Exception as error:

@@ -18,6 +18,7 @@ from tests.differential.model import (
     Execute,
     Get,
     Invalidate,
+    Listen,
     Listener,
     Merge,
     Modify,
@@ -175,6 +176,48 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("dialect", "handle_error", Act("select", "exec_driver_sql")),),
             steps=(Execute("nothing is there"),),
+        ),
+    ),
+    "what a session saves after a read that has failed is seen by the next one": (
+        "psycopg",
+        Program(steps=(Get("Widget", 1), Execute("out of all range"), Modify()), end="commit", times=2),
+    ),
+    "a doomed scope's connection is reset": (
+        "psycopg",
+        Program(
+            Setup(face="scope"),
+            (Listener("pool", "reset", Act("audit")),),
+            (Add("Widget"), Execute("unknown column")),
+        ),
+    ),
+    "options for the connection of a transaction that is over": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_commit", Act("select")),),
+            steps=(Get("Gauge", 1), Commit(), Connect("SERIALIZABLE")),
+        ),
+    ),
+    "who hears of an object that a leased read has loaded can set the driver's mode": (
+        "psycopg",
+        Program(
+            listeners=(Listener("session", "loaded_as_persistent", Act("autocommit")),), steps=(Execute("widgets"),)
+        ),
+    ),
+    "who begins to listen after a leased read hears no transaction end": (
+        "aiosqlite",
+        Program(
+            steps=(Execute("widgets"), Listen(Listener("session", "after_transaction_end", Act("audit", commit=True))))
+        ),
+    ),
+    "a cursor that nobody has read to its end, and a table that somebody else writes to": (
+        "sqlite",
+        Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
+    ),
+    "a savepoint where an isolation level ends the driver's autocommit": (
+        "sqlite",
+        Program(
+            Setup(isolation=("engine", "READ UNCOMMITTED"), autocommit=True),
+            steps=(Nested((Execute("text: update"),)),),
         ),
     ),
 }

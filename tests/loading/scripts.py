@@ -12,9 +12,14 @@ from sqlalchemy.orm import defer, selectinload
 
 from tests.loading.mappings import Mapping
 
-__all__ = ["STEPS", "play", "scripts"]
+__all__ = ["STEPS", "Step", "play", "scripts"]
 
 Step = tuple[str, int]
+
+
+def sync_of(session: Any) -> Any:
+    """The session itself: a script's may be the face of an async one."""
+    return getattr(session, "sync_session", session)
 
 
 def view(instance: Any, session: Any) -> Any:
@@ -38,7 +43,7 @@ def view(instance: Any, session: Any) -> Any:
         repr(state.load_path),
         [type(option).__name__ for option in state.load_options],
         sorted(state.callables),
-        state.session is session,
+        state.session is sync_of(session),
         {a.key: repr(_history(a)) for a in state.attrs if a.key in vars(instance) and not isinstance(a.value, list)},
     )
 
@@ -61,6 +66,7 @@ def everything(session: Any) -> Any:
         len(session.new),
         len(session.deleted),
         len(session.dirty),
+        session.in_transaction(),
     )
 
 
@@ -223,7 +229,7 @@ class Player:
 
     def listen(self, n: int) -> Any:
         name = ("do_orm_execute", "loaded_as_persistent")[n % 2]
-        event.listen(self.session, name, lambda *args: self.mapping.heard.append((name, len(args))))
+        event.listen(sync_of(self.session), name, lambda *args: self.mapping.heard.append((name, len(args))))
 
     def select(self, n: int) -> Any:
         """Some statement, and some way to fetch from it."""

@@ -26,6 +26,7 @@ from respool.observe.findings.kinds import KINDS
 from respool.observe.findings.loops import Loops
 from respool.observe.observation import observation
 from respool.observe.recording.recorder import recorder_of
+from tests.support.threads import thread_with_the_number_of
 
 WRITE = text("INSERT INTO item (name) VALUES ('a')")
 
@@ -148,8 +149,8 @@ def test_an_ended_thread_whose_number_is_given_again(shop: Database, monkeypatch
     thread = threading.Thread(target=lambda: kept.append(shop.engine.connect()))
     thread.start()
     thread.join()
-    monkeypatch.setattr("respool.whereabouts.Holder.ended", False)  # as another thread of that number makes it look
-    look(shop, Holding(board, idle_hold=0.0).look)
+    with thread_with_the_number_of(thread):
+        look(shop, Holding(board, idle_hold=0.0).look)
     assert [each.kind.code for each in board.all()] == ["F002"]
     kept.pop().close()
 

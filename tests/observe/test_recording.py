@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, exc, literal, select, text
+from sqlalchemy import column, create_engine, event, exc, literal, select, table, text
 
 from respool import AsyncDatabase, Database, PoolConfig
+from respool.engine import only_looks
+from respool.engine.pools.checkout import Checkout
 from respool.errors import PoolTimeout
 from respool.observe import observe, snapshot
 from respool.observe.observation import observation
@@ -18,6 +20,7 @@ from respool.observe.recording.account import SHORT, Account, Use
 from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
 from respool.session.reads.begin import rule_of
+from tests.session.shop import Product, fill
 
 WRITE = text("INSERT INTO item (name) VALUES (:name)")
 
@@ -82,6 +85,107 @@ def test_reads_that_are_leased_stay_so(shop: Database) -> None:
         assert connections(shop) == []
     (row, *_) = requests(shop)
     assert (row["leases"], row["statements"], row["outcome"]) == (1, 1, "none")
+
+
+@pytest.fixture
+def known(shop: Database) -> Database:
+    """The same, and it is known what its reads may be leased."""
+    with shop.scope("first") as session:
+        session.execute(select(literal(0)))
+    return shop
+
+
+def test_a_read_alone_takes_as_long_as_it_has_its_connection(known: Database) -> None:
+    shop = known
+    with shop.scope("work") as session:
+        session.execute(select(literal(1)))
+    (row, *_) = requests(shop)
+    assert [(event["kind"], event["sql"]) for event in row["events"]] == [("sql", "SELECT ? AS anon_1"), ("hold", None)]
+    assert (row["in_sql"], row["idle"]) == (row["held"], 0.0)
+    assert row["held"] > 0.0
+
+
+def test_rows_that_are_left_of_a_read_hold_its_connection_idle(known: Database) -> None:
+    shop = known
+    with shop.engine.begin() as connection:
+        connection.execute(WRITE, [{"name": str(number)} for number in range(500)])
+    with shop.scope("work") as session:
+        rows = iter(session.execute(select(column("name")).select_from(table("item"))))
+        next(rows)
+        (during,) = connections(shop)
+        assert len([*rows]) == 499
+    (row, *_) = requests(shop)
+    assert (during["executing"], during["statements"]) == (False, 1)
+    assert during["idle"] >= 0.0
+    assert (row["leases"], row["statements"]) == (1, 1)
+    assert row["idle"] > 0.0
+
+
+def test_who_hears_of_a_read_alone_may_read_as_well(known: Database) -> None:
+    shop = known
+
+    @only_looks
+    def heard(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "name" not in statement:
+            connection.execute(select(column("name")).select_from(table("item"))).all()
+
+    event.listen(shop.engine, "after_cursor_execute", heard)
+    with shop.scope("work") as session:
+        session.execute(select(literal(1)))
+    (row, *_) = requests(shop)
+    assert (row["leases"], row["statements"]) == (2, 2)
+    assert [each["sql"] for each in row["events"] if each["kind"] == "sql"] == [
+        "SELECT ? AS anon_1",
+        "SELECT name \nFROM item",
+    ]
+    assert row["in_sql"] <= row["held"]
+
+
+@pytest.fixture
+def shop_file(sqlite_file: str) -> str:
+    """A database's file with the tables of the tests' shop."""
+    fill(f"sqlite:///{sqlite_file}")
+    return sqlite_file
+
+
+def no_proxies(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Checkout, "take", lambda checkout: pytest.fail("it has a proxy"))
+
+
+def test_a_planned_read_is_lent_its_connection_all_the_same(shop_file: str, watch: Callable[..., Any]) -> None:
+    db = watch(Database(f"sqlite:///{shop_file}", name="planned", plans=True))
+    read = select(Product)
+    for _ in range(3):
+        with db.scope("work") as session:
+            session.scalars(read).all()
+    with pytest.MonkeyPatch.context() as patch, db.scope("planned") as session:
+        no_proxies(patch)
+        for _ in range(6):
+            session.scalars(read).all()
+    (row, *_) = requests(db)
+    assert (row["leases"], row["statements"]) == (6, 6)
+    assert {each["sql"] for each in row["events"] if each["kind"] == "sql"} == {
+        "SELECT products.id, products.name, products.stock \nFROM products"
+    }
+    assert [finding.kind.name for finding in observation.board.all()] == ["n-plus-one"]
+    db.close()
+
+
+async def test_a_planned_read_is_lent_its_connection_in_asyncio_as_well(
+    shop_file: str, watch: Callable[..., Any]
+) -> None:
+    db = watch(AsyncDatabase(f"sqlite+aiosqlite:///{shop_file}", name="planned", plans=True))
+    read = select(Product)
+    for _ in range(3):
+        async with db.scope("work") as session:
+            (await session.scalars(read)).all()
+    with pytest.MonkeyPatch.context() as patch:
+        no_proxies(patch)
+        async with db.scope("planned") as session:
+            (await session.scalars(read)).all()
+    (row, *_) = requests(db)
+    assert (row["leases"], row["statements"], [each["kind"] for each in row["events"]]) == (1, 1, ["sql", "hold"])
+    await db.close()
 
 
 def test_a_commit_that_fails_is_counted_as_such(shop: Database) -> None:
@@ -215,19 +319,19 @@ def test_memory_is_bounded(shop: Database) -> None:
         patch.setattr(shop.pool, "meter", None)
         recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
     for number in range(20):
-        account = Account(None, "work", recorder._ended)
+        account = Account(None, "work", recorder._finished)
         use = Use(account, None)
         for _ in range(1000):
             use.begin("SELECT " + "x" * number)
-            use.end(alone=True)
+            use.end()
         assert (len(account.events), account.dropped, account.statements) == (48, 952, 1000)
         account.ends(use)
     assert len(recorder.recent()) == 1  # one alone is larger than the room
-    many = Account(None, "work", recorder._ended)
+    many = Account(None, "work", recorder._finished)
     use = Use(many, None)
     for number in range(1000):
         use.begin(f"SELECT {number}")
-        use.end(alone=True)
+        use.end()
     assert len(many.texts) == 100
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 
 from respool import Database
 from respool.errors import NoScope, PoolTimeout
-from respool.whereabouts import caller, is_library, stack
+from respool.whereabouts import Holder, caller, is_library, stack, this_thread
 from tests.session.shop import opened
+from tests.support.threads import thread_with_the_number_of
 
 HERE = "test_whereabouts.py:"
 
@@ -166,3 +168,14 @@ def test_no_scope_while_a_module_is_imported(tmp_path: Path, monkeypatch: pytest
     assert "views_of_the_shop.py:3" in str(told.value)
     assert "Depends(db.current_session)" in str(told.value)
     assert "Respool(db).session" in str(told.value)
+
+
+def test_a_thread_that_has_ended_is_not_the_one_that_got_its_number() -> None:
+    holders: list[Holder] = []
+    thread = threading.Thread(target=lambda: holders.append(Holder("nightly", this_thread.thread)), name="first")
+    thread.start()
+    thread.join()
+    mine = Holder(None, this_thread.thread)
+    with thread_with_the_number_of(thread):
+        assert (holders[0].name(), holders[0].place(), holders[0].ended) == ("nightly (an ended thread)", None, True)
+    assert (mine.name(), mine.ended) == (f"thread {threading.current_thread().name}", False)

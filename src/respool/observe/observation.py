@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from respool.observe.findings.loops import Loops
 from respool.observe.findings.scopes import look_back
 from respool.observe.findings.told import note_error
 from respool.observe.naming import application_name
+from respool.observe.recording.account import Account
 from respool.observe.recording.errors import Errors
 from respool.observe.recording.recorder import Recorder, recorder_of
 from respool.pool.drivers.forks import in_a_child
@@ -130,8 +131,8 @@ class Observation:
         for tick in list(self._ticks):
             tick()
 
-    def _look_back(self, database: str, account: Any) -> None:
-        look_back(self.board, database, 5, account)
+    def _look_back(self, database: str, accounts: Sequence[Account]) -> None:
+        look_back(self.board, database, 5, accounts)
 
     def _told(self, error: RespoolError) -> None:
         self.errors.note(error)

@@ -303,6 +303,11 @@ class Scope:
         if self.client is not client.get():
             client.set(self.client)
 
+    @property
+    def outer(self) -> Scope | None:
+        """The scope that was in force where this one was entered, if there was one and it is not over."""
+        return self._previous if self._previous is not None and self._previous.live else None
+
     def leave(self) -> None:
         """Put back in force what was before. Not by token: the end may run in another context than the start."""
         previous, self._previous = self._previous, None

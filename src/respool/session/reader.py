@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, orm
 from respool.engine.catalogue import Catalogue, asking, catalogue_of
 from respool.engine.listeners import unknown
 from respool.engine.pools import leases
+from respool.engine.pools.lending import use_of
 from respool.session.life import life_of
 from respool.session.reads.begin import rule_of
 from respool.session.reads.plain import OPTION, is_plain_read, is_proved
@@ -149,6 +150,8 @@ class Reader(Connection):
         finally:
             connection, self._dbapi_connection = self._dbapi_connection, None
             if rest is not None:
+                if (use := use_of(connection)) is not None:
+                    use.end()
                 rest.release = partial(leases.give_back, connection, pool, dialect)
                 life.has_rest(rest)
             elif connection is not None:

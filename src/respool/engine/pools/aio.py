@@ -65,9 +65,11 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
         entry: PoolEntry = await_only(monitor.acquire_in_line(claim, self._longest_wait))
         return entry
 
-    async def lend(self, loan: Loan) -> bool:
+    async def lend(self, loan: Loan, statement: str) -> bool:
         """As :meth:`Loan.take`, for a coroutine: nothing needs a greenlet but what is rare."""
         monitor = loan._monitor = self._monitors.current()
+        meter = self.meter
+        asked = None if meter is None else meter.asked()
         try:
             while True:
                 entry = monitor.take(loan) or await self._in_line(monitor, loan)
@@ -78,12 +80,18 @@ class AsyncFairPool(FairPool, AsyncAdaptedQueuePool):
                     break
         except BaseException:
             monitor.abandon(loan)
+            if meter is not None:
+                meter.gave_up(asked)
             raise
         loan.record, loan.connection = record, record.dbapi_connection
-        if record.respool_mode in FIT:
-            return True
-        dialect: Any = self._dialect
-        return loan.settle() if dialect.driver in _SET_AT_ONCE else await greenlet_spawn(loan.settle)
+        use = None if meter is None else meter.took(asked, entry, alone=True)
+        if record.respool_mode not in FIT:
+            at_once = self._dialect.driver in _SET_AT_ONCE  # type: ignore[attr-defined]
+            if not (loan.settle() if at_once else await greenlet_spawn(loan.settle)):
+                return False
+        if use is not None:
+            use.begin(statement)
+        return True
 
     async def _in_line(self, monitor: LoopMonitor, loan: Loan) -> PoolEntry:
         try:

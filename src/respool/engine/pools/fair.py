@@ -79,6 +79,7 @@ class FairPool(QueuePoolFace):
     _sqla_logger_namespace = "sqlalchemy.pool.impl.QueuePool"
     _monitor: ThreadMonitor = None  # type: ignore[assignment]  # set by _start
     _records: Records = None  # type: ignore[assignment]
+    lends_bare = True
 
     # SQLAlchemy finds the settings by this signature: keyword-only parameters would be invisible to it.
     def __init__(
@@ -255,11 +256,6 @@ class FairPool(QueuePoolFace):
     def mend(self, record: Any) -> None:
         """Take a connection back whose query was cancelled; only asyncio has such."""
         raise NotImplementedError
-
-    @property
-    def lends_bare(self) -> bool:
-        """Whether a connection may be lent without a proxy: nobody takes notes of checkouts."""
-        return self.meter is None
 
     @property
     def reset_needs_nothing(self) -> bool:

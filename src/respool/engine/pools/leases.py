@@ -293,20 +293,32 @@ class Loan(Claim):
         self.connection: Any = None  #: the driver's, as SQLAlchemy has it
         self._monitor = self._entry = self._who = self._waiter = None
 
-    def take(self) -> bool:
+    def take(self, statement: str) -> bool:
         """Take one; ``False`` if it does not come as a read alone needs it.
+
+        Args:
+            statement: which read; for who takes notes.
 
         Raises:
             PoolTimeout: and whatever else the pool raises at a checkout.
         """
+        meter = self.pool.meter
+        asked = None if meter is None else meter.asked()
         try:
             record = self.record = self.pool._do_get(self)
         except BaseException:
             if self._monitor is not None:
                 self._monitor.abandon(self)
+            if meter is not None:
+                meter.gave_up(asked)
             raise
         self.connection = record.dbapi_connection
-        return record.respool_mode in FIT or self.settle()
+        use = None if meter is None else meter.took(asked, self._entry, alone=True)
+        if not (record.respool_mode in FIT or self.settle()):
+            return False
+        if use is not None:
+            use.begin(statement)
+        return True
 
     def settle(self) -> bool:
         """Bring it into autocommit; ``False`` if that cannot be: it has been given back, or is discarded."""

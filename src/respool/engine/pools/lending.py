@@ -16,7 +16,7 @@ class Meter(Protocol):
     def asked(self) -> Any:
         """A connection is asked for here; returns what the other two are handed."""
 
-    def took(self, asked: Any, entry: Any, *, alone: bool) -> None:
+    def took(self, asked: Any, entry: Any, *, alone: bool) -> Use:
         """It was had: this entry of the pool; for one read ``alone``, or for as long as it takes."""
 
     def gave_up(self, asked: Any) -> None:
@@ -26,13 +26,17 @@ class Meter(Protocol):
 class Use(Protocol):
     """What is noted of one use of a connection, from taking it to giving it back; the pool tells when it is over."""
 
+    alone: bool  #: whether it is for one plain read, in autocommit: that is over with the use, unless it is said before
     is_executing: bool  #: whether a statement or a COMMIT is being executed now
 
     def begin(self, statement: str) -> None:
         """A statement is sent to the driver."""
 
-    def end(self, *, alone: bool) -> None:
-        """The driver has answered; whether the statement had the connection for itself, in autocommit."""
+    def end(self) -> None:
+        """The driver has answered."""
+
+    def undone(self) -> None:
+        """It has not: the connection was dead, and the statement is sent once more on another one."""
 
     def commit(self, run: Callable[[], object], work: Any) -> None:
         """Execute a COMMIT; ``work.unknown`` tells afterwards whether one that failed may have come through."""
@@ -43,6 +47,7 @@ class LendingPool(Pool):
 
     as_queue_pool: bool  #: whether it has a ``QueuePool``'s ways in all that somebody could tell
     has_server: bool  #: whether its connections lead to one, which may hang up
+    lends_bare = False  #: whether a connection may be lent without a proxy
     meter: Meter | None = None  #: who takes notes of its checkouts, if somebody does
 
     def lease(self) -> PoolProxiedConnection | None:

@@ -40,39 +40,46 @@ def watch(dialect: Any) -> None:
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    if (use := _use_of(context)) is not None:
+    entry = None if context is None else getattr(context.root_connection._dbapi_connection, "_entry", None)
+    if entry is None or (use := entry.use) is None:  # as _use_of(), written out
+        return _execute(cursor, statement, parameters, context)
+    if use.alone:
+        use.begin(statement)
+    elif not use.is_executing:
         return _noted(use, "do_execute", context, cursor, statement, parameters, context)
     return _execute(cursor, statement, parameters, context)
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:
-    if (use := _use_of(context)) is not None:
+    if (use := _use_of(context, statement)) is not None:
         return _noted(use, "do_execute_no_params", context, cursor, statement, context)
     return _execute_no_params(cursor, statement, context)
 
 
 def _do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-    if (use := _use_of(context)) is not None:
+    if (use := _use_of(context, statement)) is not None:
         return _noted(use, "do_executemany", context, cursor, statement, parameters, context)
     return _executemany(cursor, statement, parameters, context)
 
 
-def _use_of(context: Any) -> Use | None:
-    """What is noted of this use of the connection, where somebody takes notes; a statement within another is a part of it."""
+def _use_of(context: Any, statement: str) -> Use | None:
+    """Who is to be told when the statement begins and ends; one within another is a part of it, one alone has no end."""
     use = None if context is None else use_of(context.root_connection._dbapi_connection)
+    if use is not None and use.alone:
+        use.begin(statement)
+        return None
     return None if use is None or use.is_executing else use
 
 
 def _noted(use: Use, name: str, context: Any, *what: Any) -> bool:
     """Execute a statement with the clock around it: here, and so by nobody after us."""
     ours, run = _EXECUTED[name]
-    checkout = context.root_connection._dbapi_connection
     use.begin(what[1])
     try:
         if not (run(*what) or any(other(*what) for other in _after(context, name, ours))):
             getattr(context.dialect, name)(*what)
     finally:
-        use.end(alone=checkout.alone)
+        use.end()
     return True
 
 

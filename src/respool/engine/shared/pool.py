@@ -178,6 +178,8 @@ class SharedPool(FairPool):
     patience = 5.0  #: seconds that somebody waits for his turn
     explain: Callable[[], Sequence[str]] = staticmethod(tuple)  #: what more there is to say of who has it
 
+    lends_bare = False  # its proxy is what keeps the transaction around
+
     def __init__(self, original: Pool) -> None:
         Pool.__init__(self, _nobody, _dispatch=original.dispatch, reset_on_return=_style_of(original))
         self.config = _CONFIG
@@ -185,11 +187,6 @@ class SharedPool(FairPool):
         self._size, self._use_lifo, self.as_queue_pool, self.has_server = 1, True, False, False
         self.pool_name = getattr(original, "pool_name", "default")
         self._observer = PoolObserver()
-
-    @property
-    def lends_bare(self) -> bool:
-        """Never: its proxy is what keeps the transaction around."""
-        return False
 
     def lend(self, connection: SharedConnection, original: Pool, *, lends: bool, patience: float, dialect: Any) -> None:
         """From now on, this is the connection.

@@ -60,7 +60,7 @@ class Holding:
             if idle < self._idle_hold:
                 continue
             holder, limit = Holder(*who), database.pool.config.leak_after or _FORGOTTEN
-            ended = holder.ended or not (use.thread is None or use.thread.is_alive())  # its number may be another's now
+            ended = holder.ended
             gone = (use.account.ended_at is not None or ended) and idle >= _GRACE
             if gone or now() - use.began > limit:
                 self._leak(use, holder, database.name)

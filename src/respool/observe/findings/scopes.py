@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from respool.observe.findings.board import Board
 from respool.observe.recording.account import Account
@@ -13,15 +14,21 @@ __all__ = ["look_back"]
 _READS = re.compile(r"\s*(?:SELECT|WITH)\b", re.IGNORECASE)
 
 
-def look_back(board: Board, database: str, repeats: int, account: Account) -> None:
-    """Look at a scope that is over.
+def look_back(board: Board, database: str, repeats: int, accounts: Sequence[Account]) -> None:
+    """Look at scopes that are over.
 
     Args:
         board: where findings go.
         database: the database's name.
         repeats: how often a statement may not be executed from one line.
-        account: what was noted of the scope.
+        accounts: what was noted of the scopes.
     """
+    for account in accounts:
+        if account.statements >= repeats or account.nested:
+            _look_back(board, database, repeats, account)
+
+
+def _look_back(board: Board, database: str, repeats: int, account: Account) -> None:
     for count, text, place in account.repeated(repeats):
         if _READS.match(text):
             board.found(

@@ -155,11 +155,11 @@ class _Spans:
 
     def __init__(self, provider: trace.TracerProvider, databases: Iterable[Any]) -> None:
         self._tracer = provider.get_tracer("respool", __version__)
-        self._listening: list[tuple[Recorder, Callable[[Account], object]]] = []
+        self._listening: list[tuple[Recorder, Callable[[list[Account]], object]]] = []
         for database in databases:
             recorder = recorder_of(database)
             if recorder is not None:
-                listener = partial(self._make, database.name)
+                listener = partial(self._make_all, database.name)
                 recorder.trace = context.get_current
                 recorder.listeners.append(listener)
                 self._listening.append((recorder, listener))
@@ -171,9 +171,12 @@ class _Spans:
             recorder.listeners = [each for each in recorder.listeners if each is not listener]
         self._listening.clear()
 
+    def _make_all(self, name: str, accounts: list[Account]) -> None:
+        for account in accounts:
+            if account.context is not None:  # else it began before
+                self._make(name, account)
+
     def _make(self, name: str, account: Account) -> None:
-        if account.context is None:  # it began before
-            return
         offset = time.time() - now()
         route = route_of(account)
         span = self._tracer.start_span(

@@ -7,9 +7,8 @@ And all is cheap: what can be found out afterwards is, by whoever wants to know 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 from respool.pool.drivers.clock import Clock
 from respool.whereabouts import Place, users_line
 
-__all__ = ["NO_OUTCOMES", "SHORT", "Account", "Event", "Repeated", "Use"]
+__all__ = ["NO_OUTCOMES", "SHORT", "Account", "Event", "Lease", "Repeated", "Use"]
 
 #: How many steps of one scope are kept for its timeline, and how many of them may be statements, so that there is room
 #: for a COMMIT after any number of those.
@@ -53,24 +52,22 @@ class Repeated(NamedTuple):
 
 
 class Use:
-    """One use of a connection, from taking it to giving it back.
+    """One use of a connection that is held, from taking it to giving it back.
 
     Args:
         account: the scope's.
-        place: the user's line that took it; ``None`` for a read, which gives it back at once.
+        place: the user's line that took it.
     """
 
+    alone = False  #: it is for one plain read
     executed = 0  #: statements
     is_executing = False
     seconds_in_sql = 0.0
     text: str | None = None  #: the last statement, without its parameters
-    thread: threading.Thread | None = None  #: that took it, where it is held
 
     def __init__(self, account: Account, place: Place | None) -> None:
         self.account = account
         self.place = place
-        if place is not None:
-            self.thread = threading.current_thread()
         self.began = self.until = now()  #: ``until``: when the last statement ended, or the present one began
 
     @property
@@ -85,7 +82,7 @@ class Use:
         self.executed += 1
         self.until = now()
 
-    def end(self, *, alone: bool) -> None:
+    def end(self) -> None:
         """The driver has answered."""
         began, account, text = self.until, self.account, self.text
         ended = self.until = now()
@@ -93,16 +90,23 @@ class Use:
         self.seconds_in_sql += ended - began
         account.seconds_in_sql += ended - began
         account.statements += 1
-        if alone:
-            account.leases += 1
         # a line is looked up for what repeats only: a statement's first time is told by its connection's
-        if text in account.texts:
+        texts = account.texts
+        if text in texts:
             place = users_line()
         else:
             place = self.place if self.executed == 1 else None
-            if len(account.texts) < _STATEMENTS:
-                account.texts = (*account.texts, text)
-        account.note("sql", began, ended, text, place)
+            if len(texts) < _STATEMENTS:
+                account.texts = (*texts, text)
+        if len(account.steps) < _SQL_EVENTS:  # as note(), written out
+            account.steps.append(("sql", began, ended, text, place))
+        else:
+            account.dropped += 1
+
+    def undone(self) -> None:
+        """The statement did not begin: the connection was dead."""
+        self.is_executing = False
+        self.executed -= 1
 
     def commit(self, run: Callable[[], object], work: Any) -> None:
         """A COMMIT of a session's transaction, and what became of it."""
@@ -129,8 +133,87 @@ class Use:
         """It is given back, or lost."""
         account = self.account
         account.seconds_held += seconds
-        account.note("hold", self.began, self.began + seconds, None, self.place)
-        account.ends(self)
+        if len(account.steps) < _EVENTS:  # as note(), written out
+            account.steps.append(("hold", self.began, self.began + seconds, None, self.place))
+        else:
+            account.dropped += 1
+        if len(account.uses) > 1 or account.is_over:
+            account.ends(self)
+        else:
+            account.uses = ()
+
+
+class Lease(Use):
+    """The same for one plain read: the connection is back as soon as that is read, so its time is the statement's.
+
+    There is one for nearly every read, so it does the least that can be done: it does not look at the clock again.
+    """
+
+    alone = True
+    line: Place | None = None  #: the user's, of a statement that repeats
+
+    def __init__(self, account: Account, began: float) -> None:
+        self.account = account
+        self.place = None
+        self.began = self.until = began
+
+    def begin(self, statement: str) -> None:
+        """The statement is sent to the driver; it ends with the use, unless some of its rows are left."""
+        if self.is_executing:  # somebody who hears of the read reads as well
+            self.end()
+            self.until = now()
+        if len(statement) > SHORT:
+            statement = statement[:SHORT] + "…"
+        self.text = statement
+        self.is_executing = True
+        self.executed += 1
+        account = self.account
+        texts = account.texts
+        if not texts:
+            account.texts = (statement,)
+        elif statement in texts:
+            self.line = users_line()
+        elif len(texts) < _STATEMENTS:
+            account.texts = (*texts, statement)
+
+    def end(self) -> None:
+        """The statement is over, and the use goes on."""
+        began = self.until
+        ended = self.until = now()
+        self.is_executing = False
+        self.seconds_in_sql += ended - began
+        self._count(ended - began)
+        self.account.note("sql", began, ended, self.text, self.line)
+        self.line = None
+
+    def _count(self, seconds: float) -> None:
+        account = self.account
+        account.seconds_in_sql += seconds
+        account.statements += 1
+        account.leases += 1
+
+    def over(self, seconds: float) -> None:
+        """It is given back, or lost."""
+        account, began = self.account, self.began
+        account.seconds_held += seconds
+        if not self.is_executing:
+            account.note("hold", began, began + seconds)
+        elif self.executed == 1:  # the common case: _count() and note(), written out
+            account.seconds_in_sql += seconds
+            account.statements += 1
+            account.leases += 1
+            if len(account.steps) < _SQL_EVENTS:
+                account.steps.append(("read", began, began + seconds, self.text, self.line))
+            else:
+                account.dropped += 1
+        else:
+            self._count(began + seconds - self.until)
+            account.note("sql", self.until, began + seconds, self.text, self.line)
+            account.note("hold", began, began + seconds)
+        if len(account.uses) > 1 or account.is_over:
+            account.ends(self)
+        else:
+            account.uses = ()
 
 
 class Account:
@@ -139,7 +222,7 @@ class Account:
     Args:
         scope: the scope; ``None`` for one use of a connection outside of any.
         title: what people call it: ``GET /orders/3``.
-        ended: is handed it once the scope is over and no connection of it is in use.
+        finished: it is put there once the scope is over and no connection of it is in use.
     """
 
     # What begins with the same value for everybody stands here: each attribute less makes a request cheaper.
@@ -147,6 +230,7 @@ class Account:
     dropped = 0  #: steps beyond those that are kept
     ended_at: float | None = None
     handler: Any = None  #: the function that answered, where its framework has told
+    is_over = False
     is_request = False
     leases = 0  #: statements that had a connection for themselves, in autocommit
     method: str | None = None
@@ -156,29 +240,29 @@ class Account:
     seconds_held = 0.0
     seconds_in_sql = 0.0
     seconds_waited = 0.0
+    size = 0  #: about how many characters it takes, once it is added up
     statements = 0
     status: int | None = None
     texts: tuple[str | None, ...] = ()  #: the statements that were executed, each once
     transaction_leases = 0  #: ... that had a connection for a transaction of their own
     uses: tuple[Use, ...] = ()  #: those of this moment
     waiting_since: float | None = None
-    _over = False
     _scope: Any = None  #: until it is over
-    _ended: Callable[[Account], object] | None
+    _finished: deque[Account] | None
 
-    def __init__(self, scope: Any, title: str, ended: Callable[[Account], object]) -> None:
+    def __init__(self, scope: Any, title: str, finished: deque[Account]) -> None:
         self.title = title
-        self._steps: list[tuple[Any, ...]] = []
-        self._ended = ended
+        self.steps: list[tuple[Any, ...]] = []  #: of the timeline; a ``read`` stands for two, its hold as well
+        self._finished = finished
         if scope is None:
-            self._started, self._over = time.monotonic(), True
+            self.started, self.is_over = time.monotonic(), True
         else:
-            self._scope, self._started = scope, scope.started
+            self._scope, self.started = scope, scope.started
 
     @property
     def began(self) -> float:
         """When the scope was opened."""
-        return now() - (time.monotonic() - self._started)
+        return now() - (time.monotonic() - self.started)
 
     @property
     def seconds(self) -> float:
@@ -186,19 +270,19 @@ class Account:
         return max(0.0, (now() if self.ended_at is None else self.ended_at) - self.began)
 
     @property
-    def size(self) -> int:
-        """About how many characters it takes."""
-        return sum([100 + len(step[3] or "") for step in self._steps])
-
-    @property
     def events(self) -> list[Event]:
         """The timeline."""
-        return [Event(*step) for step in self._steps]
+        events = []
+        for kind, began, ended, text, place in self.steps:
+            events.append(Event("sql" if kind == "read" else kind, began, ended, text, place))
+            if kind == "read":
+                events.append(Event("hold", began, ended))
+        return events
 
     def note(self, kind: str, began: float, ended: float, text: str | None = None, place: Place | None = None) -> None:
         """One step more on the timeline."""
-        if len(self._steps) < (_SQL_EVENTS if kind == "sql" else _EVENTS):
-            self._steps.append((kind, began, ended, text, place))
+        if len(self.steps) < (_SQL_EVENTS if kind == "sql" else _EVENTS):
+            self.steps.append((kind, began, ended, text, place))
         else:
             self.dropped += 1
 
@@ -221,34 +305,42 @@ class Account:
     def ends(self, use: Use | None) -> None:
         """A use is over, or came to nothing."""
         self.uses = tuple(each for each in self.uses if each is not use) if len(self.uses) > 1 else ()
-        if self._over and not self.uses:
+        if self.is_over and not self.uses:
             self._tell()
 
     def _tell(self) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            self.ended_at = now() if self.ended_at is None else self.ended_at
-            ended(self)
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            if self.ended_at is None:
+                self.ended_at = now()
+            finished.append(self)
 
     def identify(self) -> None:
         """Find out whose it is, as far as that is known by now."""
         scope = self._scope
-        if scope is None:
-            return
-        self.is_request, self.method, self.handler = scope.is_request, scope.method, scope.handler
+        if scope is not None:
+            self._identify(scope)
+
+    def _identify(self, scope: Any) -> None:
+        if scope.is_request:
+            self.is_request, self.method = True, scope.method
         self.route = scope.route or self.route
-        if (client := scope.client) is not None:
-            self.handler = self.handler or getattr(client, "handler", _none)()
-            self.route = self.route or getattr(client, "route", _none)()
+        if (client := scope.client) is not None and self.route is None:
+            self.route = getattr(client, "route", _none)()
+        if self.route is None:  # nobody asks for it otherwise
+            self.handler = scope.handler
+            if client is not None and self.handler is None:
+                self.handler = getattr(client, "handler", _none)()
 
     def over(self, scope: Any) -> None:
         """The scope is over. What is in use still ends it when that comes back."""
-        if self._over:
+        if self.is_over:
             return
-        self._over = True
+        self.is_over = True
         self.ended_at = now()
-        self.identify()
-        self._scope = None
+        if (mine := self._scope) is not None:
+            self._identify(mine)
+            self._scope = None
         if not self.uses:
             self._tell()
 

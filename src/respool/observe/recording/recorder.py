@@ -6,6 +6,7 @@ In a request's own time it only writes down.  Adding up is done by whoever looks
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 from respool.database.base import DatabaseBase
 from respool.engine.pools.lending import LendingPool
-from respool.observe.recording.account import Account, Use, now
+from respool.observe.recording.account import Account, Lease, Use, now
 from respool.observe.recording.routes import Route, Routes
 from respool.pool.core.entries import PoolEntry
 from respool.pool.core.histogram import HistogramValue
@@ -33,8 +34,10 @@ UNKNOWN = "(no route)"
 _NOTABLE_WAIT = 0.001
 #: How many places of one scope are kept where it asked for a second connection.
 _NESTED = 5
-#: How many scopes may be over and not added up yet; whoever ends one more adds up.
-_UNREAD = 500
+#: How many scopes may be over and not added up yet, where nobody reads, as between a fork and the child's first look.
+_UNREAD = 1000
+#: How many are added up at a time.
+_BATCH = 200
 
 _recorders: weakref.WeakKeyDictionary[DatabaseBase[Any], Recorder] = weakref.WeakKeyDictionary()
 
@@ -63,15 +66,14 @@ class Recorder:
         self._scope_here = database.scope_variable.get
         self._beside: tuple[Recorder, ...] = (self,)  #: those of databases that share its pool
         self._most, self._room, self._used = requests, room, 0
-        self._finished: deque[Account] = deque()
+        self._finished: deque[Account] = deque(maxlen=_UNREAD)
         self._reading = threading.Lock()
         self._recent: deque[Account] = deque()
         self.routes = Routes()
         #: Gives the trace that the present work belongs to, where somebody traces.
         self.trace: Callable[[], Any] | None = None
-        self.listeners: list[
-            Callable[[Account], object]
-        ] = []  #: are handed each scope that is over, when it is added up
+        #: Are handed the scopes that are over, when they are added up.
+        self.listeners: list[Callable[[list[Account]], object]] = []
         pool = database.pool
         if isinstance(pool, LendingPool):
             if isinstance(pool.meter, Recorder):
@@ -118,16 +120,16 @@ class Recorder:
             if scope is not None:
                 account: Any = scope.account
                 if account is None:
-                    account = scope.account = Account(scope, scope.label, recorder._ended)
+                    account = scope.account = Account(scope, scope.label, recorder._finished)
                     if recorder.trace is not None:
                         account.context = recorder.trace()
+                if account.uses or (scope.parent is not None and _holds_around(scope)):
+                    self._nested(account)
                 break
         else:
-            account = Account(None, get_label() or OUTSIDE, self._ended)
+            account = Account(None, get_label() or OUTSIDE, self._finished)
             if self.trace is not None:
                 account.context = self.trace()
-        if account.uses or (scope is not None and scope.parent is not None and _holds_around(scope)):
-            self._nested(account)
         began = account.waiting_since = now()
         return account, began
 
@@ -135,16 +137,17 @@ class Recorder:
         if len(account.nested) < _NESTED and (place := users_line()) is not None:
             account.nested = (*account.nested, place)
 
-    def took(self, asked: tuple[Account, float], entry: PoolEntry, *, alone: bool) -> None:
+    def took(self, asked: tuple[Account, float], entry: PoolEntry, *, alone: bool) -> Use:
         """It was had. Where it is for one read, nobody looks up the line: it is back before anybody could ask."""
         account, began = asked
-        use = entry.use = Use(account, None if alone else users_line())
-        waited = use.began - began
+        use = entry.use = Lease(account, now()) if alone else Use(account, users_line())
         account.waiting_since = None
+        waited = use.began - began
         account.seconds_waited += waited
         if waited > _NOTABLE_WAIT:
             account.note("wait", began, use.began, None, use.place or users_line())
         account.uses = (*account.uses, use) if account.uses else (use,)
+        return use
 
     def gave_up(self, asked: tuple[Account, float]) -> None:
         """It was not."""
@@ -158,31 +161,46 @@ class Recorder:
 
     # -- what is over ---------------------------------------------------------------------------------------------
 
-    def _ended(self, account: Account) -> None:
-        """A scope is over. The pool may be locked: only write it down."""
-        self._finished.append(account)
-        if len(self._finished) > 2 * _UNREAD:  # nobody reads, as between a fork and the child's first look
-            self._finished.popleft()
-
     def read(self) -> None:
         """Add up what is over. To be called outside of a request's own time."""
         with self._reading:
-            while self._finished:
-                account = self._finished.popleft()
-                self._add(account)
+            while batch := self._next():
+                self._add(batch)
 
-    def _add(self, account: Account) -> None:
-        if account.route is None and account.handler is not None:
-            account.route = _name(account.handler)
-        account.handler = None
-        self.routes.of(route_of(account)).add(account)
+    def _next(self) -> list[Account]:
+        """Some of those that are over, the first ones."""
+        finished, batch = self._finished, list[Account]()
+        try:
+            while len(batch) < _BATCH:
+                batch.append(finished.popleft())
+        except IndexError:
+            pass
+        return batch
+
+    def _add(self, batch: list[Account]) -> None:
+        by_route: dict[str, list[Account]] = {}
+        for account in batch:
+            if account.handler is not None:
+                account.route, account.handler = _name(account.handler), None
+            name = route_of(account)
+            if name in by_route:
+                by_route[name].append(account)
+            else:
+                by_route[name] = [account]
+        offset = now() - time.monotonic()  # of the clock that scopes go by
+        for name, accounts in by_route.items():
+            self.routes.of(name).add(accounts, offset)
         for listener in self.listeners:
-            listener(account)
-        account.context = None
-        self._recent.append(account)
-        self._used += account.size
-        while len(self._recent) > self._most or (self._used > self._room and len(self._recent) > 1):
-            self._used -= self._recent.popleft().size
+            listener(batch)
+        recent, used = self._recent, self._used
+        for account in batch:
+            account.context = None
+            account.size = 100 * len(account.steps) + sum([len(step[3]) for step in account.steps if step[3]])
+            used += account.size
+            recent.append(account)
+        while len(recent) > self._most or (used > self._room and len(recent) > 1):
+            used -= recent.popleft().size
+        self._used = used
 
     def held(self, fetches: bool) -> dict[tuple[str, Route], tuple[HistogramValue, list[float]]]:
         """By route how long connections were held; and the single values since the last time, if these are fetched."""
@@ -208,7 +226,8 @@ def _holds_around(scope: Scope | None) -> bool:
 
 def route_of(account: Account) -> str:
     """Under which name a scope's figures are added up: never a path, of which there are as many as there are numbers."""
-    account.identify()
+    if not account.is_over:
+        account.identify()
     if not account.is_request:
         return account.title
     return f"{account.method or ''} {account.route or UNKNOWN}".strip()

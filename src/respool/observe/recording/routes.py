@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from respool.observe.recording.account import NO_OUTCOMES, Account
 from respool.pool.core.histogram import Histogram
@@ -33,19 +34,29 @@ class Route:
         self.sql = Histogram()  #: in the database
         self.idle = Histogram()  #: holding a connection while nothing was executed
 
-    def add(self, account: Account) -> None:
-        """One scope more."""
-        self.requests += 1
-        self.statements += account.statements
-        self.leases += account.leases
-        self.transaction_leases += account.transaction_leases
-        if account.outcomes is not NO_OUTCOMES:
-            self.outcomes.update(account.outcomes)
-        self.seconds.add(account.seconds)
-        self.waited.add(account.seconds_waited)
-        self.held.add(account.seconds_held)
-        self.sql.add(account.seconds_in_sql)
-        self.idle.add(max(0.0, account.seconds_held - account.seconds_in_sql))
+    def add(self, accounts: Sequence[Account], offset: float) -> None:
+        """Some scopes more.
+
+        Args:
+            accounts: of scopes that are over.
+            offset: how many seconds the clock of their ends is ahead of that of their beginnings.
+        """
+        self.requests += len(accounts)
+        self.statements += sum([each.statements for each in accounts])
+        self.leases += sum([each.leases for each in accounts])
+        self.transaction_leases += sum([each.transaction_leases for each in accounts])
+        for each in accounts:
+            if each.outcomes is not NO_OUTCOMES:
+                self.outcomes.update(each.outcomes)
+        self.seconds.add_all([_positive((each.ended_at or 0.0) - each.started - offset) for each in accounts])
+        self.waited.add_all([each.seconds_waited for each in accounts])
+        self.held.add_all([each.seconds_held for each in accounts])
+        self.sql.add_all([each.seconds_in_sql for each in accounts])
+        self.idle.add_all([_positive(each.seconds_held - each.seconds_in_sql) for each in accounts])
+
+
+def _positive(seconds: float) -> float:
+    return seconds if seconds > 0.0 else 0.0
 
 
 class Routes(dict[str, Route]):

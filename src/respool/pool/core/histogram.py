@@ -61,7 +61,9 @@ class Histogram:
 
     def add_all(self, values: list[float]) -> None:
         """Count these, and empty the list; for many a fraction of the price of one by one."""
-        if not values:
+        if len(values) < 2:
+            if values:
+                self.add(values.pop())
             return
         values.sort()
         below = 0

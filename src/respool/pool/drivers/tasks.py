@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import weakref
 from asyncio import current_task
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -25,7 +24,7 @@ from respool.pool.drivers.keeper import keeper
 from respool.pool.drivers.monitor import Monitor
 from respool.pool.drivers.sections import Reentered, section
 from respool.pool.telling.observer import PoolObserver
-from respool.whereabouts import Who, get_label, line_here, stack
+from respool.whereabouts import Who, get_label, line_here, stack, this_thread
 
 __all__ = ["LoopMonitor", "run_awaited"]
 
@@ -49,7 +48,7 @@ class LoopMonitor(Monitor):
         self.loop = asyncio.get_running_loop()
         super().__init__(config, name, observer)
         self.connector = connector
-        self._thread = threading.get_ident()
+        self._thread = this_thread.thread
         self._keep_stacks = config.leak_after is not None
         self._tasks: set[asyncio.Task[None]] = set()
         self.done: asyncio.Future[None] = self.loop.create_future()  #: what is over at once may be awaited all the same
@@ -236,7 +235,7 @@ class LoopMonitor(Monitor):
 
     def _in_loop(self, function: Callable[..., object], *args: Any) -> None:
         """Call now when we are in the loop's thread, else have the loop call; a loop that is closed needs nothing."""
-        if threading.get_ident() == self._thread:
+        if this_thread.thread is self._thread:
             if not self.loop.is_closed():
                 function(*args)
             return

@@ -9,7 +9,6 @@ from collections.abc import Generator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from threading import get_ident
 from typing import Any, TypeVar
 
 from respool.config import PoolConfig
@@ -23,7 +22,7 @@ from respool.pool.drivers.keeper import keeper
 from respool.pool.drivers.monitor import Monitor
 from respool.pool.drivers.sections import Reentered, section
 from respool.pool.telling.observer import PoolObserver
-from respool.whereabouts import Who, get_label, line_here, stack
+from respool.whereabouts import Who, get_label, line_here, stack, this_thread
 
 __all__ = ["ThreadMonitor"]
 
@@ -57,7 +56,7 @@ class ThreadMonitor(Monitor):
         """See :meth:`Monitor.take`."""
         if not here[0]:
             arrive()
-        who = self._who() if self._keep_stacks else (get_label(), get_ident())
+        who = self._who() if self._keep_stacks else (get_label(), this_thread.thread)
         lock, clock, state = self._lock, self.clock, self.state  # `self.clock()` would look for a method first
         try:
             if not lock.acquire(False):
@@ -119,8 +118,8 @@ class ThreadMonitor(Monitor):
 
     def _who(self) -> Who:
         if self._keep_stacks:
-            return get_label(), get_ident(), None, stack()
-        return get_label(), get_ident()
+            return get_label(), this_thread.thread, None, stack()
+        return get_label(), this_thread.thread
 
     def _do(self, effect: Effect) -> Any:
         if type(effect) is Park:

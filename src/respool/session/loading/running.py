@@ -17,6 +17,7 @@ from respool.engine.listeners import collections_of
 from respool.engine.pools import leases
 from respool.engine.pools.checkout import Checkout
 from respool.engine.pools.leases import Loan
+from respool.engine.pools.lending import use_of
 from respool.scope.session_phase import WORKING
 from respool.session.life import Life
 from respool.session.loading.plans.kept import Plans
@@ -114,7 +115,7 @@ def _lent(
         else:
             life.phase = WORKING
     loan = Loan(plans.engine.pool)
-    if not loan.take():
+    if not loan.take(plan.sql):
         return None
     if not life.read_from:
         life.read_from = (plans.engine,)
@@ -159,6 +160,8 @@ class Failure:
             return False
         if not dialect.is_disconnect(error, checkout, None):
             return False
+        if (use := use_of(checkout)) is not None:
+            use.undone()
         self.engine.pool.replace(checkout, error)
         leases.give_back(checkout, self.engine.pool, dialect)
         return True
