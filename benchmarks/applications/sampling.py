@@ -73,8 +73,10 @@ class Field:
         return failed
 
     def stop(self) -> None:
-        """End them."""
+        """End them, and remove the databases."""
         self._stack.close()
+        for store in (*self._stores.values(), *self._once.values()):
+            self.server.drop_database(store.name)
 
     def count_trips(self) -> None:
         """How often a request of each workload waits for the database, as the least of two requests."""
