@@ -20,8 +20,8 @@ HEAD = """\
 
 respool beside its peers, in one run, interleaved: round robin over the peers, in another order each round. Figures are
 medians over the rounds, with the least and the largest in brackets; ratios are taken round by round.
-How it is done, and how to repeat it: [benchmarks/README.md](../benchmarks/README.md). The raw samples:
-[benchmarks/results](../benchmarks/results).
+How it is done, and how to repeat it: [benchmarks/README.md](../benchmarks/README.md). The raw samples are in
+`benchmarks/results/`.
 """
 
 
