@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +16,7 @@ def main(arguments: list[str]) -> int:
         from benchmarks import report
         from benchmarks.conditions import conditions
         from benchmarks.measures import MEASUREMENTS
+        from benchmarks.publish import publish
         from benchmarks.rounds import Budget
     except ModuleNotFoundError as missing:
         print(f"{missing}: the benchmarks need the peers, too: pip install -e '.[dev]'", file=sys.stderr)
@@ -36,7 +34,7 @@ def main(arguments: list[str]) -> int:
         results["measurements"].append(report.as_plain(measurement, rows))
         print(report.table(results["measurements"][-1]), "\n")
     whole = len(chosen) == len(MEASUREMENTS) and not options.quick
-    _write(results, options.out or (ROOT if whole else None))
+    publish("latest", results, options.out, whole=whole)
     return 0
 
 
@@ -56,21 +54,6 @@ def _options(arguments: list[str], names: list[str]) -> argparse.Namespace:
     if unknown:
         parser.error(f"--only: unknown {', '.join(unknown)}; there are {', '.join(names)}")
     return options
-
-
-def _write(results: dict[str, Any], root: Path | None) -> None:
-    from benchmarks import plots, report
-
-    if root is None:
-        print("Nothing is written for a part or a quick run; --out DIR says where to.")
-        return
-    latest = root / "benchmarks" / "results" / "latest.json"
-    for folder in (latest.parent, root / "docs" / "images"):
-        folder.mkdir(parents=True, exist_ok=True)
-    latest.write_text(json.dumps(results, indent=1) + "\n")
-    pictures = plots.draw(results, root / "docs" / "images")
-    (root / "docs" / "benchmarks.md").write_text(report.page(results, pictures))
-    print(f"Written: {latest}, {root / 'docs' / 'benchmarks.md'}, {', '.join(pictures.values())}")
 
 
 if __name__ == "__main__":

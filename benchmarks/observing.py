@@ -60,6 +60,8 @@ PLACES: dict[str, list[tuple[str, str]]] = {
     "engine/pools/staleness.py": [
         (
             """\
+    if not noted:  # nobody takes notes of any pool
+        return _execute(cursor, statement, parameters, context)
     entry = None if context is None else getattr(context.root_connection._dbapi_connection, "_entry", None)
     if entry is None or (use := entry.use) is None:  # as _use_of(), written out
         return _execute(cursor, statement, parameters, context)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from statistics import median
 from typing import Any
 
+from benchmarks.correctness.table import section
 from benchmarks.measures import Column, Measurement
 from benchmarks.rounds import Row, Rows
 
-__all__ = ["as_plain", "page", "table"]
+__all__ = ["as_plain", "conditions_of", "page", "table"]
 
 HEAD = """\
 # Benchmarks
 
-<!-- Written by `python -m benchmarks`: do not edit. -->
+<!-- Written by `make bench`: do not edit. -->
 
 respool beside its peers, in one run, interleaved: round robin over the peers, in another order each round. Figures are
 medians over the rounds, with the least and the largest in brackets; ratios are taken round by round.
-How it is done, and how to repeat it: [benchmarks/README.md](../benchmarks/README.md). The raw samples:
-[latest.json](../benchmarks/results/latest.json).
+How it is done, and how to repeat it: [benchmarks/README.md](../benchmarks/README.md). The raw samples are in
+`benchmarks/results/`.
 """
 
 
@@ -31,7 +33,12 @@ def as_plain(measurement: Measurement, rows: Rows) -> dict[str, Any]:
         "text": measurement.text,
         "columns": [vars(column) for column in measurement.columns],
         "compare": measurement.compare,
-        "rows": [vars(row) | {"ratio": _ratio(rows, row, measurement.compare)} for row in rows],
+        "rows": [
+            vars(row)
+            | {"ratio": _ratio(rows, row, measurement.compare)}
+            | ({"repeat": measurement.repeat(row)} if measurement.repeat is not None else {})
+            for row in rows
+        ],
         "targets": [
             {"claim": target.claim, "limit": target.limit, "unit": target.unit, "value": _value(target, rows)}
             for target in measurement.targets
@@ -60,12 +67,16 @@ def table(measured: dict[str, Any]) -> str:
     compare = measured["compare"] is not None
     heads = ["", *(column.header for column in columns), *(["× respool"] if compare else [])]
     lines = []
+    repeated = any("repeat" in row for row in measured["rows"])
+    rules = ["---", *["---:"] * (len(heads) - 1), *(["---"] if repeated else [])]
+    heads += ["by itself"] if repeated else []
     for case, rows in groupby(measured["rows"], key=lambda row: row["case"]):
-        lines += ["", f"**{case}**", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+        lines += ["", f"**{case}**", "", _line(heads), _line(rules)]
         for plain in rows:
-            row = Row(**{name: value for name, value in plain.items() if name != "ratio"})
+            row = Row(**{name: value for name, value in plain.items() if name not in ("ratio", "repeat")})
             cells = [f"**{row.peer}**" if row.ours else row.peer, *(_cell(row, column) for column in columns)]
-            lines.append(_line([*cells, *([_times(plain["ratio"])] if compare else [])]))
+            cells += [_times(plain["ratio"])] if compare else []
+            lines.append(_line([*cells, *([f"`{plain['repeat']}`"] if "repeat" in plain else [])]))
     if measured["targets"]:
         lines += ["", _line(["target", "measured", ""]), _line(["---", "---:", "---"])]
         lines += [_line(_verdict(target)) for target in measured["targets"]]
@@ -73,6 +84,8 @@ def table(measured: dict[str, Any]) -> str:
 
 
 def _cell(row: Row, column: Column) -> str:
+    if column.figure not in row.samples:
+        return "–"
     text = _number(row.median(column.figure), column.digits)
     low, high = row.spread(column.figure)
     if column.spread and len(row.samples[column.figure]) > 1:
@@ -100,33 +113,44 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(results: dict[str, Any], pictures: dict[str, str]) -> str:
+def page(runs: Sequence[dict[str, Any]], pictures: dict[str, str]) -> str:
     """The whole page.
 
     Args:
+        runs: what each command has measured: its conditions, its measurements, and perhaps its ``cells``, verdicts.
         pictures: file names of plots in ``images/``, by the name of the measurement.
     """
-    parts = [HEAD, _targets(results), _conditions(results["conditions"])]
+    parts = [HEAD, _targets(runs), "## Conditions\n", *(conditions_of(results) for results in runs)]
+    for results in runs:
+        parts += [section(results)] if "cells" in results else []
+        parts += _sections(results, pictures)
+    return "\n".join(parts)
+
+
+def _sections(results: dict[str, Any], pictures: dict[str, str]) -> list[str]:
+    parts = []
     for measured in results["measurements"]:
         parts.append(f"## {measured['title']}\n\n{measured['text']}\n")
         if measured["name"] in pictures:
             parts.append(f"![{measured['title']}](images/{pictures[measured['name']]})\n")
         parts.append(table(measured).strip() + "\n")
-    return "\n".join(parts)
+    return parts
 
 
-def _targets(results: dict[str, Any]) -> str:
+def _targets(runs: Sequence[dict[str, Any]]) -> str:
     lines = ["## Targets", "", _line(["", "target", "measured", ""]), _line(["---", "---", "---:", "---"])]
-    for measured in results["measurements"]:
+    for measured in (measured for results in runs for measured in results["measurements"]):
         anchor = "".join(c for c in measured["title"].lower() if c.isalnum() or c in " -_").replace(" ", "-")
         lines += [_line([f"[{measured['name']}](#{anchor})", *_verdict(target)]) for target in measured["targets"]]
     return "\n".join(lines) + "\n"
 
 
-def _conditions(facts: dict[str, Any]) -> str:
+def conditions_of(results: dict[str, Any]) -> str:
+    """One paragraph: command, machine, versions, who was left out."""
+    facts = results["conditions"]
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    left_out = "".join(f" Left out: {key} ({why})." for key, why in results.get("left_out", {}).items())
     return (
-        "## Conditions\n\n"
         f"`{facts['command']}`, {facts['date']}. {facts['python']} on {facts['system']}, {facts['cores']} cores"
-        f" ({facts['cpu']}), load before the run {facts['load_before']}. {versions}.\n"
+        f" ({facts['cpu']}), load before the run {facts['load_before']}. {versions}.{left_out}\n"
     )

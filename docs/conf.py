@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +22,7 @@ INDEX = "docs/index"
 sys.path.insert(0, str(ROOT / "src"))
 
 project = "respool"
-author = "respool contributors"
+author = copyright = "respool contributors"  # noqa: A001 - Sphinx's name for it
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 root_doc = INDEX
 include_patterns = ["*.md", "benchmarks/*.md", "docs/*.md", "docs/**/*.md", "docs/**/*.rst", "examples/*.md"]
@@ -33,8 +32,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 # -- the pages --------------------------------------------------------------------------------------------------------
 
 myst_heading_anchors = 6
-#: Names that a page gives by itself, ``<a id="P001"></a>``; headings are named by MyST.
-_ANCHOR = re.compile(r'<a\s+(?:name|id)="([^"]+)">')
 _LINK = re.compile(r"\]\((?P<target>[^)#\s]+\.(?:md|rst))(?P<anchor>#[^)]*)?\)")
 
 # -- the API ----------------------------------------------------------------------------------------------------------
@@ -45,6 +42,7 @@ autodoc_default_options = {
     "member-order": "bysource",
     "show-inheritance": True,
 }
+toc_object_entries = False  # each page carries a copy of all lists of contents: a third of the whole time
 autodoc_inherit_docstrings = False  # SQLAlchemy's are SQLAlchemy's, and refer to its own pages
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -65,6 +63,8 @@ intersphinx_mapping = (
 
 html_theme = "furo"
 html_title = f"respool {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_sourcelink = False  # the sources are there: llms.txt leads to them
 #: What Sphinx and its theme leave to be desired for those who use a keyboard, or listen: axe-core has no more to say.
@@ -75,6 +75,7 @@ _ACCESSIBLE = {
     r"<pre>": '<pre tabindex="0">',
     r'(<div class="table-wrapper[^">]*")>': r'\1 tabindex="0">',
     r'<th class="head"><p></p></th>': '<td class="head"></td>',
+    r'<div id="search-results"></div>': '<h1>Search</h1>\n<div id="search-results"></div>',
 }
 pygments_style = "default"
 pygments_dark_style = "monokai"
@@ -87,7 +88,7 @@ def _contents(index: str) -> str:
         entries = dict.fromkeys(target for target, _ in _LINK.findall(section))
         lines = "\n".join(os.path.splitext(f"/{_from_root(entry)}")[0] for entry in entries)
         trees.append(f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{lines}\n```\n")
-    project_pages = "/README\n/CHANGELOG\n/CONTRIBUTING\n/benchmarks/README"
+    project_pages = "/README\n/CHANGELOG\n/CONTRIBUTING\n/SECURITY\n/benchmarks/README"
     return "\n".join([*trees, f"```{{toctree}}\n:hidden:\n:caption: Project\n\n{project_pages}\n```\n"])
 
 
@@ -97,28 +98,18 @@ def _from_root(target: str) -> str:
 
 
 def _prepare(app: Sphinx, docname: str, source: list[str]) -> None:
-    """What code hosts follow and MyST does not: links within a page to names of its own, and links to folders."""
+    """What code hosts follow and MyST does not: links to folders. What only a site has: its side bar."""
     page = Path(app.env.doc2path(docname))
 
     def lead(link: re.Match[str]) -> str:
-        text, target = link.groups()
-        if target.startswith("#"):
-            return f"[{text}]({page.name}{target})" if target[1:] in named else link[0]
-        return text if (page.parent / target).is_dir() else link[0]
+        return link[1] if (page.parent / link[2]).is_dir() else link[0]
 
     if page.suffix == ".md":
-        named = set(_ANCHOR.findall(source[0]))
-        source[0] = re.sub(r"\[([^\]\n]+)\]\(([^)\s:]+)\)", lead, source[0])
+        source[0] = re.sub(r"\[([^\]\n]+)\]\(([^)\s:#]+)\)", lead, source[0])
+    if page.parent.name in ("errors", "findings"):  # their lists lead to them: no side bar is to have them all
+        source[0] = f"---\norphan: true\n---\n\n{source[0]}"
     if docname == INDEX:
         source[0] += "\n" + _contents(source[0])
-
-
-def _know_the_anchors(app: Sphinx, tree: nodes.document) -> None:
-    """Let pages link to what other pages have named by themselves."""
-    known: dict[str, Any] = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
-    for raw in tree.findall(nodes.raw):
-        for name in _ANCHOR.findall(raw.astext()):
-            known.setdefault(name, (raw.line, name, name))
 
 
 def _write_what_is_beside_the_pages(app: Sphinx, error: Exception | None) -> None:
@@ -166,7 +157,6 @@ def _read_fences(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _prepare)
-    app.connect("doctree-read", _know_the_anchors)
     app.connect("autodoc-skip-member", _skip_what_is_others)
     app.connect("autodoc-process-docstring", _read_fences)
     app.connect("build-finished", _write_what_is_beside_the_pages)

@@ -110,7 +110,7 @@ def restock(number: int) -> ResponseReturnValue:
 @shop.post("/orders")
 def place_order() -> ResponseReturnValue:
     """404: no such product; 409: too few left; 422: not understood. In all three nothing has changed."""
-    wish = request.get_json()
+    wish: dict[str, object] | list[object] | str | float | None = request.get_json()
     if not isinstance(wish, dict) or set(wish) != {"product_id", "quantity"}:
         abort(422, 'write {"product_id": 1, "quantity": 2}')
     quantity = whole("quantity", wish["quantity"], 1, 1000)

@@ -20,7 +20,7 @@ LINK = re.compile(
 )
 CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.S)
 HEADING = re.compile(r"^#{1,6}\s+(?P<text>.+?)\s*#*$", re.M)
-ERRORS_PAGE = Path("docs/reference/errors.md")
+ERRORS = Path("docs/reference/errors")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ class Document:
 
 
 def documents(root: Path) -> list[Document]:
-    paths = [path for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md") if (path := root / name).exists()]
+    paths = [
+        path
+        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+        if (path := root / name).exists()
+    ]
     for folder in ("docs", "examples", "benchmarks"):
         paths += sorted(root.glob(f"{folder}/**/*.md"))
     return [Document.read(path) for path in paths]
@@ -124,14 +128,16 @@ def error_codes(root: Path) -> dict[str, str]:
 
 
 def undescribed_errors(root: Path, pages: list[Document]) -> Iterator[str]:
-    page = next((page for page in pages if page.path == root / ERRORS_PAGE), None)
-    if page is None:
-        yield f"{ERRORS_PAGE}: there is no such file; it describes every error code"
-        return
-    headings = [heading["text"] for heading in HEADING.finditer(page.prose)]
-    for code, name in error_codes(root).items():
-        if not any(code in heading and name in heading for heading in headings):
-            yield f"{ERRORS_PAGE}: no heading with {code} and {name}"
+    """Each error has a page of its own, and each page is that of an error."""
+    there = {page.path: page for page in pages if page.path.parent == root / ERRORS}
+    codes = error_codes(root)
+    for code, name in codes.items():
+        page = there.pop(root / ERRORS / f"{code}.md", None)
+        if page is None:
+            yield f"{ERRORS}/{code}.md: there is no such file; it describes {name}"
+        elif page.prose.partition("\n")[0] != f"# {code} {name}":
+            yield f"{ERRORS}/{code}.md: its heading is not {code} {name}"
+    yield from (f"{path.relative_to(root)}: there is no such error" for path in there)
 
 
 def main(root: Path) -> int:

@@ -16,6 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.drawing import BLUE, FAINT, FONT, INK, PAPER, QUIET, STYLE
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "explanation" / "house.svg"
 
@@ -31,8 +35,6 @@ CHIP_GAP, CHIP_H = 20, 20
 LONGEST = 48
 #: How wide a letter of a small label is, about; the fonts of readers differ.
 LETTER = 6.7
-
-INK, QUIET, FAINT, BLUE = "#1f2328", "#57606a", "#d8dee4", "#0550ae"
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,9 @@ def _head(width: int, height: int) -> str:
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"
   aria-label="The rooms of the house, floor above floor, and which room imports which">
 <!-- Made by scripts/draw_house.py from the contracts and the imports: do not edit. -->
-<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>
-<g font-family="ui-sans-serif, system-ui, sans-serif" font-size="14">
+{STYLE}
+<rect width="{width}" height="{height}" rx="8" fill="{PAPER}"/>
+<g {FONT} font-size="14">
 """
 
 

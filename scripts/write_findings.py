@@ -1,30 +1,35 @@
-"""Writes docs/reference/findings.md: one entry for each kind of finding, from the kinds themselves.
+"""Writes docs/reference/findings.md, and a page below it for each kind of finding, from the kinds themselves.
 
-Usage: python scripts/write_findings.py [--check]      (writes the page, or says whether it is of today)
+Usage: python scripts/write_findings.py [--check]      (writes the pages, or says whether they are of today)
 """
 
 from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from respool.cli.doctor import kinds as doctor
 from respool.observe.findings import kinds as observed
 
+Kind: TypeAlias = observed.Kind | doctor.Kind
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "findings.md"
+FOLDER = TARGET.with_suffix("")
 
-_HEAD = """# Findings
+_MADE = "Written by scripts/write_findings.py from the kinds themselves: do not edit."
+_HEAD = f"""# Findings
 
 What respool finds wrong by itself, each with a code: **F** is seen of an application that is
 [observed](../how-to/operate-the-pool.md), **D** by [`respool doctor`](../how-to/doctor.md) on a database. A finding names the
 line to change, as far as it is known, or the number. [Errors](errors.md) have codes of their own.
 
-The short form of this page, in a terminal:
+The same in a terminal:
 
 ```console
 $ respool explain F001
@@ -32,40 +37,38 @@ F001  held-idle: a connection was held while something else was waited for
 …
 ```
 
-<!-- Written by scripts/write_findings.py from the kinds themselves: do not edit. -->
+<!-- {_MADE} -->
 """
 _WIDTH = 120
 
 
-def page() -> str:
-    """The page of today."""
-    return "\n".join([_HEAD, *_observed(), *_doctors()])
+def pages() -> dict[Path, str]:
+    """The pages of today: the list, and one for each kind."""
+    kinds: list[Kind] = [*observed.KINDS.values(), *doctor.KINDS.values()]
+    listed = "\n".join([_HEAD, *_observed(), "", *_doctors(), ""])
+    return {TARGET: listed} | {FOLDER / f"{kind.code}.md": "\n".join(_page(kind)) for kind in kinds}
 
 
 def _observed() -> Iterator[str]:
-    kinds = observed.KINDS.values()
     yield from ("## Of an application", "", "| code | name | in short |", "| --- | --- | --- |")
-    yield from (f"| [{kind.code}](#{kind.code}) | `{kind.name}` | {_plain(kind.title)} |" for kind in kinds)
-    yield ""
-    yield from _entries(kinds)
+    for kind in observed.KINDS.values():
+        yield f"| [{kind.code}](findings/{kind.code}.md) | `{kind.name}` | {_plain(kind.title)} |"
 
 
 def _doctors() -> Iterator[str]:
-    kinds = doctor.KINDS.values()
     yield from ("## Of a database", "", "| code | name | level | in short |", "| --- | --- | --- | --- |")
-    for kind in kinds:
-        yield f"| [{kind.code}](#{kind.code}) | `{kind.name}` | {kind.level} | {_plain(kind.title)} |"
-    yield ""
-    yield from _entries(kinds)
+    for kind in doctor.KINDS.values():
+        yield f"| [{kind.code}](findings/{kind.code}.md) | `{kind.name}` | {kind.level} | {_plain(kind.title)} |"
 
 
-def _entries(kinds: Iterable[observed.Kind | doctor.Kind]) -> Iterator[str]:
-    for kind in kinds:
-        yield from (f'<a id="{kind.code}"></a>', "", f"### {kind.code} {kind.name}", "")
-        yield from (_wrapped(f"{_plain(kind.title[0].upper() + kind.title[1:])}. {_plain(kind.means)}"), "")
-        yield from ("What to do:", "")
-        yield from (_wrapped(_plain(line), "* ", "  ") for line in kind.advice)
-        yield ""
+def _page(kind: Kind) -> Iterator[str]:
+    level = f" ({kind.level})" if isinstance(kind, doctor.Kind) else ""
+    yield from (f"# {kind.code} {kind.name}", "")
+    yield from (_wrapped(f"{_plain(kind.title[0].upper() + kind.title[1:])}{level}. {_plain(kind.means)}"), "")
+    yield from ("What to do:", "")
+    yield from (_wrapped(_plain(line), "* ", "  ") for line in kind.advice)
+    yield from ("", f"Of all [findings](../findings.md). In a terminal: `respool explain {kind.code}`.", "")
+    yield from (f"<!-- {_MADE} -->", "")
 
 
 def _wrapped(text: str, first: str = "", further: str = "") -> str:
@@ -80,15 +83,21 @@ def _plain(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write it, or with ``--check`` look whether it is as it would be written."""
-    text, name = page(), TARGET.relative_to(ROOT)
+    """Write them, or with ``--check`` look whether they are as they would be written, and no other is there."""
+    texts = pages()
+    there = {TARGET, *FOLDER.glob("*.md")}
     if "--check" not in arguments:
-        TARGET.write_text(text, encoding="utf-8")
-        print(f"written: {name}")
-    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
-        print(f"{name} is not of today; run: python scripts/write_findings.py")
-        return 1
-    return 0
+        FOLDER.mkdir(exist_ok=True)
+        for path in there - set(texts):
+            path.unlink()
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+        print(f"written: {len(texts)} pages of findings")
+        return 0
+    old = [path for path in there | set(texts) if not path.exists() or texts.get(path) != path.read_text("utf-8")]
+    for path in sorted(old):
+        print(f"{path.relative_to(ROOT)} is not of today; run: python scripts/write_findings.py")
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

@@ -18,16 +18,11 @@ class PoolTimeout(RespoolError):
     code = "P001"
 """
 
-ERRORS_PAGE = """# Errors
-
-## R000 RespoolError
-
-## P001 `PoolTimeout`: no connection in time
-"""
+PAGES = {"R000": "# R000 RespoolError\n\n## In code\n", "P001": "# P001 PoolTimeout\n\nNo connection in time.\n"}
 
 GOOD = """# A page of *ours*: `pool`
 
-See [errors](docs/reference/errors.md), [one of them](docs/reference/errors.md#r000-respoolerror), [above](#a-page-of-ours-pool),
+See [an error](docs/reference/errors/P001.md), [a part](docs/reference/errors/R000.md#in-code), [above](#a-page-of-ours-pool),
 [elsewhere](https://example.org/none), `[not a](link.md)` and ![a picture][drawn].
 
 [drawn]: docs/picture.svg
@@ -48,8 +43,9 @@ def project(tmp_path: Path) -> Path:
     """A project whose documents are in order."""
     (tmp_path / "src" / "respool").mkdir(parents=True)
     (tmp_path / "src" / "respool" / "errors.py").write_text(ERRORS)
-    (tmp_path / "docs" / "reference").mkdir(parents=True)
-    (tmp_path / "docs" / "reference" / "errors.md").write_text(ERRORS_PAGE)
+    (tmp_path / "docs" / "reference" / "errors").mkdir(parents=True)
+    for code, text in PAGES.items():
+        (tmp_path / "docs" / "reference" / "errors" / f"{code}.md").write_text(text)
     (tmp_path / "docs" / "picture.svg").touch()
     (tmp_path / "README.md").write_text(GOOD)
     return tmp_path
@@ -62,7 +58,7 @@ def check(project: Path) -> tuple[int, str]:
 
 
 def test_documents_in_order_pass(project: Path) -> None:
-    assert check(project) == (0, "docs: 2 files, 1 Python examples, 2 error codes: all well\n")
+    assert check(project) == (0, "docs: 3 files, 1 Python examples, 2 error codes: all well\n")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +69,7 @@ def test_documents_in_order_pass(project: Path) -> None:
         ("[gone]: gone.md", "README.md:17: link to gone.md: there is no such file"),
         ("[out](../)", "README.md:17: link to ../: leads out of the project"),
         ("[no](#such-heading)", "README.md:17: link to #such-heading: README.md has no heading #such-heading"),
-        ("[no](docs/reference/errors.md#p009)", "errors.md has no heading #p009"),
+        ("[no](docs/reference/errors/P001.md#p009)", "P001.md has no heading #p009"),
         ("```python\nx = 1\ny = = 2\n```", "README.md:19: this example is not Python: invalid syntax"),
         ("* ```py\n  def f(\n  ```", "README.md:18: this example is not Python: '(' was never closed"),
     ],
@@ -87,16 +83,22 @@ def test_what_is_broken_is_named_with_its_place(project: Path, line: str, proble
     assert output.endswith("1 problems\n")
 
 
-def test_an_error_without_its_section_is_named(project: Path) -> None:
-    page = project / "docs" / "reference" / "errors.md"
-    page.write_text(ERRORS_PAGE.replace("P001", "P002"))
+@pytest.mark.parametrize(
+    "name, text, problem",
+    [
+        ("P001.md", "# P001 `PoolTimeout`\n", "docs/reference/errors/P001.md: its heading is not P001 PoolTimeout"),
+        ("P001.md", None, "docs/reference/errors/P001.md: there is no such file; it describes PoolTimeout"),
+        ("P009.md", "# P009 Other\n", "docs/reference/errors/P009.md: there is no such error"),
+    ],
+)
+def test_an_error_without_its_page_is_named_and_a_page_without_its_error(
+    project: Path, name: str, text: str | None, problem: str
+) -> None:
+    page = project / "docs" / "reference" / "errors" / name
+    if text is None:
+        page.unlink()
+        (project / "README.md").write_text("# Nothing")
+    else:
+        page.write_text(text)
     status, output = check(project)
-    assert status == 1
-    assert "docs/reference/errors.md: no heading with P001 and PoolTimeout" in output
-
-
-def test_a_project_without_the_page_is_told(project: Path) -> None:
-    (project / "docs" / "reference" / "errors.md").rename(project / "docs" / "other.md")
-    readme = project / "README.md"
-    readme.write_text("# Nothing")
-    assert "docs/reference/errors.md: there is no such file" in check(project)[1]
+    assert (status, output.splitlines()[:-1]) == (1, [problem])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,9 +13,12 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSION = PROJECT["version"]
+SOURCE = PROJECT["urls"]["Source"]
 METADATA = f"respool-{VERSION}.dist-info"
 
 #: Refuses every package that is neither Python's own nor SQLAlchemy: a machine on which nothing else is installed.
@@ -93,6 +97,67 @@ def test_its_licence_comes_along(metadata: Message, installed: Path) -> None:
     (licence,) = metadata.get_all("License-File", [])
     text = (installed / METADATA / "licenses" / licence).read_text(encoding="utf-8")
     assert text.startswith("MIT License")
+
+
+def test_every_link_of_its_long_description_is_absolute_and_leads_to_something(metadata: Message) -> None:
+    text = metadata.get_payload()
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)\s]+)\)", prose)
+    assert len(links) > 30
+    for image, link in links:
+        start = f"{SOURCE}/{'raw' if image else 'blob'}/v{VERSION}/"
+        assert link.startswith((start, "#")), link
+        assert link.startswith("#") or (ROOT / link.removeprefix(start).partition("#")[0]).is_file(), link
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert prose.count("](") == re.sub(r"^```.*?^```$", "", readme, flags=re.MULTILINE | re.DOTALL).count("](")
+    assert re.findall(r"^```.*?^```$", text, re.M | re.S) == re.findall(r"^```.*?^```$", readme, re.M | re.S)
+
+
+def test_its_addresses_are_of_one_repository(metadata: Message) -> None:
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
+    assert urls.keys() == {"Source", "Documentation", "Changelog", "Issues"}
+    for url in urls.values():
+        assert url == SOURCE or url.startswith(f"{SOURCE}/")
+        page = re.fullmatch(rf"{SOURCE}/blob/main/(.+)", url)
+        assert page is None or (ROOT / page[1]).is_file()
+
+
+def test_what_it_makes_new_leads_there_too(installed: Path) -> None:
+    readme = (installed / "respool/cli/new/templates/shared/README.md.tmpl").read_text(encoding="utf-8")
+    assert f"[respool]({SOURCE})" in readme
+
+
+def test_it_is_cited_as_what_it_is() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["title"], cited["version"], cited["license"]) == ("respool", VERSION, PROJECT["license"])
+    assert (cited["repository-code"], cited["abstract"]) == (SOURCE, PROJECT["description"])
+
+
+def test_the_changelogs_first_part_is_of_this_version() -> None:
+    heading = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heading
+    assert heading[1] == f"Unreleased: {VERSION}" or re.fullmatch(rf"{VERSION} \(\d{{4}}-\d\d-\d\d\)", heading[1])
+
+
+def test_each_python_that_it_is_classified_for_is_one_of_the_tests() -> None:
+    named = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", each)}
+    first = PROJECT["requires-python"].removeprefix(">=")
+    tried = re.search(
+        r"^for version in (.+); do$", (ROOT / "scripts/pythons").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert tried
+    assert first in named
+    assert named <= {first, *tried[1].split()}
+
+
+def test_the_issue_templates_can_be_read() -> None:
+    for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form.keys() == {"blank_issues_enabled"} or form.keys() == {"name", "description", "labels", "body"}
+        for each in form.get("body", ()):
+            assert each["type"] in {"markdown", "textarea"}
+            for page in re.findall(r"blob/main/([^)\s]+)|(docs/\S+\.md)", str(each)):
+                assert (ROOT / "".join(page)).is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmarks.peers import Setup, TaskPeer, ThreadPeer
-from benchmarks.rounds import Budget, Rows
+from benchmarks.rounds import Budget, Row, Rows
 
 __all__ = ["Column", "Measurement", "Target", "with_task_peer", "with_thread_peer"]
 
@@ -46,6 +46,7 @@ class Measurement:
     run: Callable[[Budget], Rows]
     targets: tuple[Target, ...] = ()
     compare: str | None = None  #: the figure that is compared with ours, as a ratio
+    repeat: Callable[[Row], str] | None = None  #: the command that measures one row by itself
 
 
 def with_thread_peer(kind: type[ThreadPeer], setup: Setup, use: Callable[[Any], T]) -> T:

@@ -127,7 +127,7 @@ class PoolConfig:
         return [*_SIZES, *_ALIASES, *_PINGS]
 
     def merged(self, settings: Mapping[str, Any], *, source: str = "argument") -> PoolConfig:
-        """A copy with other values; arguments and errors as for :meth:`of`."""
+        """A copy with other values; arguments (``source`` too) and errors as for :meth:`of`."""
         ours = _translated(settings, self.names())
         return replace(self, **ours, sources={**self.sources, **dict.fromkeys(ours, source)})
 

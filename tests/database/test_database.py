@@ -210,6 +210,33 @@ def test_from_the_environment() -> None:
     other.close()
 
 
+def test_from_what_a_platform_sets() -> None:
+    others = ("HOST", "USER", "PASSWORD", "PRIVATE_URL", "URL_UNPOOLED", "URI", "CA_CERT")
+    environ = {f"DATABASE_{name}": "x" for name in others}
+    environ |= {"DATABASE_URL": "postgres://u:secret@h/d?sslmode=require", "DATABASE_MAX_SIZE": "5"}
+    db = Database.from_env("DATABASE_", environ)
+    assert repr(db) == "<Database 'default' postgresql+psycopg://u:***@h/d?sslmode=require>"
+    assert db.pool.config.max_size == 5
+    db.close()
+    asynchronous = AsyncDatabase.from_env("DATABASE_", environ)
+    assert repr(asynchronous) == "<AsyncDatabase 'default' postgresql+asyncpg://u:***@h/d?ssl=require>"
+
+
+@pytest.mark.parametrize(
+    "variable, told",
+    [
+        ("DATABASE_MAX_SISE", "unknown variable DATABASE_MAX_SISE, did you mean 'DATABASE_MAX_SIZE'?"),
+        ("DATABASE_POOL_SIZE", "unknown variable DATABASE_POOL_SIZE\n"),
+        ("DATABASE_URLS", "unknown variable DATABASE_URLS, did you mean 'DATABASE_URL'?"),
+    ],
+)
+def test_what_looks_like_a_misspelt_setting_is_refused_beside_a_platforms(variable: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Database.from_env("DATABASE_", {variable: "x"})
+    assert told in str(refused.value)
+    assert "environ={…}" in str(refused.value)
+
+
 def test_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESPOOL_URL", "sqlite+aiosqlite:///:memory:")
     assert "aiosqlite" in repr(AsyncDatabase.from_env())

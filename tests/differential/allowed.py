@@ -6,6 +6,7 @@ is left behind at the end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,11 +22,12 @@ from tests.differential.model import (
     Invalidate,
     Listen,
     Listener,
-    Nested,
     Other,
     Program,
     Reset,
+    Rest,
     Rollback,
+    Step,
     flat,
 )
 from tests.differential.statements import CATALOGUE
@@ -80,14 +82,29 @@ def _begun_otherwise(difference: Difference) -> bool:
         refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
         return refused and before is not None and not before.in_transaction
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    if any(isinstance(stock[index].step, Listen) and _leased(difference, index) for index in range(end)):
+    if any(_begins_to_listen(stock[index].step) and _leased(difference, index) for index in range(end)):
         return True
     if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
         pairs = zip(stock[:end], ours[:end], strict=True)
         return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
-    if difference.index is not None and difference.what == "outcome":
-        end += 1  # who hears of an error of the read itself
-    return _sets_the_mode(difference) and any(_leased(difference, index) for index in range(end))
+    if not _sets_the_mode(difference):
+        return False
+    if any(_leased(difference, index) for index in range(end)):
+        return True
+    before = difference.before(1)  # who hears of the read itself, of its rows or of its error
+    return difference.what == "outcome" and (before is None or not before.holding)
+
+
+def _begins_to_listen(step: Step | None) -> bool:
+    """Whether from here on somebody hears other than with stock of a transaction's beginning, a checkout, or their end."""
+    return isinstance(step, Listen) and step.listener.event in _AROUND_TRANSACTIONS
+
+
+_AROUND_TRANSACTIONS = (
+    *("after_begin", "after_transaction_create", "begin", "engine_connect", "set_connection_execution_options"),
+    *("checkout", "connect", "first_connect", "do_connect"),
+    *("checkin", "reset", "rollback", "commit", "after_transaction_end"),
+)
 
 
 def _sets_the_mode(difference: Difference) -> bool:
@@ -135,12 +152,6 @@ def _doomed_scope(difference: Difference) -> bool:
     """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
     if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
         return False
-    if difference.what == "leftovers":  # who listens to reset hears of a rollback, in place of a COMMIT, and uses it
-        ends = zip(*(trace.end for trace in difference.traces), strict=False)
-        hears = any(
-            each.event == "reset" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
-        )
-        return hears and any(one == "success" != other for one, other in ends)
     return difference.what == "end" and difference.stock == "success" and difference.ours[:1] == ("error",)
 
 
@@ -166,7 +177,21 @@ def _shorter_hold(difference: Difference) -> bool:
         return False
     if (difference.what, difference.stock, difference.ours) != ("outcome", "refused", None):
         return False
-    return difference.index is not None and difference.index > 0 and _leased(difference, difference.index - 1)
+    index = difference.index or 0
+    return index > 0 and (_leased(difference, index - 1) or _unread_cursor(difference, index))
+
+
+def _unread_cursor(difference: Difference, end: int) -> bool:
+    """Whether a cursor is open whose rows were fetched by a lease: SQLite's holds the table beyond stock's transaction."""
+    if not difference.driver.endswith("sqlite"):
+        return False
+    ours = difference.traces[1].steps[:end]
+    for seen in reversed(ours):
+        if isinstance(seen.step, Rest):
+            return False
+        if getattr(seen.step, "how", None) == "some" and isinstance(seen.outcome, tuple):
+            return not seen.in_transaction
+    return False
 
 
 def _lost(difference: Difference) -> bool:
@@ -179,6 +204,8 @@ def _lost(difference: Difference) -> bool:
         if difference.what != "heard":
             return False
     stock, ours = (trace.steps for trace in difference.traces)
+    if difference.what == "next" and Other("kill") in flat(difference.program.steps):  # a pool looks at each
+        return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
         end += 1
@@ -188,12 +215,25 @@ def _lost(difference: Difference) -> bool:
             continue
         if stock[index - 1].holding and not ours[index - 1].holding:
             return True
+        if _nothing_done(difference, index) and difference.stock in _DISCONNECTED:
+            return difference.ours not in _DISCONNECTED
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
         if isinstance(step, Invalidate) or not stock[index - 1].holding:
             if difference.what == "end" or not isinstance(step, Invalidate):  # of an earlier session; or nobody's was
                 continue
             return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
+    return False
+
+
+def _nothing_done(difference: Difference, end: int) -> bool:
+    """Whether ours has taken its connection before this step, and done nothing on it."""
+    ours = difference.traces[1].steps[:end]
+    for seen in reversed(ours):
+        if not seen.holding or seen.lives < ours[-1].lives:
+            return True
+        if not isinstance(seen.step, Begin | Connect | Listen | Other):
+            return False
     return False
 
 
@@ -204,13 +244,14 @@ def _place_kept(difference: Difference) -> bool:
     stock, ours = difference.traces
     if difference.what == "order":  # stock has no connection to go on with
         return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
-    if difference.what == "heard":  # as it has not come back in order, it is closed
-        return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
-    if difference.stock == _TIMEOUT:
-        return refused or Other("kill") in flat(program.steps) or stock.out > ours.out
-    return stock.out > ours.out and difference.what in _LEFT_BEHIND
+    if difference.what == "heard":  # it comes back, and is closed if it is not in order
+        more = Counter(difference.ours) - Counter(difference.stock)
+        less = Counter(difference.stock) - Counter(difference.ours)
+        return (refused or stock.out > ours.out) and not less and set(more) <= _GIVEN_BACK
+    return difference.stock == _TIMEOUT and (refused or Other("kill") in flat(program.steps) or stock.out > ours.out)
 
 
+_GIVEN_BACK = {"reset", "checkin", "invalidate", "close"}
 _TIMEOUT = ("error", "TimeoutError")
 
 
@@ -251,48 +292,36 @@ def _hears_of_the_last(difference: Difference) -> bool:
     heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
     if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
         return difference.what in ("outcome", "end")
-    return difference.program.setup.face == "scope" and bool(
-        heard & {"after_transaction_end", "persistent_to_detached"}
+    over = difference.index is None or difference.traces[0].steps[difference.index].lives > 0
+    return (
+        over
+        and difference.program.setup.face == "scope"
+        and bool(heard & {"after_transaction_end", "persistent_to_detached"})
     )
-
-
-def _savepoint(difference: Difference) -> bool:
-    setup = difference.program.setup
-    if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
-        return False
-    if setup.recipe or setup.autocommit or (setup.isolation is not None and setup.isolation[1] == "AUTOCOMMIT"):
-        return False  # the transaction has begun by then, or is not meant to
-    steps = difference.traces[0].steps
-    done = steps if difference.index is None else steps[: difference.index + 1]
-    return any(isinstance(seen.step, Nested) for seen in done)
-
-
-def _refused(difference: Difference) -> bool:
-    """SQLite has refused a COMMIT; with stock the transaction goes on, for whoever has the connection next."""
-    if not difference.driver.endswith("sqlite") or difference.what in _LEFT_BEHIND:
-        return False
-    stock = difference.traces[0]
-    done = stock.steps[: difference.index]
-    refused = any(seen.outcome in _BY_SQLITE for seen in done if isinstance(seen.step, Commit | Block))
-    return refused or any(end in _BY_SQLITE for end in stock.end)
-
-
-_BY_SQLITE = (("error", "IntegrityError"), ("error", "OperationalError"))
 
 
 def _asked_for(difference: Difference) -> bool:
+    """After somebody else, or another connection of the program's, has changed what leased reads had seen."""
     setup = difference.program.setup
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
-    return (
-        setup.begin == "on_write" and level in _STRICTER and difference.what in ("outcome", "objects", "rows", "next")
-    )
+    if difference.driver.endswith("sqlite") or setup.begin != "on_write" or level not in _STRICTER:
+        return False
+    if difference.what not in ("outcome", "objects", "rows", "next"):
+        return False
+    stock = difference.traces[0].steps[: difference.index]
+    others = (index for index, seen in enumerate(stock) if _is_elsewhere(seen.step))
+    return any(_leased(difference, index) for index in others)
+
+
+def _is_elsewhere(step: Step) -> bool:
+    return isinstance(step, Other) or getattr(step, "on", None) == "second"
 
 
 RULES = (
     Rule(
         "when it begins",
         "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
-        " to listen then hears the transaction begin; the driver's mode can be set.",
+        " to listen then hears the next transaction begin, and of the reads no end; the driver's mode can be set.",
         here=_begun,
         onwards=_begun_otherwise,
     ),
@@ -310,10 +339,10 @@ RULES = (
     ),
     Rule(
         "lost connection",
-        "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
-        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
-        " that nor an error while it is given back costs the connection's place in the pool. A connection to a server"
-        " that only reads counts as lost.",
+        "A connection that is lost between two leased reads, or before anything was done on it, is the pool's, which"
+        " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
+        " it is CommitOutcomeUnknown. Neither that nor an error while it is given back costs the connection's place in the"
+        " pool. A connection to a server that only reads counts as lost.",
         onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
     ),
     Rule(
@@ -332,8 +361,7 @@ RULES = (
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
-        " when its COMMIT was refused.",
-        onwards=lambda difference: _savepoint(difference) or _refused(difference),
+        " when its COMMIT was refused.",  # stock's side is made to do so, by Stock.mend()
     ),
 )
 
@@ -348,17 +376,7 @@ def _locks_that_stay(difference: Difference) -> bool:
 
 def _as_one_is_left(difference: Difference) -> bool:
     """What is left behind is left so because of the difference before."""
-    return _locks_that_stay(difference) or _doomed_scope(difference) or _left_after_savepoint(difference)
-
-
-def _left_after_savepoint(difference: Difference) -> bool:
-    """A transaction whose COMMIT a listener has kept from being sent, where stock's RELEASE has committed before."""
-    if not difference.driver.endswith("sqlite") or difference.what != "leftovers":
-        return False
-    keeps = any(
-        each.event == "commit" and each.act.what in ("fail", "raise") for each in _listeners(difference.program)
-    )
-    return keeps and any(isinstance(seen.step, Nested) for seen in difference.traces[0].steps)
+    return _locks_that_stay(difference)
 
 
 def not_allowed(found: list[Difference]) -> list[Difference]:

@@ -14,6 +14,7 @@ from tests.differential.allowed import not_allowed
 from tests.differential.compare import Difference, differences
 from tests.differential.interpreter import driven, perform
 from tests.differential.limits import OURS, STOCK, TookTooLong, limit
+from tests.differential.listeners import silence
 from tests.differential.model import Program
 from tests.differential.places import DRIVERS, Place, SqlitePlace
 from tests.differential.servers import MariaPlace, PostgresPlace
@@ -62,7 +63,6 @@ class Arena:
             self._runner.close()
         for place in self._places:
             place.close()
-        gc.unfreeze()
 
     def _make_place(self) -> Place:
         match DRIVERS[self.driver][0]:
@@ -104,6 +104,7 @@ class Arena:
             except TookTooLong:
                 trace.hung = True
                 self._drop_what_hangs(seconds)
+                silence()
             finally:
                 gc.enable()
             gc.collect(2 if trace.out or trace.hung or program.setup.pool == "null" else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.differential.model import Program, Step, text
@@ -21,11 +21,11 @@ class Difference:
         program: what was run.
         driver: with which driver.
         what: ``"outcome"``, ``"objects"``, ``"session"``, ``"rows"``, ``"warned"``, ``"heard"``, ``"order"`` after a step;
-            ``"end"``, ``"objects"``, ``"rows"``, ``"leftovers"``, ``"out"``, ``"next"``, ``"heard"`` at the end; ``"hung"``
+            ``"end"`` of each session; ``"objects"``, ``"rows"``, ``"leftovers"``, ``"out"``, ``"next"``, ``"heard"`` at the end; ``"hung"``
             where ours does not come to one.
         index: of the step in the traces; ``None`` at the end.
         stock, ours: what was seen.
-        traces: the whole runs.
+        traces: the whole runs; for the end of a session that is not the last, up to there.
     """
 
     program: Program
@@ -67,10 +67,16 @@ def differences(program: Program, driver: str, stock: Trace, ours: Trace) -> Ite
     if ours.hung:
         yield difference("hung", None, stock.hung, ours.hung)
         return
+    over = 0  # so many sessions
     for index, (one, other) in enumerate(zip(stock.steps, ours.steps, strict=False)):
-        if one.step is not other.step:
+        if one.step is not other.step or one.lives != other.lives:
             yield difference("order", index, one.step, other.step)
             break
+        for life in range(over, one.lives):
+            if stock.end[life] != ours.end[life]:
+                so_far = _until(stock, index, life), _until(ours, index, life)
+                yield Difference(program, driver, "end", None, stock.end[life], ours.end[life], so_far)
+        over = one.lives
         for what in _AFTER_A_STEP:
             if getattr(one, what) != getattr(other, what):
                 yield difference(what, index, getattr(one, what), getattr(other, what))
@@ -84,13 +90,18 @@ def differences(program: Program, driver: str, stock: Trace, ours: Trace) -> Ite
         elif what == "next" and isinstance(one, tuple) and isinstance(other, tuple):
             continue  # who comes next fails by a listener in any case; with stock by what was left open before, too
         if what == "end":
-            if ends := [pair for pair in zip(one, other, strict=True) if pair[0] != pair[1]]:
+            if ends := [pair for pair in zip(one[over:], other[over:], strict=True) if pair[0] != pair[1]]:
                 yield difference(what, None, *ends[0])
         elif what in ("out", "leftovers"):
             if _more(one, other):
                 yield difference(what, None, one, other)
         elif one != other:
             yield difference(what, None, one, other)
+
+
+def _until(trace: Trace, index: int, life: int) -> Trace:
+    """A run up to the end of one of its sessions."""
+    return replace(trace, steps=trace.steps[:index], end=trace.end[: life + 1], end_states=trace.end_states[: life + 1])
 
 
 def _more(stock: Any, ours: Any) -> bool:

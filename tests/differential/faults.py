@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, orm
@@ -14,7 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from tests.differential.sides import Stock
 
-__all__ = ["FAULTS", "HangsAtCommit"]
+__all__ = ["FAULTS", "HangsAtCommit", "HangsWhateverComes"]
 
 
 class TextInAutocommit(orm.Session):
@@ -87,6 +88,15 @@ class HangsAtCommit(orm.Session):
         if in_greenlet():
             await_only(asyncio.Event().wait())
         threading.Event().wait()
+
+
+class HangsWhateverComes(orm.Session):
+    """The same, and does not let itself be cancelled."""
+
+    def commit(self) -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await_only(asyncio.Event().wait())
 
 
 #: Each with what it is called.

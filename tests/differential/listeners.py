@@ -12,7 +12,7 @@ from sqlalchemy.orm import ORMExecuteState
 from respool.engine import only_looks
 from tests.differential.model import Act, Listener
 
-__all__ = ["ACTS", "EVENTS", "SQL", "Ears", "Planned"]
+__all__ = ["ACTS", "EVENTS", "SQL", "Ears", "Planned", "silence"]
 
 #: The events of each target.
 EVENTS: dict[str, tuple[str, ...]] = {
@@ -125,7 +125,6 @@ class Ears:
         self._engine = engine
         self.session: orm.Session | None = None  #: once there is one
         self.heard: list[str] = []  #: which events, since it was asked last
-        self._listening: list[tuple[Any, str, Any]] = []
         self._acting = False
 
     def listen(self, listener: Listener) -> None:
@@ -136,14 +135,8 @@ class Ears:
             return
         fn = self._listener(listener)
         event.listen(target, listener.event, fn)
-        self._listening.append((target, listener.event, fn))
-
-    def close(self) -> None:
-        """Those who listen to all engines or sessions listen no more."""
-        for target, name, fn in self._listening:
-            if target in (orm.Session, Engine):
-                event.remove(target, name, fn)
-        self._listening.clear()
+        if target in (orm.Session, Engine):
+            _to_all.append((target, listener.event, fn))
 
     def since(self) -> list[str]:
         """What was heard since the last call."""
@@ -205,6 +198,16 @@ class Ears:
             _run_and_close(found.connection.cursor(), sql)
         else:
             _run_and_close(dbapi_connection.cursor(), sql)
+
+
+#: Those who listen to all engines or sessions.
+_to_all: list[tuple[Any, str, Any]] = []
+
+
+def silence() -> None:
+    """The program is over: those who listened to all engines or sessions listen no more."""
+    while _to_all:
+        event.remove(*_to_all.pop())
 
 
 def _closes_again(name: str, args: tuple[Any, ...]) -> bool:

@@ -69,6 +69,12 @@ class Stock:
         """Those that are SQLAlchemy's own."""
         return {"expire_on_commit": setup.expire_on_commit, "autoflush": setup.autoflush, "autobegin": setup.autobegin}
 
+    def mend(self, engine: Engine) -> None:
+        """Have an engine do what ours is documented to do otherwise."""
+        if engine.dialect.name == "sqlite":
+            _begin_before_savepoints(engine.dialect)
+            _end_refused_transactions(engine.dialect)
+
     @asynccontextmanager
     async def session(self, world: World) -> AsyncIterator[Any]:
         """A session in a block: its own, or one that ends as a scope does."""
@@ -136,6 +142,9 @@ class Ours(Stock):
             "pool_timeout": _POOL_TIMEOUT,
             "check_after": 0.0 if kills else 60.0,  # how quick this machine is makes no difference
         }
+
+    def mend(self, engine: Engine) -> None:
+        pass
 
     def options(self, setup: Setup) -> dict[str, Any]:
         return {**super().options(setup), "begin": setup.begin}
@@ -228,6 +237,7 @@ class World:
         make: Any = sa_asyncio.create_async_engine if self.asynchronous else create_engine
         made = make(url, connect_args=self._connect_args(), **options)
         self._all.append(made)
+        self.side.mend(getattr(made, "sync_engine", made))
         self._listen(getattr(made, "sync_engine", made))
         if (level := self._level("options")) is not None:
             made = made.execution_options(isolation_level=level)
@@ -286,3 +296,32 @@ def _to_autocommit(dbapi_connection: Any, record: object) -> None:
 
 def _send_begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
+
+
+def _begin_before_savepoints(dialect: Any) -> None:
+    """The driver begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit."""
+    do_savepoint = dialect.do_savepoint
+
+    def savepoint(connection: Any, name: str) -> None:
+        driver = connection.connection.driver_connection
+        if driver.isolation_level is not None and not driver.in_transaction:
+            cursor = connection.connection.cursor()
+            cursor.execute("BEGIN")
+            cursor.close()
+        do_savepoint(connection, name)
+
+    dialect.do_savepoint = savepoint
+
+
+def _end_refused_transactions(dialect: Any) -> None:
+    """SQLAlchemy takes a transaction whose COMMIT was refused for over, SQLite does not: it would go on in the pool."""
+    do_commit = dialect.do_commit
+
+    def commit(dbapi_connection: Any) -> None:
+        try:
+            do_commit(dbapi_connection)
+        except dialect.loaded_dbapi.Error:
+            dialect.do_rollback(dbapi_connection)
+            raise
+
+    dialect.do_commit = commit

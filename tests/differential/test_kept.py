@@ -18,6 +18,7 @@ from tests.differential.model import (
     Execute,
     Get,
     Invalidate,
+    Listen,
     Listener,
     Merge,
     Modify,
@@ -175,6 +176,90 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             listeners=(Listener("dialect", "handle_error", Act("select", "exec_driver_sql")),),
             steps=(Execute("nothing is there"),),
+        ),
+    ),
+    "what a session saves after a read that has failed is seen by the next one": (
+        "psycopg",
+        Program(steps=(Get("Widget", 1), Execute("out of all range"), Modify()), end="commit", times=2),
+    ),
+    "a doomed scope's connection is reset": (
+        "psycopg",
+        Program(
+            Setup(face="scope"),
+            (Listener("pool", "reset", Act("audit")),),
+            (Add("Widget"), Execute("unknown column")),
+        ),
+    ),
+    "options for the connection of a transaction that is over": (
+        "sqlite",
+        Program(
+            listeners=(Listener("sessions", "after_commit", Act("select")),),
+            steps=(Get("Gauge", 1), Commit(), Connect("SERIALIZABLE")),
+        ),
+    ),
+    "who hears of an object that a leased read has loaded can set the driver's mode": (
+        "psycopg",
+        Program(
+            listeners=(Listener("session", "loaded_as_persistent", Act("autocommit")),), steps=(Execute("widgets"),)
+        ),
+    ),
+    "who begins to listen after a leased read hears no transaction end": (
+        "aiosqlite",
+        Program(
+            steps=(Execute("widgets"), Listen(Listener("session", "after_transaction_end", Act("audit", commit=True))))
+        ),
+    ),
+    "a connection that is lost before anything was done on it": (
+        "psycopg2",
+        Program(steps=(Get("Gauge", 1), Connect(), Other("kill"), Get("Widget", 99))),
+    ),
+    "a connection that is lost, and given back as it is": (
+        "psycopg2",
+        Program(
+            Setup(face="connection", reset=None),
+            (Listener("engine", "engine_connect", Act("select")),),
+            (Other("kill"),),
+        ),
+    ),
+    "a connection whose rollback a listener has kept from being sent comes back": (
+        "psycopg2",
+        Program(
+            listeners=(Listener("engines", "rollback", Act("select")), Listener("pool", "checkin")),
+            steps=(Execute("lateral"), Reset()),
+        ),
+    ),
+    "the next session after a connection whose rollback a listener has kept from being sent": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Block(),
+                Listen(Listener("engine", "rollback", Act("select"))),
+                Listen(Listener("pool", "reset")),
+                Execute("out of all range"),
+            ),
+            times=2,
+        ),
+    ),
+    "what a refused stream has loaded": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Other("kill"),
+                Execute("with parts, selectin", options=(("yield_per", 2),)),
+                Get("Widget", 2),
+            ),
+            times=2,
+        ),
+    ),
+    "a cursor that nobody has read to its end, and a table that somebody else writes to": (
+        "sqlite",
+        Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
+    ),
+    "a savepoint where an isolation level ends the driver's autocommit": (
+        "sqlite",
+        Program(
+            Setup(isolation=("engine", "READ UNCOMMITTED"), autocommit=True),
+            steps=(Nested((Execute("text: update"),)),),
         ),
     ),
 }

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import orm
 
 from tests.differential import model
 from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
-from tests.differential.faults import FAULTS, HangsAtCommit
+from tests.differential.faults import FAULTS, HangsAtCommit, HangsWhateverComes
 from tests.differential.limits import STOCK as STOCK_SECONDS
-from tests.differential.model import Commit, Get, Program, flat, text
+from tests.differential.model import Commit, Get, Listener, Program, flat, text
 from tests.differential.programs import program
 from tests.differential.search import kind_of, search, smaller
 from tests.differential.sides import Stock
@@ -62,6 +63,14 @@ def test_a_program_that_hangs_on_sqlalchemy_is_skipped(driver: str) -> None:
         assert arena.skipped == 1
         assert arena.compare(replace(program, steps=(Get("Widget", 1),))) == []
         assert arena.skipped == 1
+
+
+def test_nobody_listens_any_more_once_a_program_has_hung() -> None:
+    program = Program(listeners=(Listener("sessions", "before_commit"),), steps=(Commit(),))
+    listening = len(list(orm.Session().dispatch.before_commit))
+    with Arena("aiosqlite", stock=Stock(HangsWhateverComes), seconds=(0.2, 0.2)) as arena:
+        assert arena.compare(program) == []
+    assert len(list(orm.Session().dispatch.before_commit)) == listening
 
 
 def test_a_program_is_its_text() -> None:

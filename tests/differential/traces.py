@@ -34,6 +34,7 @@ class Seen:
         heard: which events.
         sqlstate, message, states: the error's, not compared; the last also of those that it came up after.
         in_transaction, holding: whether it is in a transaction, and has a connection; not compared.
+        lives: how many sessions of the program had ended before; not compared.
     """
 
     step: Step
@@ -48,6 +49,7 @@ class Seen:
     states: tuple[str, ...] = ()
     in_transaction: bool = False
     holding: bool = False
+    lives: int = 0
 
 
 @dataclass

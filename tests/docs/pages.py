@@ -247,7 +247,11 @@ class Reading:
         from fastapi.testclient import TestClient
 
         if self._client is None:
-            client = TestClient(self.app, raise_server_exceptions=False)
+            here: Any = {
+                "base_url": "http://127.0.0.1:8000",
+                "client": ("127.0.0.1", 50000),
+            }  # where pages are typed in
+            client = TestClient(self.app, raise_server_exceptions=False, **here)
             self._client = self._clients.enter_context(client)
             self._portal = client.portal
         return self._client
@@ -271,7 +275,8 @@ class Reading:
     def _forget(self, name: str) -> None:
         module = self._modules.pop(name, None)
         if module is not None:
-            self._close(vars(module))
+            others = {id(value) for other in self._modules.values() for value in vars(other).values()}
+            self._close({name: value for name, value in vars(module).items() if id(value) not in others})
             self._clients.close()
             self._client = self._portal = None
             sys.modules.pop(module.__name__, None)

@@ -28,9 +28,7 @@ from respool.ending.shield import DEADLINE
 from respool.engine import AsyncFairPool, FairPool
 from respool.pool import AsyncConnectionPool, CloseReason, ConnectionPool, ConnectionRow, PoolObserver, PoolStats
 from respool.pool.core.backoff import Outage
-from respool.pool.core.entries import MOVES
 from respool.scope.scope import ScopeState
-from scripts.draw_states import TARGET, draw
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -203,15 +201,6 @@ def test_every_argument_of_a_pool_is_there() -> None:
 # -- explanations, the first page -------------------------------------------------------------------------------------
 
 
-def test_the_picture_of_the_states_is_of_today() -> None:
-    assert TARGET.read_text(encoding="utf-8") == draw(MOVES), "run: python scripts/draw_states.py"
-
-
-def test_the_picture_has_every_move_and_state() -> None:
-    picture = TARGET.read_text(encoding="utf-8")
-    assert re.findall(r">(\w+)</text>", picture) == [*MOVES, *("CONNECTING", "IDLE", "ACQUIRED", "CLOSED")]
-
-
 def test_the_pace_of_an_outage_is_as_told() -> None:
     assert "from a third of a second to five seconds" in prose(DOCS / "explanation" / "outages.md")
     assert (round(Outage.FIRST, 2), Outage.LONGEST) == (0.34, 5.0)
@@ -224,7 +213,7 @@ def test_the_deadline_of_an_end_is_as_told() -> None:
 
 def test_every_extra_is_in_the_readme() -> None:
     shown = words(ROOT / "README.md", "Install")
-    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest"}
+    assert set(shown) | {"psycopg"} == set(PROJECT["optional-dependencies"]) - {"dev", "docs", "lowest", "release"}
     assert "`psycopg` without" in prose(ROOT / "README.md")
 
 
@@ -235,6 +224,10 @@ def test_the_readme_says_what_it_works_with() -> None:
 
 
 def test_the_index_leads_to_every_page() -> None:
+    """By itself, but for the pages of errors and findings: these have lists, by which it does."""
     linked = set(re.findall(r"\]\((\w[^)#]*\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    for name in ("errors", "findings"):
+        codes = re.findall(rf"\]\(({name}/\w+\.md)\)", (DOCS / "reference" / f"{name}.md").read_text("utf-8"))
+        linked |= {f"reference/{code}" for code in codes}
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - {"index.md"}
     assert linked | {"benchmarks.md"} == there | {"benchmarks.md"}

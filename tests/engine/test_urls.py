@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from respool import PoolConfig
-from respool.engine import build_async_engine, build_engine, mask
+from respool.engine import build_async_engine, build_engine, completed, mask
 from respool.errors import ConfigError, MissingExtra
 
 BAD_SYNC = {
@@ -41,6 +41,8 @@ BAD_ASYNC = {
     "mysql+pymysql://u:hunter2@h/d": "mysql+aiomysql://u:***@h/d",
     "mysql+mysqldb://u:hunter2@h/d": "or keep the URL, and use Database",
     "sqlite://shop.db": "sqlite+aiosqlite:///shop.db",
+    "postgresql+asyncpg://u:hunter2@h/d?sslmode=require&a=1": "it is 'ssl' there: postgresql+asyncpg://u:***@h/d?a=1&ssl=require",
+    "postgresql+asyncpg://u:hunter2@h/d?channel_binding=require": "or use psycopg, which has it: postgresql+psycopg://u:***@h/d?",
     "xyz://u:hunter2@h/d": "no dialect 'xyz' is installed\n",
     "redis://u:hunter2@h/0": "known here: mariadb, mssql, mysql, oracle, postgresql, sqlite",
     "": "dialect+driver://",
@@ -134,3 +136,39 @@ def test_an_argument_that_create_engine_has_not(option: str, told: str) -> None:
     with pytest.raises(ConfigError) as refused:
         build_engine("sqlite://", pool=PoolConfig(), **{option: 1})
     assert told in str(refused.value)
+
+
+# -- as platforms give them -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given, sync, asynchronous",
+    [
+        ("postgres://u:p%40@h/d", "postgresql+psycopg://u:p%40@h/d", "postgresql+asyncpg://u:p%40@h/d"),
+        ("POSTGRES://h/d", "postgresql+psycopg://h/d", "postgresql+asyncpg://h/d"),
+        ("postgresql://h/d", "postgresql+psycopg://h/d", "postgresql+asyncpg://h/d"),
+        ("postgres+psycopg2://h/d", "postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+        ("postgresql+psycopg://h/d", "postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
+        (
+            "postgres://h/d?sslmode=require",
+            "postgresql+psycopg://h/d?sslmode=require",
+            "postgresql+asyncpg://h/d?ssl=require",
+        ),
+        ("mysql2://h/d", "mysql+pymysql://h/d", "mysql+aiomysql://h/d"),
+        ("sqlite:///shop.db", "sqlite:///shop.db", "sqlite+aiosqlite:///shop.db"),
+        ("oracle://h/d", "oracle+oracledb://h/d", "oracle+oracledb://h/d"),
+        ("mongodb://h/d", "mongodb://h/d", "mongodb://h/d"),
+        ("nonsense", "nonsense", "nonsense"),
+    ],
+)
+def test_a_platforms_url_is_completed(given: str, sync: str, asynchronous: str) -> None:
+    for kind, expected in ((False, sync), (True, asynchronous)):
+        found = completed(given, asynchronous=kind)
+        assert (found if isinstance(found, str) else found.render_as_string(hide_password=False)) == expected
+
+
+def test_the_driver_is_one_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("respool.engine.urls.find_spec", lambda name: name if name in ("psycopg2", "asyncmy") else None)
+    assert str(completed("postgres://h/d", asynchronous=False)) == "postgresql+psycopg2://h/d"
+    assert str(completed("postgres://h/d", asynchronous=True)) == "postgresql+asyncpg://h/d"  # who says what to install
+    assert str(completed("mysql://h/d", asynchronous=True)) == "mysql+asyncmy://h/d"

@@ -150,26 +150,25 @@ class Mapping:
             "pair": (n, n * 10),
         }[self.shape.key]
 
-    def fill(self, engine: Any) -> None:
-        """Make the tables, and their rows."""
-        self.base.metadata.create_all(engine)
+    def fill(self, connection: Any) -> None:
+        """Give the tables their rows, and no others."""
+        for table in reversed(self.base.metadata.sorted_tables):
+            connection.execute(table.delete())
         things, owners = self.Thing.__table__, self.Owner.__table__
-        with engine.begin() as connection:
-            for n in (1, 2):
-                connection.execute(owners.insert().values(id=n, name=f"owner {n}"))
-            for n in range(1, self.ROWS + 1):
-                key = self.key(n)
-                values: dict[str, Any] = {"a": key[0], "b": key[1]} if self.shape.key == "pair" else {"id": key}
-                for i, (kind, _) in enumerate(self.shape.columns):
-                    values[f"c{i}"] = TYPES[kind][1](n)
-                values["owner_id"] = None if n == 6 else n % 2 + 1
-                values["kind"] = "thing"
-                values["name"] = f"thing {n}"
-                if "version" in self.shape.extras:
-                    values["version"] = 1
-                if "mutable" in self.shape.extras:
-                    values["bag"] = {"n": n}
-                connection.execute(things.insert().values(**values))
+        connection.execute(owners.insert(), [{"id": n, "name": f"owner {n}"} for n in (1, 2)])
+        for n in range(1, self.ROWS + 1):
+            key = self.key(n)
+            values: dict[str, Any] = {"a": key[0], "b": key[1]} if self.shape.key == "pair" else {"id": key}
+            for i, (kind, _) in enumerate(self.shape.columns):
+                values[f"c{i}"] = TYPES[kind][1](n)
+            values["owner_id"] = None if n == 6 else n % 2 + 1
+            values["kind"] = "thing"
+            values["name"] = f"thing {n}"
+            if "version" in self.shape.extras:
+                values["version"] = 1
+            if "mutable" in self.shape.extras:
+                values["bag"] = {"n": n}
+            connection.execute(things.insert().values(**values))
 
 
 def mapped(shape: Shape) -> Mapping:
@@ -246,7 +245,7 @@ def _thing(base: Any, shape: Shape) -> Any:
     thing = type("Thing", (base,), body)
     if "single" in extras:
         type("SpecialThing", (thing,), {"__module__": __name__, "__mapper_args__": {"polymorphic_identity": "special"}})
-    if "joined" in extras and shape.key != "pair" and not default:
+    elif "joined" in extras and shape.key != "pair" and not default:
         more = {"__tablename__": "special", "__module__": __name__, "__annotations__": {"id": orm.Mapped[Any]}}
         type("SpecialThing", (thing,), {**more, "id": orm.mapped_column(sa.ForeignKey("things.id"), primary_key=True)})
     return thing

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, inspect, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util.concurrency import in_greenlet
 
 from respool import AsyncDatabase, PoolConfig
 from respool.engine import only_looks
-from respool.errors import ConcurrentUse, ScopeEnded
+from respool.errors import ConcurrentUse, PoolTimeout, ScopeEnded
 from respool.session.loading import awaited
 from tests.loading.shelf import Author, Book, fill
+from tests.support.mariadb import MariaServer
 from tests.support.postgres import PostgresServer
 
 ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)
@@ -37,7 +40,8 @@ class Place:
 
     @asynccontextmanager
     async def opened(self, **keywords: Any) -> AsyncIterator[AsyncDatabase]:
-        database = AsyncDatabase(self.url, **{"plans": True, "pool": ONE, **keywords})
+        # MariaDB's default isolation keeps reads in transactions, unless it is asked for
+        database = AsyncDatabase(self.url, **{"plans": True, "pool": ONE, "begin": "on_write", **keywords})
         try:
             async with database.scope("warm up") as session:
                 await session.get(Book, 1)
@@ -62,12 +66,27 @@ class Place:
         "sqlite+aiosqlite",
         pytest.param("postgresql+asyncpg", marks=pytest.mark.postgres),
         pytest.param("postgresql+psycopg_async", marks=pytest.mark.postgres),
+        pytest.param("mysql+aiomysql", marks=pytest.mark.mariadb),
+        pytest.param("mysql+asyncmy", marks=pytest.mark.mariadb),
     ]
 )
-def place(request: pytest.FixtureRequest) -> Place:
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "sqlite+aiosqlite":
-        return Place(request.param, fill(f"sqlite:///{request.getfixturevalue('sqlite_file')}"))
-    return Place(request.param, fill(request.getfixturevalue("pg_url")))
+        yield Place(request.param, fill(f"sqlite:///{request.getfixturevalue('sqlite_file')}"))
+    elif request.param.startswith("postgresql"):
+        yield Place(request.param, fill(request.getfixturevalue("pg_url")))
+    else:
+        with maria(request.getfixturevalue("mariadb")) as url:
+            yield Place(request.param, fill(url))
+
+
+@contextmanager
+def maria(server: MariaServer) -> Iterator[str]:
+    """The URL of a database of a test's own."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    server.create_database(name)
+    yield server.url(database=name)
+    server.drop_database(name)
 
 
 @pytest.fixture
@@ -162,6 +181,93 @@ async def test_a_connection_that_died_at_rest(
             assert await read(database, 2) == "book 2"
             assert len(alone) == went + 1
             assert database.pool.stats().acquired == 0
+
+
+async def test_a_connection_of_mariadb_that_died_at_rest(
+    mariadb: MariaServer, alone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
+    with maria(mariadb) as url:
+        for driver in ("mysql+aiomysql", "mysql+asyncmy"):
+            place = Place(driver, fill(url))
+            async with place.opened() as database:
+                await read(database)
+                went = len(alone)
+                mariadb.terminate_backends(url.rpartition("/")[2])
+                assert await read(database, 2) == "book 2"
+                assert len(alone) == went + 1
+                assert database.pool.stats().acquired == 0
+
+
+@pytest.mark.parametrize("driver", ["mysql+aiomysql", "mysql+asyncmy"])
+async def test_so_does_one_of_mariadb(mariadb: MariaServer, driver: str, alone: list[str]) -> None:
+    with maria(mariadb) as url:
+        place = Place(driver, fill(url))
+        engine = create_engine(url)
+        async with place.opened() as database:
+            await read(database)
+            with engine.connect() as connection:
+                connection.execute(text("LOCK TABLES books WRITE"))
+                task = asyncio.create_task(read(database, 2))
+                while len(alone) < 2:
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                connection.execute(text("UNLOCK TABLES"))
+            assert await read(database, 3) == "book 3"
+            assert database.pool.stats().acquired == 0
+        engine.dispose()
+
+
+async def test_an_exhausted_pool(place: Place) -> None:
+    async def program(database: AsyncDatabase) -> Any:
+        await read(database)
+        pool: Any = database.engine.sync_engine.pool
+        async with database.engine.connect():
+            waiting = asyncio.create_task(read(database)), asyncio.create_task(read(database, 3))
+            while database.pool.stats().waiting < 2:
+                await asyncio.sleep(0)
+            waiting[0].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting[0]
+            pool._longest_wait = 0.0
+            try:
+                await read(database)
+            except Exception as error:
+                told = type(error), type(error.__cause__)
+        return told, await waiting[1]
+
+    told, after = await place.both(program)
+    assert issubclass(told[0], PoolTimeout)
+    assert after == "book 3"
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg_async"])
+async def test_a_statement_that_takes_too_long(pg_url: str, driver: str) -> None:
+    place = Place(driver, fill(pg_url))
+    limits: dict[str, Any] = {
+        "postgresql+asyncpg": {"server_settings": {"statement_timeout": "200"}},
+        "postgresql+psycopg_async": {"options": "-c statement_timeout=200"},
+    }
+
+    async def program(database: AsyncDatabase) -> Any:
+        await read(database)
+        engine = create_engine(pg_url)
+        with engine.begin() as connection:
+            connection.execute(text("LOCK TABLE books IN ACCESS EXCLUSIVE MODE"))
+            try:
+                await read(database, 2)
+            except DBAPIError as error:
+                told = type(error), str(error), error.connection_invalidated
+        engine.dispose()
+        return told, await read(database, 2), database.pool.stats().total
+
+    told, after, total = await place.both(program, engine_options={"connect_args": limits[driver]})
+    assert "timeout" in told[1]
+    assert (after, total) == ("book 2", 1)
 
 
 @pytest.mark.postgres

@@ -10,12 +10,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
 from respool import Database, PoolConfig
 from respool.errors import ConcurrentUse, PoolTimeout
 from tests.loading.shelf import Author, Book, both, fill, opened, raised
+from tests.support.mariadb import MariaServer
 from tests.support.postgres import PostgresServer
 
 ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)
@@ -239,3 +241,73 @@ def test_a_bind_processor_that_refuses(url: str) -> None:
             return raised(lambda: session.get(Author, 2**80)), raised(lambda: session.get(Author, "no number"))
 
     both(url, program)
+
+
+@pytest.mark.parametrize("name", ["before_execute", "checkout", "do_orm_execute", "loaded_as_persistent", "load"])
+def test_a_listener_after_a_thousand_reads(url: str, name: str, planned: list[str]) -> None:
+    with opened(url, pool=ONE) as database:
+        for _ in range(1000):
+            read(database)
+        assert len(planned) == 1000
+        targets: dict[str, Any] = {
+            "before_execute": database.engine,
+            "checkout": database.engine.pool,
+            "load": Book,
+        }
+        target = targets.get(name, Session)
+        heard: list[str] = []
+
+        def listen(*anything: Any) -> None:
+            heard.append(name)
+
+        event.listen(target, name, listen)
+        try:
+            assert read(database, 2) == "book 2"
+        finally:
+            event.remove(target, name, listen)
+        assert heard == [name]
+
+
+def test_threads_that_learn_at_the_same_time(url: str) -> None:
+    wrong: list[Any] = []
+    ready = threading.Barrier(4)
+
+    def reader(database: Database) -> None:
+        ready.wait()
+        try:
+            for n in range(200):
+                key = n % 10 + 1
+                with database.scope("read") as session:
+                    book = session.get(Book, key)
+                    found = session.scalars(select(Book).where(Book.id == key).limit(1 + n % 3)).one()
+                    assert found is book
+                    assert (found.title, found.author and found.author.name) == (f"book {key}", f"author {key % 2 + 1}")
+        except BaseException as error:
+            wrong.append(error)
+
+    database = Database(url, plans=True, pool=PoolConfig(max_size=4, check_after=None))  # nothing is learned yet
+    threads = [threading.Thread(target=reader, args=[database]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert database.pool.stats().acquired == 0
+    database.close()
+
+
+@pytest.mark.parametrize("driver", ["pymysql", "mysqldb"])
+def test_a_connection_of_mariadb_that_died_at_rest(
+    mariadb: MariaServer, driver: str, planned: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
+    name = f"died_{driver}"
+    mariadb.create_database(name)
+    with opened(fill(mariadb.url(driver, name)), pool=ONE) as database:
+        database.pool._monitor.look_at_idle(False)
+        read(database)
+        assert len(planned) == 1
+        mariadb.terminate_backends(name)
+        assert read(database, 2) == "book 2"
+        assert database.pool.stats().acquired == 0
+    mariadb.drop_database(name)

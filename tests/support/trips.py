@@ -28,13 +28,17 @@ class TripCounter:
         self._target = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._trips = 0
+        self._said: list[bytes] = []
         threading.Thread(target=self._accept, name="trip-counter", daemon=True).start()
 
     def take(self) -> int:
         """The trips since the last time that this was asked."""
-        trips, self._trips = self._trips, 0
-        return trips
+        return len(self.said())
+
+    def said(self) -> list[bytes]:
+        """The same, by what the client has said in each."""
+        said, self._said = self._said, []
+        return said
 
     def __enter__(self) -> Self:
         return self
@@ -68,5 +72,8 @@ class TripCounter:
                     return
                 if not data:
                     return
-                self._trips += answered and source is client
+                if source is client and answered:
+                    self._said.append(data)
+                elif source is client:
+                    self._said[-1:] = [b"".join((*self._said[-1:], data))]
                 answered = source is server

@@ -73,3 +73,7 @@ def shop(sqlite_file: str) -> Iterator[Database]:
     models.Base.metadata.create_all(database.engine)
     yield database
     database.close()
+
+
+#: Somebody's application, whose tests test_moved.py runs in processes of their own.
+collect_ignore = ["moved"]

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from respool import Database, Session
 from respool.errors import ConfigError, NoScope, ScopeEnded, UncommittedChanges
 from respool.web.flask import Respool
-from tests.session.shop import Order, count, fill
+from tests.session.shop import Order, Product, count, fill
 from tests.web.clients import call_wsgi
 
 
@@ -173,6 +173,45 @@ def test_a_scope_within_the_context_comes_first(db: Respool, url: str) -> None:
         assert db.session is job
 
 
+def test_a_context_around_requests_finds_what_they_have_written(db: Respool, url: str) -> None:
+    app = configured(db, url)
+
+    @app.post("/sell/<int:fails>")
+    def sell(fails: int) -> str:
+        product = db.session.get_one(Product, 1)
+        assert product is not tea
+        product.stock -= 1
+        db.session.commit()
+        return str(product.stock // (1 - fails))
+
+    app.testing = True
+    client = app.test_client()
+    with app.app_context():
+        tea = db.session.get_one(Product, 1)
+        assert client.post("/sell/0").text == "4"
+        assert tea.stock == 4
+        with pytest.raises(ZeroDivisionError):
+            client.post("/sell/1")
+        assert tea.stock == 3
+        tea.name = "green"
+        with client:
+            client.post("/sell/0")
+            assert (tea.name, tea.stock) == ("green", 3)  # what is not saved yet is not lost
+            db.session.rollback()
+            client.post("/sell/0")
+            assert (tea.name, tea.stock) == ("tea", 1)
+
+
+def test_no_request_waits_for_a_context_that_is_in_use(db: Respool, url: str) -> None:
+    app = configured(db, url)
+    with app.app_context():
+        db.session.get_one(Product, 1)
+        life = db.session.scope.life  # type: ignore[attr-defined]
+        assert life.guard.seize()
+        assert app.test_client().post("/orders").text == "thanks"
+        life.guard.release()
+
+
 def test_without_an_application_it_says_so(db: Respool, url: str) -> None:
     configured(db, url)
     with pytest.raises(NoScope, match="no application of Flask's is at work here") as refused:
@@ -225,6 +264,21 @@ def test_the_session_is_an_object_when_the_application_is_made(url: str, given: 
         assert session.scalar(select(func.count()).select_from(Order)) == 1
         session.remove()
         db.database.close()
+
+
+def test_a_clean_up_makes_no_session(db: Respool, url: str) -> None:
+    app = configured(db, url)
+    session = db.session
+    session.remove()
+    app.teardown_appcontext(lambda error: session.remove())  # as Flask-SQLAlchemy's
+    with app.app_context():
+        session.remove()
+        assert db.database.scope_here() is None
+        db.session.add(Order(product_id=1))
+        db.session.commit()
+    assert count(url) == 1
+    (database,) = db._first.values()
+    assert database.scope_here() is None
 
 
 def test_who_listens_to_one_extensions_sessions_does_not_hear_of_anothers(db: Respool, url: str) -> None:

@@ -85,6 +85,30 @@ async def test_it_may_start_again_with_the_same_settings(shop_url: str) -> None:
                     assert session.scalar(text("SELECT 1")) == 1
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["made for a URL", "with an engine of the user's"])
+async def test_it_may_start_again_when_its_own_lifespan_closes_the_database(shop_url: str, given: bool) -> None:
+    engine = create_engine(shop_url, poolclass=FairPool)
+
+    class Closing(Proper):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, lambda message: self._closed_with(message, send))
+
+        async def _closed_with(self, message: Any, send: Any) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                self.db.close()
+            await send(message)
+
+    db = Database(engine if given else shop_url)
+    app = Closing(db)
+    for _ in range(2):
+        async with living(RequestScopeMiddleware(app, db)):
+            with db.scope("again") as session:
+                assert session.scalar(text("SELECT 1")) == 1
+        assert db.closed
+    assert [closed for phase, _, closed in app.seen if phase == "startup"] == [False, False]
+    engine.dispose()
+
+
 async def test_what_its_owner_has_closed_stays_closed(shop_url: str) -> None:
     with opened(shop_url) as db:
         db.close()

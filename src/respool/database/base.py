@@ -27,7 +27,7 @@ from respool.database.checks import (
 from respool.database.job import HasJobs
 from respool.database.override.exchange import HasEngine
 from respool.ending.tally import check_twophase
-from respool.engine import AsyncFairPool, FairPool, mask
+from respool.engine import AsyncFairPool, FairPool, completed, mask
 from respool.errors import ConfigError, PoolClosed, ScopeError, UncommittedChanges
 from respool.scope.missing import no_scope
 from respool.scope.nesting import Nesting
@@ -130,6 +130,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
 
         ``<prefix>URL`` is required, ``<prefix>COMMIT`` is ``manual`` or ``on_success``, ``<prefix>PLANS`` is ``on`` or
         ``off``, and every setting of :class:`~respool.PoolConfig` has a variable of its name: ``RESPOOL_MAX_SIZE=20``.
+        A URL ``postgres://…`` or without a driver, as platforms give it, gets one that is installed.
 
         Args:
             prefix: what the variables' names begin with.
@@ -137,7 +138,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
             session_class, keywords: as for the constructor.
 
         Raises:
-            ConfigError: the URL is missing, a variable is unknown, or its value is not accepted.
+            ConfigError: the URL is missing, a variable is unknown or misspelt, or its value is not accepted.
         """
         environ = os.environ if environ is None else environ
         check_variables(prefix, environ)
@@ -153,7 +154,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         if prefix + "PLANS" in environ:
             keywords.setdefault("plans", parse_switch(prefix + "PLANS", environ[prefix + "PLANS"]))
         keywords.setdefault("pool", PoolConfig.from_env(environ, prefix=prefix))
-        return cls(url, session_class=session_class, **keywords)
+        return cls(completed(url, asynchronous=cls.other_kind == "Database"), session_class=session_class, **keywords)
 
     # -- what the two kinds do differently ------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ _KEYWORDS = (
     *("session_class", "session_options", "engine_options"),
 )
 _BEGINS = ("on_write", "on_use")
+#: With which nobody but us has variables.
+_PREFIX = "RESPOOL_"
 #: Variables that are no settings of a database, whatever the prefix.
 _OTHERS = ("RESPOOL_OBSERVE_SOCKET",)
 
@@ -128,12 +130,28 @@ def check_plans(plans: Any) -> None:
 
 
 def check_variables(prefix: str, environ: Mapping[str, str]) -> None:
-    """Refuse variables of the environment that look like settings and are none."""
+    """Refuse variables of the environment that look like settings and are none.
+
+    With our own prefix that is every one. Those of another may be somebody else's: one that is near to a setting is
+    refused, unless that is set as well, and one of SQLAlchemy's words for it.
+    """
     known = [prefix + name.upper() for name in ("url", "commit", "plans", *PoolConfig.names())]
+    theirs = [prefix + name.upper() for name in PoolConfig.foreign()]
+    ours = prefix == _PREFIX
     for variable in environ:
-        if variable.startswith(prefix) and variable not in (*known, *_OTHERS):
+        if not variable.startswith(prefix) or variable in (*known, *_OTHERS):
+            continue
+        near = suggest(variable, known if ours else [name for name in known if name not in environ], prefix=prefix)
+        if ours or near or variable in theirs:
             raise ConfigError(
-                f"unknown variable {variable}{suggest(variable, known, prefix=prefix)}",
-                advice=[f"variables: {', '.join(known)}"],
+                f"unknown variable {variable}{near}",
+                advice=[
+                    f"variables: {', '.join(known)}",
+                    *(
+                        []
+                        if ours
+                        else ["where somebody else needs it: another prefix, or environ={…} with what is yours"]
+                    ),
+                ],
                 setting=variable,
             )

@@ -36,11 +36,15 @@ class SessionInForce(orm.scoped_session[Any]):
     Args:
         ask: gives the session, or refuses.
         cls: gives the class of the sessions, for those who listen to its events.
+        look: gives the session, if there is one already.
     """
 
-    def __init__(self, ask: Callable[[], Any], cls: Callable[[], type[orm.Session]]) -> None:
+    def __init__(
+        self, ask: Callable[[], Any], cls: Callable[[], type[orm.Session]], look: Callable[[], Any | None]
+    ) -> None:
         self.registry = _Asked(ask)  # type: ignore[assignment]
         self._class = cls
+        self._look = look
 
     @property
     def session_factory(self) -> Any:  # type: ignore[override]
@@ -51,8 +55,9 @@ class SessionInForce(orm.scoped_session[Any]):
         return "<the session in force>"
 
     def remove(self) -> None:
-        """The same as the session's ``remove()``."""
-        self._proxied.remove()
+        """The same as the session's ``remove()``. None is made for it: clean-ups call it where all is over, too."""
+        if (session := self._look()) is not None:
+            session.remove()
 
     if not TYPE_CHECKING:
 

@@ -4,7 +4,7 @@ from respool.engine.create import ENGINE_OPTIONS, build_async_engine, build_engi
 from respool.engine.listeners import only_looks
 from respool.engine.pools.aio import AsyncFairPool
 from respool.engine.pools.fair import FairPool
-from respool.engine.urls import mask
+from respool.engine.urls import completed, mask
 
 __all__ = [
     "ENGINE_OPTIONS",
@@ -12,6 +12,7 @@ __all__ = [
     "FairPool",
     "build_async_engine",
     "build_engine",
+    "completed",
     "mask",
     "only_looks",
     "require_greenlet",

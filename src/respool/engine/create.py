@@ -82,7 +82,7 @@ def require_greenlet(what: str) -> None:
             f"{what} needs greenlet, which is not installed",
             advice=[
                 'pip install "respool[asyncio]"',
-                "respool[aiosqlite] and the like bring it too; psycopg's do not: respool[postgresql,asyncio]",
+                "extras of async drivers and frameworks bring it too; psycopg's do not: respool[postgresql,asyncio]",
             ],
             setting="url",
             name="greenlet",

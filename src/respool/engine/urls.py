@@ -12,11 +12,11 @@ from sqlalchemy.engine import URL, Dialect, make_url
 from respool.config import suggest
 from respool.errors import ConfigError, MissingExtra
 
-__all__ = ["is_memory", "mask", "parse"]
+__all__ = ["completed", "is_memory", "mask", "parse"]
 
 #: The driver to write where none is named; of several the first, or the first that is installed.
 _SYNC = {
-    "postgresql": ("psycopg",),
+    "postgresql": ("psycopg", "psycopg2"),
     "mysql": ("pymysql",),
     "mariadb": ("pymysql",),
     "oracle": ("oracledb",),
@@ -51,6 +51,8 @@ _EXTRAS = {
     "asyncmy": "asyncmy",
     "aiosqlite": "aiosqlite",
 }
+#: Options that URLs of PostgreSQL have, and drivers that do not know them; what they call it, if they have it.
+_UNKNOWN_OPTIONS: dict[str, dict[str, str | None]] = {"asyncpg": {"sslmode": "ssl", "channel_binding": None}}
 #: What is hidden, by its name or by what stands in it: whole connection strings may stand there, and options.
 _SECRET = re.compile(r"pass|pwd|secret|token|key|credential|odbc_connect|options|dsn|conninfo", re.IGNORECASE)
 
@@ -122,8 +124,32 @@ def parse(url: Any, *, asynchronous: bool) -> URL:
             advice=[*_with_driver(parsed, backend, asynchronous), f"or keep the URL, and use {other}"],
             setting="url",
         )
+    for option, right in _UNKNOWN_OPTIONS.get(driver, {}).items():
+        if option in parsed.query:
+            _refuse_option(parsed, backend, driver, option, right)
     _require_installed(parsed, dialect)
     return parsed
+
+
+def completed(url: str, *, asynchronous: bool) -> str | URL:
+    """A URL that a machine gives, whom nobody can ask for another one, with the name and the driver that SQLAlchemy wants.
+
+    Args:
+        url: such as ``postgres://user@host/shop?sslmode=require``; what cannot be read stays as it is.
+        asynchronous: for an async engine.
+
+    Returns:
+        it, with a driver that is installed, if there is one; a driver that it names stays.
+    """
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):
+        return url
+    backend, _, driver = parsed.drivername.partition("+")
+    backend = _ALIASES.get(backend.lower(), backend)
+    right = f"{backend}+{driver}" if driver else _named(backend, asynchronous)
+    names = _UNKNOWN_OPTIONS.get(right.partition("+")[2], {})
+    return parsed.set(drivername=right, query={names.get(key) or key: value for key, value in parsed.query.items()})
 
 
 def is_memory(url: URL) -> bool:
@@ -132,6 +158,21 @@ def is_memory(url: URL) -> bool:
         url.database in (None, "", ":memory:")
         or "mode=memory" in str(url.database)
         or url.query.get("mode") == "memory"
+    )
+
+
+def _refuse_option(url: URL, backend: str, driver: str, option: str, right: str | None) -> NoReturn:
+    rest = {key: value for key, value in url.query.items() if key != option}
+    other = next((each for each in _drivers(backend) if each not in _UNKNOWN_OPTIONS), None)
+    raise ConfigError(
+        f"{mask(url)!r}: {driver} has no option {option!r}",
+        advice=[
+            f"it is {right!r} there: {mask(url.set(query={**rest, right: url.query[option]}))}"
+            if right is not None
+            else f"leave it out: {mask(url.set(query=rest))}",
+            *([f"or use {other}, which has it: {mask(url.set(drivername=f'{backend}+{other}'))}"] if other else []),
+        ],
+        setting="url",
     )
 
 
@@ -144,6 +185,7 @@ def _refuse_alias(url: URL, backend: str, driver: str, asynchronous: bool) -> No
             f"write {mask(url.set(drivername=right))}",
             "where the URL comes from the machine that it runs on: "
             + f'url.replace("{url.drivername}://", "{right}://", 1)',
+            f'or, from the variable DATABASE_URL: {"AsyncDatabase" if asynchronous else "Database"}.from_env("DATABASE_")',
         ],
         setting="url",
     )
@@ -181,7 +223,7 @@ def _require_installed(url: URL, dialect: type[Dialect]) -> None:
 
 
 def _drivers(backend: str) -> list[str]:
-    return [*_SYNC.get(backend, ()), *_ASYNC.get(backend, ()), *(["psycopg2"] if backend == "postgresql" else [])]
+    return [*dict.fromkeys((*_SYNC.get(backend, ()), *_ASYNC.get(backend, ())))]
 
 
 def _named(backend: str, asynchronous: bool) -> str:

@@ -27,7 +27,7 @@ class HasReads(orm.Session):
     def connection(self, bind_arguments: Any = None, execution_options: Any = None) -> Connection:
         """As SQLAlchemy's: the connection of the session's transaction, which begins here if none is open."""
         life = self._respool_life
-        if execution_options and life.read_from:
+        if execution_options and life.read_from and self.is_active:
             execution_options = _too_late(self, life, bind_arguments, execution_options)
         holds, life.holds = life.holds, True
         life.at_hand = bool(life.connections)

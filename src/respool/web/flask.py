@@ -24,8 +24,9 @@ from respool.database.applications import check_application
 from respool.database.database import Database, S
 from respool.database.proxy import SessionInForce
 from respool.ending.end import End, drive
-from respool.errors import ConfigError, NoScope
+from respool.errors import ConfigError, NoScope, ScopeError
 from respool.scope.policy import CommitPolicy
+from respool.scope.scope import CurrentScope
 from respool.session.classes import check_class
 from respool.session.session import Session
 from respool.web.rules.exchange import Exchange, Within
@@ -146,7 +147,9 @@ class Respool(Generic[S]):
             check_class(session_class, Session, "session_class")
         # a class of its own, whose events can be listened to before there is a database
         own = type("Session", (session_class or Session,), {}) if not self.databases else None
-        self._in_force = SessionInForce(self._session, lambda: own or self.databases[0].session_type)
+        self._in_force = SessionInForce(
+            self._session, lambda: own or self.databases[0].session_type, self._session_here
+        )
         self._sessions = {"session_class": own, "session_options": session_options}
         self._first: WeakKeyDictionary[Flask, Database[S]] = WeakKeyDictionary()
         if isinstance(app, Flask):
@@ -162,6 +165,8 @@ class Respool(Generic[S]):
         install(app, *databases, **self._page)
         self._first[app] = databases[0]
         app.teardown_appcontext(_end_context)
+        app.after_request(_reread_outside)  # not called at an error that goes on to the server
+        app.teardown_request(_reread_outside)  # late, in a client's block
 
     @property
     def database(self) -> Database[S]:
@@ -201,12 +206,39 @@ class Respool(Generic[S]):
             return cast("S", self._in_force)
         return self._session()
 
+    def _session_here(self) -> S | None:
+        scope = self.database.scope_here() if has_app_context() else None
+        return scope.face if scope is not None else None
+
     def _session(self) -> S:
         database = self.database
         if not has_request_context() and database.scope_here() is None:
             g._respool_scope = scope = database.new_scope(f"{current_app.name} outside of requests", place=calling())
             scope.enter()
         return database.session
+
+
+def _reread_outside(passed: Any) -> Any:
+    """Tests make requests in a context, and look at objects of its session: they are to find what the requests wrote.
+
+    With Flask-SQLAlchemy it is one session. What is changed and not saved out there stays as it is.
+    """
+    for database in current_app.extensions[_EXTENSION]:
+        variable: CurrentScope = database.scope_variable
+        here = variable.get()
+        outer = here.outer if here is not None and here.is_request else None
+        if outer is not None and outer.session is not None:
+            variable.set(outer)
+            try:
+                changed = outer.session.dirty
+                for each in outer.session.identity_map.values():
+                    if each not in changed:
+                        outer.session.expire(each)
+            except ScopeError:
+                """Somebody else is inside of it: no test, but a server that runs in a context."""
+            finally:
+                variable.set(here)
+    return passed
 
 
 def _end_context(error: BaseException | None) -> None:

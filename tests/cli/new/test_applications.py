@@ -1,21 +1,24 @@
-"""Each template's application: its own tests pass, its migrations run, and its types are sound."""
+"""Each template's application: its own tests pass, and its migrations run."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from respool.cli.new.command import make
 from respool.cli.new.frameworks import FRAMEWORKS
-from tests.cli.shops import SOURCE, environment
+from tests.cli.shops import environment
+from tests.support.server import free_port
 
 each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 
@@ -54,6 +57,47 @@ def test_its_tests_pass(framework: str, tmp_path: Path) -> None:
 def test_its_tests_pass_on_postgresql(framework: str, tmp_path: Path, pg_url: str) -> None:
     folder = make("tea", framework, "postgresql", tmp_path)
     assert "19 passed" in outcome_of(folder, DATABASE_URL=pg_url.replace("postgresql+psycopg", "postgres"))
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_ctrl_c_reaches_a_worker_by_its_arbiter_only(framework: str, tmp_path: Path) -> None:
+    """Told twice a gthread worker waits for itself: gunicorn takes a lock in the handler of a signal."""
+    pytest.importorskip("gunicorn")
+    folder = make("tea", framework, "sqlite", tmp_path)
+    port = free_port()
+    application = "tea.app:app" if framework == "flask" else "tea.wsgi"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}"],
+            cwd=folder,
+            env=around(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        worker = pid_of_worker(server, port)
+        os.kill(worker, signal.SIGINT)
+        assert pid_of_worker(server, port) == worker
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait(60) == 0, (tmp_path / "log").read_text()
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def pid_of_worker(server: subprocess.Popen[bytes], port: int) -> int:
+    """The process that answers."""
+    until = time.monotonic() + 60
+    while True:
+        assert server.poll() is None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/respool/snapshot", timeout=30) as answer:
+                return int(json.load(answer)["process"]["pid"])
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_threads_need_no_greenlet(tmp_path: Path) -> None:
@@ -123,27 +167,3 @@ def test_its_settings(tmp_path: Path, given: str, sync: str, used: str) -> None:
     )
     printed = run(folder, sys.executable, "-c", script, DATABASE_URL=given, RESPOOL_MAX_SIZE="7")
     assert printed.split() == [sync, used, "7"]
-
-
-@pytest.mark.slow
-@each_framework
-def test_mypy_finds_nothing(framework: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = make("tea", framework, "sqlite", tmp_path)
-    cache = tmp_path_factory.getbasetemp() / "mypy"
-    untyped = [] if find_spec("mypy_django_plugin") else ["--disable-error-code", "import-untyped"]
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(cache), *untyped]
-    assert "Success" in run(folder, *command, MYPYPATH=str(SOURCE))
-
-
-@pytest.mark.slow
-@each_framework
-def test_pyright_finds_nothing(framework: str, tmp_path: Path) -> None:
-    pyright = shutil.which("pyright")
-    if pyright is None:
-        pytest.skip("pyright is not installed: npm install --global pyright")
-    if framework == "django" and not find_spec("mypy_django_plugin"):
-        pytest.skip("django-stubs are not installed")
-    folder = make("tea", framework, "sqlite", tmp_path)
-    settings = {"include": ["."], "typeCheckingMode": "strict", "extraPaths": [str(SOURCE), "."]}
-    (folder / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
-    assert "0 errors, 0 warnings" in run(folder, pyright, "--pythonpath", sys.executable)

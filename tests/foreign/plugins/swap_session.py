@@ -3,6 +3,8 @@
 They belong to no scope, as a session that is managed by hand.  ``FOREIGN_MODE`` is their ``begin``: ``on_use`` as with
 SQLAlchemy's sessions, or ``on_write``; or ``together``, ``on_write`` with our pools below.
 
+They read by plans; not with ``RESPOOL_PLANS=off``; with ``at_once`` a statement's first execution is answered by its plan.
+
 One default is set back to SQLAlchemy's: ``expire_on_commit=True``, since much of the suite is about just that.  The name
 in ``sqlalchemy.orm.session`` stays the stock class: the suite reads from it which methods a session has to have, and
 calls each of them on the name that it imports, which is ours.
@@ -17,6 +19,7 @@ from typing import Any
 
 import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
+from at_once import answer_at_once
 from foreign_results import leased, made
 
 import respool
@@ -46,8 +49,11 @@ class Session(respool.Session):
 
 
 # As those of a database, they read by plans; what is overridden above hands on.
-Life.planned = os.environ.get("RESPOOL_PLANS", "on") == "on"
+PLANS = os.environ.get("RESPOOL_PLANS", "on")
+Life.planned = PLANS != "off"
 eligibility.settle(Session)
+if PLANS == "at_once":
+    answer_at_once()
 
 
 class AsyncSession(respool.AsyncSession):

@@ -21,6 +21,7 @@ from respool.cli.demo.catalogue import FULL_SHELF
 from respool.cli.demo.models import Order, OrderLine, Product
 from respool.cli.demo.schemas import Number, OrderIn, OrderOut, OrderPage, ProductOut, ProductPage
 from respool.observe import snapshot
+from respool.observe.metrics.prometheus import asgi_app
 from respool.web.fastapi import install  # respool: 1
 
 __all__ = ["Limit", "Session", "Text", "create_app", "latest_orders", "list_products"]
@@ -55,6 +56,7 @@ def create_app(db: AsyncDatabase, instead: APIRouter | None = None) -> FastAPI:
         app.include_router(instead)
     app.include_router(shop)
     install(app, db, dashboard="/respool")  # respool: 2
+    app.mount("/metrics", asgi_app(db))
     return app
 
 

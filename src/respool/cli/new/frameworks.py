@@ -37,7 +37,7 @@ _DJANGO_SETTINGS = """
 | `ALLOWED_HOSTS` | `localhost,127.0.0.1` | the names that it is asked by, with commas |
 | `DEBUG` | | `1`: Django's own error pages |"""
 _UVICORN = ("uvicorn", "{{name}}.app:app", "--timeout-graceful-shutdown", "30")
-_GUNICORN = ("gunicorn", "--worker-class", "gthread", "--threads", "8", "--graceful-timeout", "30")
+_GUNICORN = ("gunicorn",)  # the rest is in its gunicorn.conf.py
 
 FRAMEWORKS: dict[str, Framework] = {
     "fastapi": Framework(
@@ -111,8 +111,8 @@ def values(name: str, framework: str, database: str) -> dict[str, str]:
     extras = [framework, "postgresql"]
     if chosen.asynchronous:
         extras.append("aiosqlite" if sqlite else "asyncio")
-    needed = ["alembic>=1.14", f"respool[{','.join(sorted(extras))}]>=0.1", *chosen.packages]
-    dev = ["mypy>=1.18", "pytest-xdist>=3.6", "respool[testing]>=0.1", "ruff>=0.14", *chosen.dev]
+    needed = ["alembic>=1.14", f"respool[{','.join(sorted(extras))}]>=0.2", *chosen.packages]
+    dev = ["mypy>=1.18", "pytest-xdist>=3.6", "respool[testing]>=0.2", "ruff>=0.14", *chosen.dev]
     file = "sqlite+aiosqlite" if chosen.asynchronous else "sqlite"
     server, *arguments = [word.replace("{{name}}", name) for word in chosen.serve]
     bind = ["--bind", "0.0.0.0:8000"] if server == "gunicorn" else ["--host", "0.0.0.0", "--port", "8000"]
@@ -134,6 +134,7 @@ def values(name: str, framework: str, database: str) -> dict[str, str]:
         "readme_docs": "",
         "readme_settings": "",
         "compose_settings": "",
+        "server_files": " gunicorn.conf.py" if server == "gunicorn" else "",
         **dict(chosen.extra),
     }
 

@@ -20,7 +20,7 @@ from respool.engine.dialects import pipelining
 from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
-from respool.engine.pools.lending import LendingPool, Use, use_of
+from respool.engine.pools.lending import LendingPool, Use, noted, use_of
 from respool.pool import CloseReason
 from respool.pool.core.connector import CheckAborted
 
@@ -40,6 +40,8 @@ def watch(dialect: Any) -> None:
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    if not noted:  # nobody takes notes of any pool
+        return _execute(cursor, statement, parameters, context)
     entry = None if context is None else getattr(context.root_connection._dbapi_connection, "_entry", None)
     if entry is None or (use := entry.use) is None:  # as _use_of(), written out
         return _execute(cursor, statement, parameters, context)

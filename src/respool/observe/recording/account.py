@@ -242,6 +242,8 @@ class Account:
             self.started, self.is_over = time.monotonic(), True
         else:
             self._scope, self.started = scope, scope.started
+            if scope.status is not None:  # the first that it needs of a connection is its COMMIT
+                self.status = scope.status
 
     @property
     def began(self) -> float:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from respool.engine.pools.lending import LendingPool
+from respool.engine.pools.lending import LendingPool, noted
 from respool.observe.recording.account import Account, Lease, Use, now
 from respool.pool.core.entries import PoolEntry
 from respool.scope.scope import Scope
@@ -42,6 +42,7 @@ class Meter:
 
     def __init__(self, notes: Notes) -> None:
         self.recorders: tuple[Notes, ...] = (notes,)
+        noted.append(self)
 
     @staticmethod
     def add(pool: LendingPool, notes: Notes) -> None:
@@ -59,6 +60,8 @@ class Meter:
             if others:
                 pool.meter.recorders = others
             else:
+                if pool.meter in noted:  # it is of another pool, too, which has been disposed of
+                    noted.remove(pool.meter)
                 pool.meter = None
 
     def asked(self) -> tuple[Account, float]:

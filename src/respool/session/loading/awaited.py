@@ -192,9 +192,25 @@ async def _by_aiosqlite(adapted: Any, dialect: Any, sql: str, values: Any) -> Se
         return rows
 
 
+async def _by_aiomysql(adapted: Any, dialect: Any, sql: str, values: Any) -> Sequence[Any]:
+    async with adapted._execute_mutex, adapted.driver_connection.cursor(adapted.dbapi.Cursor) as cursor:
+        await cursor.execute(sql, values)
+        rows: Sequence[Any] = await cursor.fetchall()
+        return rows
+
+
+async def _by_asyncmy(adapted: Any, dialect: Any, sql: str, values: Any) -> Sequence[Any]:
+    async with adapted._execute_mutex, adapted.driver_connection.cursor() as cursor:
+        await cursor.execute(sql, values)
+        rows: Sequence[Any] = await cursor.fetchall()
+        return rows
+
+
 RUNS: dict[str, Callable[[Any, Any, str, Any], Awaitable[Sequence[Any]]]] = {
     "asyncpg": _by_asyncpg,
     "psycopg": _by_psycopg,
     "psycopg_async": _by_psycopg,
     "aiosqlite": _by_aiosqlite,
+    "aiomysql": _by_aiomysql,
+    "asyncmy": _by_asyncmy,
 }

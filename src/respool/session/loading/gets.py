@@ -164,18 +164,18 @@ def _learn(session: Any, life: Life, plans: Plans, entity: Any, slow: Callable[[
     is_class = getattr(mapper, "is_mapper", False) and mapper.class_ is entity
     if not is_class or hears_of_reads(session):
         return slow()
-    seen: list[Any] = []
-    before, life.learner = life.learner, seen.append
+    keys = [bind.key for bind in mapper._get_clause[1].values()]
+
+    def look_at(result: Any) -> None:
+        if entity not in plans.gets and is_of(result, mapper):
+            plans.learn(GetPlan, plans.gets, entity, result, keys)
+
+    plans.gets.pop(entity, None)
+    before, life.learner = life.learner, look_at
     try:
-        found = slow()
+        return slow()
     finally:
         life.learner = before
-    for result in seen:
-        if is_of(result, mapper):
-            keys = [bind.key for bind in mapper._get_clause[1].values()]
-            plans.learn(GetPlan, plans.gets, entity, result, keys)
-            break
-    return found
 
 
 def is_of(result: Any, mapper: Any) -> Any:

@@ -85,15 +85,18 @@ def _learn(loader: Any, session: Any, life: Life, plans: Plans, key: Any, slow: 
     target = loader.entity
     if not target.is_mapper or hears_of_reads(session):
         return slow()
-    seen: list[Any] = []
-    before, life.learner = life.learner, seen.append
+    path = key[1]._path_registry[loader.parent_property]
+    keys = [bind.key for bind in target._get_clause[1].values()]
+
+    def look_at(result: Any) -> None:
+        if key in plans.lazies or not is_of(result, target):
+            return
+        if result.raw.context.compiled.compile_state.current_path == path:
+            plans.learn(LazyPlan, plans.lazies, key, result, keys)
+
+    plans.lazies.pop(key, None)
+    before, life.learner = life.learner, look_at
     try:
-        found = slow()
+        return slow()
     finally:
         life.learner = before
-    path = key[1]._path_registry[loader.parent_property]
-    for result in seen:
-        if is_of(result, target) and result.raw.context.compiled.compile_state.current_path == path:
-            plans.learn(LazyPlan, plans.lazies, key, result, [bind.key for bind in target._get_clause[1].values()])
-            break
-    return found

@@ -73,6 +73,11 @@ def _held(kind: Any) -> Any:
             _begin_for_certain(self)
             return super()._savepoint_impl(name)
 
+        def close(self) -> None:
+            if self._respool_work.doubtful:
+                _have_it_reset(self)
+            super().close()
+
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
 
@@ -111,6 +116,13 @@ def _ask(connection: Any) -> None:
         connection._handle_dbapi_exception(error, question, None, cursor, None)
     finally:
         cursor.close()
+
+
+def _have_it_reset(connection: Any) -> None:
+    """SQLAlchemy resets no connection whose COMMIT was refused, but each whose COMMIT was a silent rollback."""
+    transaction = connection._transaction
+    if transaction is not None and not transaction.is_active:
+        connection._transaction = None
 
 
 def _noted(connection: Any, result: Any) -> Any:

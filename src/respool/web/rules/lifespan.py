@@ -25,7 +25,7 @@ _BY = "the application that it was installed in has stopped"
 #: Seconds that a start waits for the first connections.
 _WARM_UP = 10.0
 
-#: The databases that a stop has closed: if the application starts again, as in tests, they are opened again.
+#: The databases that were closed when their application had stopped: if the application starts again, as in tests, they are opened again.
 _stopped: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
 #: How many applications that have started and not stopped have each database. The last one closes it.
 _users: weakref.WeakKeyDictionary[DatabaseBase[Any], int] = weakref.WeakKeyDictionary()
@@ -67,7 +67,9 @@ async def stop(databases: Sequence[DatabaseBase[Any]]) -> None:
     """
     for database in databases:
         _users[database] = users = max(_users.get(database, 0) - 1, 0)
-        if not users and not database.closed and not database.given:
+        if not users and database.closed:
+            _stopped.add(database)  # by a lifespan of the application's own
+        elif not users and not database.given:
             _stopped.add(database)
             if isinstance(database, AsyncDatabase):
                 await database.close(by=_BY)

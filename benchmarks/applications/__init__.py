@@ -1,0 +1,1 @@
+"""Whole applications beside each other: ``python -m benchmarks.applications``."""

@@ -1,0 +1,1 @@
+"""What each peer does when it is misused, or when something fails: ``python -m benchmarks.correctness``."""
