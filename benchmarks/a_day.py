@@ -3,7 +3,7 @@
 Each request is of one of 1000 routes, more than are told apart, and executes up to 80 statements of 5000 from 500 lines;
 some wait, fail, repeat a statement or ask for a second connection. A million of them, a day of the clock, is the default.
 
-Prints what Python has allocated after each tenth, and fails if the last half of the day has added a tenth to it.
+Prints what Python has allocated after each tenth, and fails if it was ever more than a tenth more after noon than before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from respool.observe.recording.account import Account, Lease, Use
 from respool.whereabouts import Place
 
 DAY, REQUESTS, ROUTES, STATEMENTS, LINES = 86_400.0, 1_000_000, 1000, 5000, 500
-#: So much more may be allocated at the end of the day than at noon.
+#: So much more may be allocated after noon than before.
 LIMIT = 1.1
 
 
@@ -147,8 +147,10 @@ def day(requests: int) -> list[int]:
 
 def main() -> int:
     sizes = day(int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS)
-    grown = sizes[-1] / sizes[4]
-    print(f"at the end {grown:.3f} × as much as at noon, at most {LIMIT}: {'met' if grown <= LIMIT else 'not met'}")
+    grown = max(sizes[5:]) / max(sizes[:5])
+    print(
+        f"at most {grown:.3f} × as much after noon as before, limit {LIMIT}: {'met' if grown <= LIMIT else 'not met'}"
+    )
     return 0 if grown <= LIMIT else 1
 
 
