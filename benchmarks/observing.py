@@ -55,9 +55,7 @@ PACKAGE = ROOT / "src" / "respool"
 #: Where somebody could take notes of a request: by file what stands there, and what would without it.
 PLACES: dict[str, list[tuple[str, str]]] = {
     "engine/pools/checkout.py": [
-        ("        meter = self._pool.meter\n        asked = None if meter is None else meter.asked()\n", ""),
-        ("            if meter is not None:\n                meter.gave_up(asked)\n", ""),
-        ("        if meter is not None:\n            meter.took(asked, self._entry, alone=self.alone)\n", ""),
+        ("        if pool.meter is not None:\n            self._take_noted(pool.meter)\n            return\n", ""),
     ],
     "engine/pools/staleness.py": [
         (
@@ -87,6 +85,10 @@ PLACES: dict[str, list[tuple[str, str]]] = {
         ("        entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [
+        (
+            "        self.account: Account | None = None  #: what is noted of it, where somebody takes notes\n",
+            "",
+        ),
         ("        if self.account is not None:\n            self.account.over(self)\n", ""),
         (
             """\

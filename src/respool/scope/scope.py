@@ -81,7 +81,6 @@ class Scope:
     maker: int | None = None  #: the thread in which its session is being made
     status: int | None = None  #: of a request's answer, as far as it is known
     route: str | None = None  #: the template that a request's path fits, where its framework has told
-    account: Account | None = None  #: what is noted of it, where somebody takes notes
     asked: Place | None = None  #: where the session of a request was first asked for, if that was near
     _previous: Scope | None = None
     _around: Tenant | None = None  #: inside of which it is in force
@@ -107,6 +106,7 @@ class Scope:
         self.started = time.monotonic()
         self._current = current
         self._live = live
+        self.account: Account | None = None  #: what is noted of it, where somebody takes notes
 
     def __repr__(self) -> str:
         return f"<Scope {self.title}: {self.state.value}, database {self.database!r}>"

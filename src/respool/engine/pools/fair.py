@@ -116,6 +116,7 @@ class FairPool(QueuePoolFace):
         self._use_lifo = use_lifo
         self.as_queue_pool = as_queue_pool
         self._disposed = False
+        self.meter = None  # here, since a class's values are looked up slowly
         self.ledger = Ledger()
         self.has_server = isinstance(self._dialect, Dialect) and self._dialect.name != "sqlite"
         if isinstance(self._dialect, Dialect):
