@@ -229,8 +229,7 @@ class Circulation(Audience):
 
     def give(self, entry: PoolEntry) -> None:
         """Take a connection back: it goes to the first in line, else to rest; an ended one is closed."""
-        now = self.now
-        expires_at = entry.expires_at
+        now, expires_at = self.now, entry.expires_at
         check_at = now + self.check_after
         if check_at >= expires_at or entry.state is not ACQUIRED or not self.calm or self.line.waiting:
             self._give(entry)
