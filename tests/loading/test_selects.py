@@ -118,8 +118,9 @@ def test_a_copy_of_a_statement_keeps_no_plan(url: str) -> None:
     with opened(url) as database, database.scope("read") as session:
         for _ in range(3):
             whole = session.scalars(statement).all()
-        assert vars(statement)["_respool_plan"] is not None
-        assert vars(copy.deepcopy(statement))["_respool_plan"] is None
+        kept = vars(statement)["_respool_plan"]
+        assert kept is not None
+        assert copy.deepcopy(kept) is None
         for made in (copy.copy(statement), serializer.loads(serializer.dumps(statement), Base.metadata)):
             assert session.scalars(made).all() == whole
             assert session.scalars(made.where(Book.id == 2)).all() == [whole[1]]
