@@ -97,7 +97,7 @@ SQLALCHEMY = {
     ),
     "sqlalchemy.orm.state": ("_cleanup", "_commit", "_instance_dict"),
     "sqlalchemy.orm.strategies": ("_emit_lazyload", "_raise_on_sql"),
-    "sqlalchemy.sql.compiler": ("_bind_processors", "_cached_metadata"),
+    "sqlalchemy.sql.compiler": ("_bind_processors", "_cache_key_bind_match", "_cached_metadata"),
     "sqlalchemy.sql.elements": ("_annotations", "_isnull"),
     "sqlalchemy.sql.base": ("_propagate_attrs",),
     "sqlalchemy.sql.cache_key": ("_generate_cache_key",),

@@ -245,7 +245,7 @@ def _thing(base: Any, shape: Shape) -> Any:
     thing = type("Thing", (base,), body)
     if "single" in extras:
         type("SpecialThing", (thing,), {"__module__": __name__, "__mapper_args__": {"polymorphic_identity": "special"}})
-    if "joined" in extras and shape.key != "pair" and not default:
+    elif "joined" in extras and shape.key != "pair" and not default:
         more = {"__tablename__": "special", "__module__": __name__, "__annotations__": {"id": orm.Mapped[Any]}}
         type("SpecialThing", (thing,), {**more, "id": orm.mapped_column(sa.ForeignKey("things.id"), primary_key=True)})
     return thing

@@ -85,6 +85,8 @@ def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
         .order_by(thing.name),
         select(thing, thing.name).order_by(thing.name).offset(1).limit(3),
         select(mapping.Owner).order_by(mapping.Owner.id.desc()),
+        select(thing).where(thing.name > bindparam("a", "thing 1"), thing.kind >= bindparam("a", "thing 1")),
+        select(thing).where(thing.name > bindparam("a", "thing 2"), thing.kind >= bindparam("b", "a")).limit(1 + n % 3),
         select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
     ]
     if mapping.shape.many not in (None, "dynamic", "write_only"):
@@ -124,6 +126,12 @@ FETCHES: list[Callable[[Any], Any]] = [
     lambda result: [*result],
     lambda result: _error(lambda: [*result.unique().yield_per(2)]),
     lambda result: [result.closed, result.all(), _error(result.all), result.closed],
+    lambda result: _error(lambda: [[*result.keys()], result.mappings().all()]),
+    lambda result: _error(lambda: result.columns(0).fetchmany(3)),
+    lambda result: [_error(lambda: result.scalar_one_or_none()), _error(result.all)],
+    lambda result: [result.unique(lambda each: type(each)).all(), _error(result.first)],
+    lambda result: _error(lambda: [row._fields for row in result.tuples()]),
+    lambda result: _error(lambda: result.merge(result.freeze()()).all()),
 ]
 
 
@@ -244,6 +252,14 @@ class Player:
         statement, given = _statement(self.mapping, n)
         return [_seen(self.session.scalars(statement, given).all()) for _ in (1, 2)]
 
+    def named(self, n: int) -> Any:
+        """Statements that differ in the names of their parameters only."""
+        thing, found = self.mapping.Thing, []
+        for first, second in (("a", "a"), ("a", "b"), ("b", "a"), ("a", "a"))[n % 3 :]:
+            criteria = thing.name > bindparam(first, f"thing {n % 3}"), thing.kind >= bindparam(second, "a")
+            found.append(_seen(self.session.scalars(select(thing).where(*criteria).order_by(thing.name)).all()))
+        return found
+
     def scalar(self, n: int) -> Any:
         return _seen(self.session.scalar(*_statement(self.mapping, n)))
 
@@ -252,6 +268,44 @@ class Player:
         result = self.session.scalars(*_statement(self.mapping, n))
         self.do(("expunge_all", "rollback", "change", "expire_all", "flush", "close", "delete", "get")[n], n)
         return _seen(result.all())
+
+    def anew(self, n: int) -> Any:
+        """Over what is there already."""
+        options = ({"populate_existing": True}, {"yield_per": 2}, {"autoflush": False})[n % 3]
+        statement, given = _statement(self.mapping, n)
+        return _seen(self.session.scalars(statement, given, execution_options=options).all())
+
+    def get_anew(self, n: int) -> Any:
+        found = self.session.get(self.mapping.Thing, self.mapping.key(n % 8), populate_existing=True)
+        self.kept.append(found)
+        return None if found is None else view(found, self.session)
+
+    def locked(self, n: int) -> Any:
+        found = self.session.get(self.mapping.Thing, self.mapping.key(n % 8), with_for_update=bool(n % 2) or None)
+        self.kept.append(found)
+        return _seen(found)
+
+    def move(self, n: int) -> Any:
+        """To another owner, by the key, before and after the owner is known."""
+        thing = self.thing(n)
+        before = self.lazy(n) if n % 2 else None
+        thing.owner_id = n % 3
+        after = _error(lambda: self.lazy(n))
+        return before, after, _error(self.session.flush), _error(lambda: self.lazy(n))
+
+    def give(self, n: int) -> Any:
+        """To another owner, by the relationship."""
+        thing, owner = self.thing(n), self.session.get(self.mapping.Owner, n % 2 + 1)
+        if hasattr(type(thing), "owner"):
+            thing.owner = owner
+        self.kept.append(owner)
+        return _error(lambda: self.lazy_many(n))
+
+    def expire_owner(self, n: int) -> Any:
+        owner = self.session.get(self.mapping.Owner, n % 2 + 1)
+        if owner is not None:
+            self.session.expire(owner)
+        return self.lazy(n)
 
     def no_autoflush(self, n: int) -> Any:
         with self.session.no_autoflush:
@@ -277,7 +331,7 @@ def _steps(names: Any) -> Any:
     return names.flatmap(
         lambda name: st.tuples(
             st.just(name),
-            st.integers(0, 168 if name == "select" else 12 if name.startswith(("select", "scalar")) else 7),
+            st.integers(0, 288 if name == "select" else 14 if name.startswith(("select", "scalar")) else 7),
         )
     )
 

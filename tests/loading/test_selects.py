@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import re
 import weakref
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, bindparam, inspect, orm, select
 from sqlalchemy import __version__ as version
+from sqlalchemy.ext import serializer
 from sqlalchemy.orm import joinedload, selectinload
 
 from respool import Database
 from respool.errors import ScopeEnded
 from respool.session.loading.plans.kept import plans_of
-from tests.loading.shelf import Author, Book, both, fill, opened, raised
+from tests.loading.shelf import Author, Base, Book, both, fill, opened, raised
 
 BY_NAME = select(Book).where(Book.title == bindparam("title"))
 
@@ -73,6 +75,32 @@ def test_what_is_built_once_is_known_by_itself(url: str, keys: list[Any], planne
         assert (keys, len(planned)) == ([], 3)
         assert session.scalars(BY_NAME.where(Book.id == 1), {"title": "book 2"}).all() == []
         assert raised(lambda: session.scalars(BY_NAME).all())[0].__name__ == "StatementError"
+
+
+def test_one_parameter_in_two_places(url: str, keys: list[Any], planned: list[str]) -> None:
+    def statement(low: int, other: str, author: int) -> Any:
+        return select(Book).where(Book.id >= bindparam("low", low), Book.author_id == bindparam(other, author))
+
+    def program(database: Database) -> Any:
+        statements = [(1, "low", 1), (5, "author", 2), (1, "low", 1), (7, "author", 2)] * 2
+        with database.scope("read") as session:
+            return [[book.id for book in session.scalars(statement(*which))] for which in statements]
+
+    found = both(url, program)
+    assert found[1] == found[5] == [5, 7, 9]
+    assert len(planned) == 6
+
+
+def test_a_copy_of_a_statement_keeps_no_plan(url: str) -> None:
+    statement = select(Book).where(Book.title.like("book %")).order_by(Book.id)
+    with opened(url) as database, database.scope("read") as session:
+        for _ in range(3):
+            whole = session.scalars(statement).all()
+        assert vars(statement)["_respool_plan"] is not None
+        assert vars(copy.deepcopy(statement))["_respool_plan"] is None
+        for made in (copy.copy(statement), serializer.loads(serializer.dumps(statement), Base.metadata)):
+            assert session.scalars(made).all() == whole
+            assert session.scalars(made.where(Book.id == 2)).all() == [whole[1]]
 
 
 def test_each_key_has_its_own_plan(url: str) -> None:

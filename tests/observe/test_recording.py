@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from sqlalchemy import column, create_engine, event, exc, literal, select, table, text
 
 from respool import AsyncDatabase, Database, PoolConfig
@@ -20,6 +22,7 @@ from respool.observe.recording.account import SHORT, Account, Use
 from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
 from respool.session.reads.begin import rule_of
+from respool.web.fastapi import install
 from tests.session.shop import Product, fill
 
 WRITE = text("INSERT INTO item (name) VALUES (:name)")
@@ -203,6 +206,24 @@ def test_a_commit_that_fails_is_counted_as_such(shop: Database) -> None:
     assert snapshot(shop)["databases"][0]["routes"][-1]["outcomes"] == {"committed": 1, "failed": 1, "unknown": 0}
 
 
+def test_the_status_of_a_request_is_known_that_needs_a_connection_for_its_commit_only(
+    sqlite_file: str, watch: Callable[..., Any]
+) -> None:
+    fill(f"sqlite:///{sqlite_file}")
+    db = AsyncDatabase(f"sqlite+aiosqlite:///{sqlite_file}", commit="on_success")
+    watch(db)
+    app = FastAPI()
+    install(app, db)
+
+    @app.post("/", status_code=201)
+    async def add() -> None:
+        db.session.add(Product(name="coffee"))
+
+    with TestClient(app) as client:
+        assert client.post("/").status_code == 201
+        assert [(row["outcome"], row["status"]) for row in requests(db)] == [("committed", 201)]
+
+
 def test_a_statement_that_fails_is_over(shop: Database) -> None:
     with shop.scope("work") as session:
         session.execute(WRITE, {"name": "a"})
@@ -317,7 +338,7 @@ def test_memory_is_bounded(shop: Database) -> None:
     recorder = Recorder.__new__(Recorder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shop.pool, "meter", None)
-        recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
+        recorder.__init__(shop, requests=5, room=40)  # type: ignore[misc]
     for number in range(20):
         account = Account(None, "work", recorder._finished)
         use = Use(account, None)

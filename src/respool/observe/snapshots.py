@@ -171,7 +171,7 @@ def _of_request(account: Account) -> form.Request:
         "in_sql": account.seconds_in_sql,
         "idle": max(0.0, account.seconds_held - account.seconds_in_sql),
         "statements": account.statements,
-        "leases": account.leases,
+        "leases": account.reads,
         "outcome": outcomes[0] if outcomes else "none",
         "events": [
             {

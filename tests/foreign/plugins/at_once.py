@@ -16,6 +16,7 @@ from respool.session.life import life_of
 from respool.session.loading import results
 from respool.session.loading.plans.kept import Plans, Table
 from respool.session.loading.plans.plan import Plan
+from respool.session.loading.running import is_quiet
 
 __all__ = ["answer_at_once"]
 
@@ -29,7 +30,9 @@ def answer_at_once() -> None:
     ) -> None:
         learn(self, kind, table, key, result, given)
         plan = table.get(key)
-        if isinstance(plan, Plan) and "prebuffer_rows" not in plan.execution_options:
+        if not isinstance(plan, Plan) or "prebuffer_rows" in plan.execution_options:
+            return
+        if is_quiet(result.context.session, plan):  # as a planned read asks
             _answer(plan, result)
 
     Plans.learn = learn_and_answer  # type: ignore[method-assign]

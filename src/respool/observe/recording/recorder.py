@@ -30,6 +30,8 @@ OUTSIDE = "outside of any scope"
 #: The route of a request whose framework has told none.
 UNKNOWN = "(no route)"
 
+#: What takes fewer seconds than this is no wait: a connection was there.
+_WAIT = 0.0001
 #: Waits shorter than this many seconds are none that anybody wants to see.
 _NOTABLE_WAIT = 0.001
 #: How many places of one scope are kept where it asked for a second connection.
@@ -58,10 +60,10 @@ class Recorder:
     Args:
         database: whose.
         requests: how many scopes that are over are kept for people to look at.
-        room: how many characters of statements these may have together.
+        room: how many steps these may have together, each with a statement of some hundred characters at most.
     """
 
-    def __init__(self, database: DatabaseBase[Any], requests: int = 200, room: int = 1_000_000) -> None:
+    def __init__(self, database: DatabaseBase[Any], requests: int = 200, room: int = 3000) -> None:
         self._database = weakref.ref(database)
         self._scope_here = database.scope_variable.get
         self._beside: tuple[Recorder, ...] = (self,)  #: those of databases that share its pool
@@ -143,7 +145,8 @@ class Recorder:
         use = entry.use = Lease(account, now()) if alone else Use(account, users_line())
         account.waiting_since = None
         waited = use.began - began
-        account.seconds_waited += waited
+        if waited > _WAIT:
+            account.seconds_waited += waited
         if waited > _NOTABLE_WAIT:
             account.note("wait", began, use.began, None, use.place or users_line())
         account.uses = (*account.uses, use) if account.uses else (use,)
@@ -169,37 +172,32 @@ class Recorder:
 
     def _next(self) -> list[Account]:
         """Some of those that are over, the first ones."""
-        finished, batch = self._finished, list[Account]()
-        try:
-            while len(batch) < _BATCH:
-                batch.append(finished.popleft())
-        except IndexError:
-            pass
-        return batch
+        take = self._finished.popleft
+        return [take() for _ in range(min(len(self._finished), _BATCH))]
 
     def _add(self, batch: list[Account]) -> None:
-        by_route: dict[str, list[Account]] = {}
+        by_route: dict[Any, list[Account]] = {}
         for account in batch:
             if account.handler is not None:
                 account.route, account.handler = _name(account.handler), None
-            name = route_of(account)
-            if name in by_route:
-                by_route[name].append(account)
+            key = (account.method, account.route) if account.is_request else account.title
+            if key in by_route:
+                by_route[key].append(account)
             else:
-                by_route[name] = [account]
+                by_route[key] = [account]
         offset = now() - time.monotonic()  # of the clock that scopes go by
-        for name, accounts in by_route.items():
-            self.routes.of(name).add(accounts, offset)
+        for accounts in by_route.values():
+            self.routes.of(route_of(accounts[0])).add(accounts, offset)
         for listener in self.listeners:
             listener(batch)
         recent, used = self._recent, self._used
         for account in batch:
-            account.context = None
-            account.size = 100 * len(account.steps) + sum([len(step[3]) for step in account.steps if step[3]])
-            used += account.size
+            if account.context is not None:
+                account.context = None
+            used += len(account.steps)
             recent.append(account)
         while len(recent) > self._most or (used > self._room and len(recent) > 1):
-            used -= recent.popleft().size
+            used -= len(recent.popleft().steps)
         self._used = used
 
     def held(self, fetches: bool) -> dict[tuple[str, Route], tuple[HistogramValue, list[float]]]:

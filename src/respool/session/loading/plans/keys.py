@@ -31,6 +31,24 @@ _PARTS = frozenset(
 _COMPARISONS = frozenset({operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge})
 
 
+class _Memo:
+    """What a statement keeps of its plan; a copy of the statement, pickled or deep, keeps nothing.
+
+    Args:
+        plans: those it is one of, weakly.
+        which: what was given with it, and how it was executed.
+        sought: what was found.
+    """
+
+    __slots__ = ("plans", "sought", "which")
+
+    def __init__(self, plans: Any, which: Any, sought: Sought) -> None:
+        self.plans, self.which, self.sought = plans, which, sought
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+
 class Sought:
     """What is known of a statement's plan: the plan, or why there is none, or what it would be noted under.
 
@@ -59,11 +77,11 @@ def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, kind: A
         ``None`` if the statement has no key.
     """
     parts = statement.__dict__
-    memo = parts.get(_MEMO)
+    memo: _Memo | None = parts.get(_MEMO)
     given = tuple(sorted(params)) if params else None
     which = (given, kind)
-    if memo is not None and memo[0] is plans.itself and memo[1] == which:
-        sought: Sought = memo[2]
+    if memo is not None and memo.plans is plans.itself and memo.which == which:
+        sought = memo.sought
         if _holds(sought.plan):
             return sought
     usual = None if params else _usual(parts, kind)
@@ -85,7 +103,7 @@ def find(plans: Plans, statement: Any, params: Mapping[str, Any] | None, kind: A
     ):
         plans.note_quick(usual[0], (plan, statement))  # which keeps alive what the key knows by identity
     sought = Sought(plan, key.bindparams)
-    statement._set_memoized_attribute(_MEMO, (plans.itself, which, sought))
+    statement._set_memoized_attribute(_MEMO, _Memo(plans.itself, which, sought))
     return sought
 
 
@@ -113,7 +131,7 @@ def _usual(parts: Mapping[str, Any], kind: Any) -> tuple[Any, list[Any]] | None:
             return None
         if not _is_mapped(left) or right._annotations:
             return None
-        key += (id(left), criterion.operator)
+        key += (id(left), criterion.operator, None if right.unique else right.key)  # which several may have
         binds.append(right)
     limit = parts.get("_limit_clause")
     if limit is not None:

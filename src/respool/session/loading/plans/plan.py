@@ -273,7 +273,8 @@ def _load_path(state: Any, entity: Any) -> Any:
 def _values_of(compiled: Any, given: frozenset[str], dialect: Any) -> Values:
     """The function that makes what the driver is given, as SQLAlchemy's execution context does."""
     names: list[str] = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
-    places = {bind.key: i for i, bind in enumerate(compiled.cache_key.bindparams)}
+    same = compiled._cache_key_bind_match[0]  # a parameter in the statement → what became of it in the compiled one
+    places = {id(each): i for i, bind in enumerate(compiled.cache_key.bindparams) for each in same[bind]}
     escaped = compiled.escaped_bind_names or {}
     scope: dict[str, Any] = {"value_of": _value_of, "made": dialect.execute_sequence_format}
     items = []
@@ -283,8 +284,8 @@ def _values_of(compiled: Any, given: frozenset[str], dialect: Any) -> Values:
             item = f"given[{bind.key!r}]"
         elif name in given:
             item = f"given[{name!r}]"
-        elif bind.key in places:
-            item = f"value_of(extracted[{places[bind.key]}])"
+        elif id(bind) in places:
+            item = f"value_of(extracted[{places[id(bind)]}])"
         elif bind.callable is None and not bind.required:  # put there by the compiler: SQLite's OFFSET
             scope[f"v{number}"] = bind.value
             item = f"v{number}"
