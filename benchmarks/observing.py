@@ -60,19 +60,28 @@ PLACES: dict[str, list[tuple[str, str]]] = {
     "engine/pools/staleness.py": [
         (
             """\
+    if not noted:  # nobody takes notes of any pool
+        return _execute(cursor, statement, parameters, context)
     entry = None if context is None else getattr(context.root_connection._dbapi_connection, "_entry", None)
     if entry is None or (use := entry.use) is None:  # as _use_of(), written out
         return _execute(cursor, statement, parameters, context)
     if use.alone:
         use.begin(statement)
     elif not use.is_executing:
-        return _noted(use, "do_execute", context, cursor, statement, parameters, context)
+        return _executed(use, cursor, statement, parameters, context)
 """,
             "",
         ),
     ],
     "pool/core/circulation.py": [
-        ("        if entry.use is not None:\n            entry.end_use(now)\n", ""),
+        (
+            """\
+        if (use := entry.use) is not None:
+            entry.use = None
+            use.over(now - entry.acquired_at)
+""",
+            "",
+        ),
         ("        entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [
