@@ -39,6 +39,7 @@ COLORS = {
     "bare": "#cccccc",
     "floor": "#cccccc",
 }
+OURS, OTHERS = COLORS["respool"], COLORS["psycopg_pool"]
 
 
 def draw(results: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -50,6 +51,8 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, str]:
         "engine": _bars,
         "waiters": _waiters,
         "shrink": _shrink,
+        **dict.fromkeys(("read-one", "list-100", "write-one", "read-call-read", "shop"), _rates),
+        "overload": _goodput,
     }
     pictures = {}
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # any name is fine
@@ -89,9 +92,13 @@ def _legend(axis: Axes) -> None:
 
 
 def _horizontal(measured: dict[str, Any], figure: str, label: str) -> None:
-    for rows, axis in _panels(measured, 2.2):
+    most = max(
+        sum(row["case"] == case for row in measured["rows"]) for case in {row["case"] for row in measured["rows"]}
+    )
+    for rows, axis in _panels(measured, max(2.2, 0.8 + 0.25 * most)):
         values = [median(row["samples"][figure]) for row in rows]
-        bars = axis.barh([row["peer"] for row in rows], values, color=[COLORS[row["key"]] for row in rows])
+        colors = [COLORS.get(row["key"], OURS if row["ours"] else OTHERS) for row in rows]
+        bars = axis.barh([row["peer"].replace("`", "") for row in rows], values, color=colors)
         axis.bar_label(bars, [f"{value:,.{0 if value >= 100 or not value % 1 else 1}f}" for value in values], padding=3)
         axis.invert_yaxis()
         axis.margins(x=0.2)
@@ -114,6 +121,14 @@ def _timeouts(measured: dict[str, Any]) -> None:
 
 def _bars(measured: dict[str, Any]) -> None:
     _horizontal(measured, "us", "µs: take and give back")
+
+
+def _rates(measured: dict[str, Any]) -> None:
+    _horizontal(measured, "rate", "requests a second")
+
+
+def _goodput(measured: dict[str, Any]) -> None:
+    _horizontal(measured, "goodput", "answered in time, % of what the pool can serve")
 
 
 def _waiters(measured: dict[str, Any]) -> None:

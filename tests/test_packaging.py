@@ -122,6 +122,11 @@ def test_its_addresses_are_of_one_repository(metadata: Message) -> None:
         assert page is None or (ROOT / page[1]).is_file()
 
 
+def test_what_it_makes_new_leads_there_too(installed: Path) -> None:
+    readme = (installed / "respool/cli/new/templates/shared/README.md.tmpl").read_text(encoding="utf-8")
+    assert f"[respool]({SOURCE})" in readme
+
+
 def test_it_is_cited_as_what_it_is() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["title"], cited["version"], cited["license"]) == ("respool", VERSION, PROJECT["license"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.applications import external
 from benchmarks.applications.peers import PEERS, Peer, missing
 from benchmarks.applications.questions import NAMES, questions
 from benchmarks.applications.sampling import Field
@@ -18,7 +19,7 @@ from benchmarks.rounds import Budget
 from tests.support.postgres import PostgresServer
 
 #: For a quick run, where nobody is named.
-QUICK = ("respool", "depends-function", "raw-asyncpg", "respool-flask", "flask-sqlalchemy", "raw-psycopg")
+QUICK = ("respool", "depends-function", "respool-flask", "flask-sqlalchemy")
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> int:
     print(report.conditions_of(results))
     began = time.perf_counter()
     with PostgresServer() as server:
-        field = Field(server, present)
+        field = Field(server, present, options.generator)
         try:
             for key, why in field.start().items():
                 print(why, file=sys.stderr)
@@ -82,7 +83,10 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--peers", help=f"some of: {','.join(PEERS)}; in a quick run: {','.join(QUICK)}")
     parser.add_argument("--quick", action="store_true", help="a short run, to see that it works; its figures are rough")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where benchmarks/results/ and docs/ are")
+    parser.add_argument("--generator", choices=("own", "wrk"), default="own", help="the steady loads' clients")
     options = parser.parse_args(arguments)
+    if options.generator == "wrk" and not external.is_there():
+        parser.error("--generator wrk: there is no wrk here (Debian and Ubuntu: apt-get install wrk)")
     options.only = options.only.split(",")
     options.peers = options.peers.split(",") if options.peers else list(QUICK if options.quick else PEERS)
     for given, known in ((options.only, NAMES), (options.peers, PEERS)):

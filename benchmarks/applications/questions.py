@@ -31,7 +31,8 @@ LOAD_COLUMNS = (
     Column("idle", "of them idle in a transaction", 0),
     Column("errors", "errors", 0),
     Column("wrong", "wrong answers", 0),
-    Column("untrue", "200 and not saved", 0),
+    Column("later", "saved after the last answer", 0),
+    Column("untrue", "200 and never saved", 0),
     Column("memory", "MB", 0),
 )
 OVERLOAD_COLUMNS = (
@@ -72,10 +73,11 @@ def questions(field: Field, chosen: list[str]) -> Iterator[Measurement]:
         yield _each(
             "overload",
             "Ten times too much",
-            "Requests that hold a connection for 100 ms come ten times as fast as five connections can serve them, and"
-            " their clients hang up after half a second. When the last has left, one more comes and stays, for 3 s at most.",
+            "Requests that hold a connection for 200 ms come ten times as fast as five connections can serve them, and"
+            " their clients hang up after a second. When the last has left, one more comes and stays, for 2 s at most."
+            " `max_waiting` bounds the line (psycopg's pool has a setting of that name, too).",
             OVERLOAD_COLUMNS,
-            lambda budget: _rounds("overload", field, 1, partial(_overload, field, budget.pick(1.0, 0.5))),
+            lambda budget: _rounds("overload", field, 1, partial(_overload, field, budget.pick(1.0, 0.4))),
             compare="loss",
         )
     if "cold-start" in chosen:
@@ -95,6 +97,7 @@ def questions(field: Field, chosen: list[str]) -> Iterator[Measurement]:
             " “Connects tried” are counted by a proxy in front of it.",
             RESTART_COLUMNS,
             lambda budget: _restart(field, budget),
+            targets=tuple(Target(f"{_kind(group)}: no read fails", partial(_errors, group), 0, "") for group in GROUPS),
         )
 
 
@@ -127,21 +130,21 @@ def _steady(field: Field, load: Load) -> Measurement:
         load.title,
         text,
         columns,
-        lambda budget: _rounds(
-            load.name,
-            field,
-            budget.pick(3, 1),
-            lambda peer: field.steady(load, peer, budget.pick(0.8, 0.3)),
-            warm_up=True,
-        ),
+        partial(_crowds, field, load),
         "slowdown",
         tuple(_load_targets(load)),
     )
 
 
+def _crowds(field: Field, load: Load, budget: Budget) -> Rows:
+    field.warm_up(load)
+    seconds = budget.pick(0.5, 0.3)
+    return _rounds(load.name, field, budget.pick(3, 1), lambda peer: field.steady(load, peer, seconds))
+
+
 def _load_targets(load: Load) -> Iterator[Target]:
     for group in GROUPS:
-        kind = group.split(":")[0]
+        kind = _kind(group)
         if load.name == "read-call-read" and group == ASYNCIO:
             claim = f"{kind}: at least 5 × the requests of each peer that keeps its connection across the call"
             yield Target(claim, partial(_worst, group, "slowdown", held=True), 0.2)
@@ -165,15 +168,24 @@ def _worst(group: str, figure: str, rows: Rows, *, held: bool) -> float:
     return max(ratios)
 
 
+def _kind(group: str) -> str:
+    return group.split(":", maxsplit=1)[0]
+
+
+def _errors(group: str, rows: Rows) -> float:
+    ours = next((row for row in rows if row.ours and row.case == group), None)
+    if ours is None:
+        raise KeyError(group)
+    return max(ours.samples["errors"])
+
+
 # -- all the others ------------------------------------------------------------------------------------------------------
 
 
-def _rounds(
-    name: str, field: Field, rounds: int, sample: Callable[[Peer], dict[str, Any]], *, warm_up: bool = False
-) -> Rows:
+def _rounds(name: str, field: Field, rounds: int, sample: Callable[[Peer], dict[str, Any]]) -> Rows:
     """Samples of all peers in turn; a table for each group."""
     peers = [peer for peer in field.peers if not peer.only or name in peer.only]
-    rows = collect("", peers, rounds, sample, warm_up=warm_up)
+    rows = collect("", peers, rounds, sample, warm_up=False)
     for row in rows:
         row.case = PEERS[row.key].group
     rows.sort(key=lambda row: GROUPS.index(row.case))
@@ -186,7 +198,7 @@ def _overload(field: Field, seconds: float, peer: Peer) -> dict[str, float]:
 
 def _restart(field: Field, budget: Budget) -> Rows:
     with _own_server() as (server, store):
-        return _rounds("restart", field, 1, lambda peer: field.restart(peer, server, store, 0.5, budget.pick(1.0, 0.5)))
+        return _rounds("restart", field, 1, lambda peer: field.restart(peer, server, store, 0.5, budget.pick(0.7, 0.3)))
 
 
 @contextmanager

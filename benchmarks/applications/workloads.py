@@ -10,7 +10,7 @@ from itertools import count
 from benchmarks.applications.load import Ask
 from benchmarks.applications.store import ITEMS
 
-__all__ = ["ELSEWHERE", "LOADS", "Load"]
+__all__ = ["ELSEWHERE", "LOADS", "SHARES", "Load"]
 
 ELSEWHERE = 50  #: milliseconds that something else takes
 
@@ -41,8 +41,13 @@ def read_call_read() -> Ask:
     return Ask("GET", f"/call/{number}/{ELSEWHERE}", f'"item {number}"'.encode())
 
 
+#: Of a hundred requests of the shop.
+SHARES = {"read-one": 60, "list-100": 15, "write-one": 10, "sell": 10, "read-call-read": 5}
+_ACTS = (read_one, list_100, write_one, sell, read_call_read)
+
+
 def shop() -> Ask:
-    (act,) = random.choices((read_one, list_100, write_one, sell, read_call_read), (60, 15, 10, 10, 5))
+    (act,) = random.choices(_ACTS, tuple(SHARES.values()))
     return act()
 
 
@@ -61,7 +66,13 @@ class Load:
 LOADS = (
     Load("read-one", "Read one", "One row by its key.", read_one, 16),
     Load("list-100", "List a hundred", "A hundred rows, as objects, and as JSON.", list_100, 16),
-    Load("write-one", "Write one", "One row is added and committed.", write_one, 16),
+    Load(
+        "write-one",
+        "Write one",
+        "One row is added and committed. Where that is done after the answer, a slice ends when the last row is there.",
+        write_one,
+        16,
+    ),
     Load(
         "read-call-read",
         "Read, call, read",

@@ -1,4 +1,4 @@
-"""The command: each peer in each case, two peers at a time."""
+"""The command: each peer in each case, three peers at a time: they mostly wait."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from benchmarks.correctness.place import Place, Verdict
 from benchmarks.correctness.table import of_case
 from tests.support.postgres import PostgresServer
 
+AT_ONCE = 3
 EVERYBODY = [key for key, peer in PEERS.items() if not peer.only]
 
 
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
         "cases": [{"name": case.name, "title": case.title, "text": case.text} for case in cases],
     }
     began = time.perf_counter()
-    with PostgresServer() as server, ThreadPoolExecutor(2) as threads:
+    with PostgresServer() as server, ThreadPoolExecutor(AT_ONCE) as threads:
         try:
             of_peers = list(threads.map(partial(judge, server, cases), present))
         except ServingError as error:

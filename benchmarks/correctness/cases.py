@@ -117,7 +117,7 @@ def cut_waiters(place: Place) -> Verdict:
 
 def lost_wake_up(place: Place) -> Verdict:
     traps = [place.proxy.trap(None, "hold") for _ in range(POOL)]
-    first = [place.send("GET", "/items/1", 8) for _ in range(POOL)]
+    first = [place.send("GET", "/items/1", 5) for _ in range(POOL)]
     place.wait(lambda: all(trap.sprung.is_set() for trap in traps), 1.0)
     waiting = [place.send("GET", "/items/2", 5) for _ in range(3)]
     time.sleep(0.3)
@@ -159,9 +159,9 @@ def stream_pinning(place: Place) -> Verdict:
             client.recv(200)  # the answer has begun; the client takes its time
         time.sleep(0.3)
         held = place.store.idle_in_transaction()
-        status, took = place.send("GET", "/items/1", 3.0).result()
+        status, took = place.send("GET", "/items/1", 2.0).result()
     if status != 200:
-        return Verdict(False, f"an ordinary request has no answer within 3 s; {held} connections idle in a transaction")
+        return Verdict(False, f"an ordinary request has no answer within 2 s; {held} connections idle in a transaction")
     return Verdict(held == 0, f"{held or 'no'} connections held; an ordinary request takes {took:.2f} s")
 
 

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from functools import cache
 from inspect import unwrap
 from itertools import islice
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
@@ -128,15 +128,11 @@ class Thread:
         return "an ended thread" if self.over else f"thread {next(names, self.number)}"
 
 
-class _Life:
-    """It goes when its thread ends."""
-
-
 class _ThisThread(threading.local):
     """What each thread has of its own. A look at it costs hardly more than to ask for the thread's number."""
 
     def __init__(self) -> None:
-        self._life = _Life()
+        self._life = threading.Event()  # anything that goes when its thread ends
         self.thread = Thread(self._life)
 
 
@@ -308,15 +304,42 @@ class _Libraries(dict[str, bool]):
 _libraries = _Libraries()
 
 
+#: Ways here from a user's line that were gone lately: how many frames, and the code of the outermost; so many at most, so far.
+_ways: list[tuple[int, CodeType]] = []
+_WAYS, _FAR = 8, 6
+
+
 def users_line() -> Place | None:
-    """The user's line that led here, however far away: for who takes notes of every use of a connection."""
-    frame: FrameType | None = sys._getframe(1)
-    libraries, inside = _libraries, None
+    """The user's line that led here, however far away: for who takes notes of every use of a connection.
+
+    To look at each frame is dear. From a session's method to here it is nearly always the same way, whose end is tried first.
+    """
+    for depth, code in _ways:
+        try:
+            frame: FrameType | None = sys._getframe(depth)
+        except ValueError:
+            continue
+        if frame is not None and frame.f_code is code:
+            frame = frame.f_back
+            if frame is not None and _is_users(frame):
+                return Place(frame)
+    return _nearest_line()
+
+
+def _nearest_line() -> Place | None:
+    """The same, and all frames are looked at."""
+    frame: FrameType | None = sys._getframe(2)
+    libraries, depth = _libraries, 0
+    inside: Any = None
+    code: Any = None
     while True:
         while frame is not None:
             if not libraries[frame.f_code.co_filename] and _is_users(frame):
+                if depth >= _FAR and code is not None and inside is None:
+                    _ways.insert(0, (depth, code))
+                    del _ways[_WAYS:]
                 return Place(frame)
-            frame = frame.f_back
+            depth, code, frame = depth + 1, frame.f_code, frame.f_back
         if inside is None and (greenlet := sys.modules.get("greenlet")) is not None:
             inside = greenlet.getcurrent()
         inside = None if inside is None else inside.parent

@@ -6,6 +6,7 @@ is left behind at the end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -151,7 +152,10 @@ def _doomed_scope(difference: Difference) -> bool:
     """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
     if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
         return False
-    return difference.what == "end" and difference.stock == "success" and difference.ours[:1] == ("error",)
+    if difference.what != "end" or difference.ours[:1] != ("error",):
+        return False
+    stock, ours = ({state for states in trace.end_states for state in states} for trace in difference.traces)
+    return difference.stock == "success" or ("25P02" in ours and "25P02" not in stock)  # or a listener's, after it
 
 
 def _hears_of_errors(difference: Difference) -> bool:
@@ -203,6 +207,8 @@ def _lost(difference: Difference) -> bool:
         if difference.what != "heard":
             return False
     stock, ours = (trace.steps for trace in difference.traces)
+    if difference.what == "next" and Other("kill") in flat(difference.program.steps):  # a pool looks at each
+        return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
         end += 1
@@ -212,12 +218,25 @@ def _lost(difference: Difference) -> bool:
             continue
         if stock[index - 1].holding and not ours[index - 1].holding:
             return True
+        if _nothing_done(difference, index) and difference.stock in _DISCONNECTED:
+            return difference.ours not in _DISCONNECTED
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
         if isinstance(step, Invalidate) or not stock[index - 1].holding:
             if difference.what == "end" or not isinstance(step, Invalidate):  # of an earlier session; or nobody's was
                 continue
             return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
+    return False
+
+
+def _nothing_done(difference: Difference, end: int) -> bool:
+    """Whether ours has taken its connection before this step, and done nothing on it."""
+    ours = difference.traces[1].steps[:end]
+    for seen in reversed(ours):
+        if not seen.holding or seen.lives < ours[-1].lives:
+            return True
+        if not isinstance(seen.step, Begin | Connect | Listen | Other):
+            return False
     return False
 
 
@@ -228,11 +247,14 @@ def _place_kept(difference: Difference) -> bool:
     stock, ours = difference.traces
     if difference.what == "order":  # stock has no connection to go on with
         return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
-    if difference.what == "heard":  # as it has not come back in order, it is closed
-        return refused and set(difference.ours) - set(difference.stock) <= {"invalidate", "close"}
+    if difference.what == "heard":  # it comes back, and is closed if it is not in order
+        more = Counter(difference.ours) - Counter(difference.stock)
+        less = Counter(difference.stock) - Counter(difference.ours)
+        return (refused or stock.out > ours.out) and not less and set(more) <= _GIVEN_BACK
     return difference.stock == _TIMEOUT and (refused or Other("kill") in flat(program.steps) or stock.out > ours.out)
 
 
+_GIVEN_BACK = {"reset", "checkin", "invalidate", "close"}
 _TIMEOUT = ("error", "TimeoutError")
 
 
@@ -320,10 +342,10 @@ RULES = (
     ),
     Rule(
         "lost connection",
-        "A connection that is lost between two leased reads is the pool's, which replaces it, and invalidate() has none to"
-        " discard; the rollback of one that is lost is no error, and a COMMIT on it is CommitOutcomeUnknown. Neither"
-        " that nor an error while it is given back costs the connection's place in the pool. A connection to a server"
-        " that only reads counts as lost.",
+        "A connection that is lost between two leased reads, or before anything was done on it, is the pool's, which"
+        " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
+        " it is CommitOutcomeUnknown. Neither that nor an error while it is given back costs the connection's place in the"
+        " pool. A connection to a server that only reads counts as lost.",
         onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
     ),
     Rule(

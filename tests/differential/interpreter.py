@@ -7,6 +7,7 @@ to be, so that such a coroutine runs to its end at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import warnings
 from collections.abc import Coroutine
 from pathlib import Path
@@ -51,6 +52,9 @@ async def perform(program: m.Program, place: Place, side: Stock, trace: Trace) -
             await _Run(program, world, told, trace)()
     finally:
         await world.close()
+
+
+_STREAM_REFUSED = ("error", "AsyncMethodRequired")
 
 
 class Mistake(BaseException):
@@ -131,6 +135,8 @@ class _Run(Steps):
                 raise Mistake(m.text(step)) from error
             seen.outcome, seen.sqlstate, seen.message = failed(error), sqlstate_of(error), str(error)[:200]
             seen.states = states_of(error)
+        if seen.outcome == _STREAM_REFUSED:
+            gc.collect(0)  # what it had loaded stays as long as the refused result does, which may be in a cycle
         seen.objects = {name: object_state(obj) for name, obj in sorted(self.slots.items())}
         session = self.session
         seen.session = (len(session.new), len(session.dirty), len(session.deleted))

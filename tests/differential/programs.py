@@ -270,12 +270,17 @@ def _without_chance(made: m.Program) -> m.Program:
     lost = any(
         getattr(step, "parent", None) == 77 or getattr(step, "statement", "") == "no such widget" for step in steps
     )
-    if heard or lost:
+    doomed = any(isinstance(step, m.Nested) for step in steps) and any(map(_fails, steps))  # its RELEASE fails
+    if heard or lost or doomed:
         made = replace(made, steps=_on_one(made.steps))
     if m.kills(made) and any(listener.target == "pool" for listener in _listeners(made)):
         # a pool that looks at its connections meets what their listeners have left open
         made = replace(made, steps=_without_kills(made.steps))
     return made
+
+
+def _fails(step: m.Step) -> bool:
+    return isinstance(step, m.Execute) and CATALOGUE[step.statement].kind == "fails"
 
 
 #: Of several objects these are told in any order.

@@ -209,6 +209,56 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("widgets"), Listen(Listener("session", "after_transaction_end", Act("audit", commit=True))))
         ),
     ),
+    "a connection that is lost before anything was done on it": (
+        "psycopg2",
+        Program(steps=(Get("Gauge", 1), Connect(), Other("kill"), Get("Widget", 99))),
+    ),
+    "a connection that is lost, and given back as it is": (
+        "psycopg2",
+        Program(
+            Setup(face="connection", reset=None),
+            (Listener("engine", "engine_connect", Act("select")),),
+            (Other("kill"),),
+        ),
+    ),
+    "a connection whose rollback a listener has kept from being sent comes back": (
+        "psycopg2",
+        Program(
+            listeners=(Listener("engines", "rollback", Act("select")), Listener("pool", "checkin")),
+            steps=(Execute("lateral"), Reset()),
+        ),
+    ),
+    "the next session after a connection whose rollback a listener has kept from being sent": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Block(),
+                Listen(Listener("engine", "rollback", Act("select"))),
+                Listen(Listener("pool", "reset")),
+                Execute("out of all range"),
+            ),
+            times=2,
+        ),
+    ),
+    "what a refused stream has loaded": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Other("kill"),
+                Execute("with parts, selectin", options=(("yield_per", 2),)),
+                Get("Widget", 2),
+            ),
+            times=2,
+        ),
+    ),
+    "a doomed scope whose connection is given back with an error": (
+        "psycopg2",
+        Program(
+            Setup(face="scope"),
+            (Listener("pool", "checkin", Act("fail")),),
+            (Merge(), Execute("lateral")),
+        ),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),

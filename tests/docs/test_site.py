@@ -94,16 +94,52 @@ def test_language_models_have_an_index(site: Path) -> None:
     assert [link for link in links if not (site / link).exists()] == []
 
 
+def test_each_picture_is_told_in_words(site: Path) -> None:
+    pictures = [
+        (page.relative_to(site), picture)
+        for page in site.rglob("*.html")
+        for picture in re.findall(r'<img [^>]*src="(?:\.\./)*_images/[^>]*>', page.read_text(encoding="utf-8"))
+    ]
+    assert len(pictures) > 10
+    assert [each for each in pictures if not re.search(r'alt="[^"]{10,}"', each[1])] == []
+
+
+#: One page of each kind that there is.
+_KINDS = (
+    *("docs/index", "docs/ru/session-and-connections", "docs/explanation/design", "docs/troubleshooting"),
+    *("docs/reference/errors/P001", "docs/reference/commands", "search"),
+)
+
+
 def test_it_can_be_read_and_searched_by_everybody(site: Path) -> None:
     try:
         with opened() as browser:
             for scheme, width in (("light", 1280), ("dark", 390)):
                 page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}).new_page()
-                for name in ("index", "ru/session-and-connections", "explanation/design"):
-                    page.goto((site / f"docs/{name}.html").as_uri())
+                for name in _KINDS:
+                    page.goto((site / f"{name}.html").as_uri())
                     assert violations(page) == [], (scheme, width, name)
                     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (scheme, width, name)
                 page.goto((site / "search.html").as_uri() + "?q=PoolTimeout")
-                page.wait_for_selector("ul.search li a[href*='reference/errors']")
+                page.wait_for_selector("ul.search li a[href*='reference/errors/P001']")
     except BrowserMissing as missing:
         pytest.skip(str(missing))
+
+
+def test_its_pictures_follow_its_switch(site: Path) -> None:
+    try:
+        with opened() as browser:
+            page = browser.new_context(color_scheme="light").new_page()
+            page.goto((site / "docs/reference/session.html").as_uri())
+            picture = page.locator("img[src*='objects.svg']")
+            picture.scroll_into_view_if_needed()
+            page.wait_for_function("[...document.images].every(image => image.complete)")
+            box = picture.bounding_box()
+            inside = {"x": box["x"] + 20, "y": box["y"] + 20, "width": 80, "height": 40}  # none of the page around it
+            seen = {}
+            for theme in ("auto", "light", "dark"):
+                page.evaluate("theme => { document.body.dataset.theme = theme }", theme)
+                seen[theme] = page.screenshot(clip=inside)
+    except BrowserMissing as missing:
+        pytest.skip(str(missing))
+    assert seen["auto"] == seen["light"] != seen["dark"]

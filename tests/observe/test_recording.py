@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from sqlalchemy import column, create_engine, event, exc, literal, select, table, text
 
 from respool import AsyncDatabase, Database, PoolConfig
-from respool.engine import only_looks
+from respool.engine import FairPool, only_looks
 from respool.engine.pools.checkout import Checkout
 from respool.errors import PoolTimeout
 from respool.observe import observe, snapshot
 from respool.observe.observation import observation
 from respool.observe.recording.account import SHORT, Account, Use
-from respool.observe.recording.recorder import OUTSIDE, Recorder, recorder_of
+from respool.observe.recording.meter import OUTSIDE
+from respool.observe.recording.recorder import Recorder, recorder_of
 from respool.observe.recording.routes import MOST_ROUTES, OTHERS, Routes
 from respool.session.reads.begin import rule_of
+from respool.web.fastapi import install
 from tests.session.shop import Product, fill
 
 WRITE = text("INSERT INTO item (name) VALUES (:name)")
@@ -203,6 +208,24 @@ def test_a_commit_that_fails_is_counted_as_such(shop: Database) -> None:
     assert snapshot(shop)["databases"][0]["routes"][-1]["outcomes"] == {"committed": 1, "failed": 1, "unknown": 0}
 
 
+def test_the_status_of_a_request_is_known_that_needs_a_connection_for_its_commit_only(
+    sqlite_file: str, watch: Callable[..., Any]
+) -> None:
+    fill(f"sqlite:///{sqlite_file}")
+    db = AsyncDatabase(f"sqlite+aiosqlite:///{sqlite_file}", commit="on_success")
+    watch(db)
+    app = FastAPI()
+    install(app, db)
+
+    @app.post("/", status_code=201)
+    async def add() -> None:
+        db.session.add(Product(name="coffee"))
+
+    with TestClient(app) as client:
+        assert client.post("/").status_code == 201
+        assert [(row["outcome"], row["status"]) for row in requests(db)] == [("committed", 201)]
+
+
 def test_a_statement_that_fails_is_over(shop: Database) -> None:
     with shop.scope("work") as session:
         session.execute(WRITE, {"name": "a"})
@@ -292,7 +315,38 @@ def test_an_engine_with_a_pool_of_sqlalchemys_own(sqlite_file: str, watch: Calla
     with db.scope("work") as session:
         session.execute(text("SELECT 1"))
         assert snapshot(db)["databases"][0]["pool"]["acquired"] == 1
+        session.connection().invalidate()
+        session.rollback()
+    pool = snapshot(db)["databases"][0]["pool"]
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]  # a place, in which no connection is
+    assert (pool["idle"], pool["acquired"], pool["total"]) == (0, 0, 0)
     engine.dispose()
+
+
+def test_an_override_is_followed(sqlite_file: str, tmp_path: Path, watch: Callable[..., Any]) -> None:
+    db = watch(Database(f"sqlite:///{sqlite_file}", name="shop"))
+    own = db.pool
+    given = create_engine(f"sqlite:///{tmp_path}/given.db", poolclass=FairPool)
+    with db.override(f"sqlite:///{tmp_path}/first.db"), db.scope("in the first"):
+        db.session.execute(text("SELECT 1"))
+        assert [row["label"] for row in connections(db)] == ["in the first"]
+        with db.override(given), db.scope("in the second") as session:
+            session.execute(text("SELECT 1"))
+            assert [row["label"] for row in connections(db)] == ["in the second"]
+            assert own.meter is not None
+    assert db.pool is own
+    assert given.pool.meter is None
+    with db.scope("in its own") as session:
+        session.execute(text("SELECT 1"))
+    assert [row["label"] for row in requests(db)][:3] == ["in its own", "in the first", "in the second"]
+    assert {row["statements"] for row in requests(db)} == {1}
+    with given.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    assert len(requests(db)) == 3
+    observation.remove(db)
+    assert own.meter is None
+    given.dispose()
+    db.close()
 
 
 def test_all_ends_when_the_last_one_is_removed(sqlite_file: str) -> None:
@@ -317,9 +371,9 @@ def test_memory_is_bounded(shop: Database) -> None:
     recorder = Recorder.__new__(Recorder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shop.pool, "meter", None)
-        recorder.__init__(shop, requests=5, room=3000)  # type: ignore[misc]
+        recorder.__init__(shop, requests=5, room=40)  # type: ignore[misc]
     for number in range(20):
-        account = Account(None, "work", recorder._finished)
+        account = Account(None, "work", recorder.finished)
         use = Use(account, None)
         for _ in range(1000):
             use.begin("SELECT " + "x" * number)
@@ -327,7 +381,7 @@ def test_memory_is_bounded(shop: Database) -> None:
         assert (len(account.events), account.dropped, account.statements) == (48, 952, 1000)
         account.ends(use)
     assert len(recorder.recent()) == 1  # one alone is larger than the room
-    many = Account(None, "work", recorder._finished)
+    many = Account(None, "work", recorder.finished)
     use = Use(many, None)
     for number in range(1000):
         use.begin(f"SELECT {number}")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from respool import Database
+from respool import Database, whereabouts
 from respool.errors import NoScope, PoolTimeout
-from respool.whereabouts import Holder, caller, is_library, stack, this_thread
+from respool.whereabouts import Holder, caller, is_library, stack, this_thread, users_line
 from tests.session.shop import opened
 from tests.support.threads import thread_with_the_number_of
 
@@ -179,3 +179,28 @@ def test_a_thread_that_has_ended_is_not_the_one_that_got_its_number() -> None:
     with thread_with_the_number_of(thread):
         assert (holders[0].name(), holders[0].place(), holders[0].ended) == ("nightly (an ended thread)", None, True)
     assert (mine.name(), mine.ended) == (f"thread {threading.current_thread().name}", False)
+
+
+def test_a_way_that_was_gone_before_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def way(length, end):\n    return way(length - 1, end) if length else end()\n"
+    library: dict[str, Any] = {"__name__": "far"}
+    exec(compile(source, os.path.join(sysconfig.get_path("stdlib"), "far.py"), "exec"), library)
+    way = library["way"]
+
+    def first() -> Any:
+        return way(9, users_line)
+
+    def second() -> Any:
+        return way(9, users_line)
+
+    def between() -> Any:
+        return way(9, lambda: way(2, users_line))
+
+    monkeypatch.setattr(whereabouts, "_ways", [])
+    assert first().function.endswith("first")
+    with monkeypatch.context() as patch:
+        patch.setattr(whereabouts, "_nearest_line", lambda: pytest.fail("all frames were looked at"))
+        assert second().function.endswith("second")
+        assert first().function.endswith("first")
+    assert between().function.endswith("<lambda>")
+    assert way(4, users_line).function == test_a_way_that_was_gone_before_is_not_looked_through_again.__name__

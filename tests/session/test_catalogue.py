@@ -278,7 +278,7 @@ def url(request: pytest.FixtureRequest) -> str:
     return found
 
 
-ONE = PoolConfig(max_size=1, timeout=0.2)
+ONE = PoolConfig(max_size=1, timeout=30)
 
 
 def test_an_engine_has_one_catalogue(url: str) -> None:
@@ -311,6 +311,7 @@ async def test_a_pool_of_one_is_enough_for_asyncio(url: str) -> None:
 
 def test_who_gets_no_connection_waits_for_it_once(url: str) -> None:
     with opened(url, pool=ONE) as db, db.engine.connect(), db.scope("job") as session:
+        db.pool._timeout = 0.01
         with pytest.raises(PoolTimeout):
             session.execute(select(Product)).all()
         assert db.pool.stats().timeouts == 1

@@ -15,6 +15,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from respool.observe.observation import observation
+from respool.observe.recording.errors import Errors
 
 __all__ = ["Process", "changes", "lasting"]
 
@@ -30,6 +31,8 @@ class Process:
 
     def __init__(self) -> None:
         self.observed = observation.databases
+        self.ticks = [*observation._ticks]
+        self.listened = {kind: vars(kind).get("_has_events") for kind in (sa.Engine, sa.Connection)}
         self.levels = {name: logging.getLogger(name).level for name in ("", "respool", "sqlalchemy")}
         self.handlers = [*logging.getLogger("sqlalchemy.engine.Engine").handlers]
         self.variables = dict(os.environ)
@@ -41,6 +44,13 @@ class Process:
         for database in observation.databases:
             if database not in self.observed:
                 observation.remove(database)
+        observation._ticks[:] = self.ticks
+        observation.errors = Errors()
+        for kind, heard in self.listened.items():  # SQLAlchemy keeps that for good
+            if heard is None and "_has_events" in vars(kind):
+                del kind._has_events
+            elif heard is not None:
+                kind._has_events = heard
         for name, level in self.levels.items():
             if logging.getLogger(name).level != level:
                 logging.getLogger(name).setLevel(level)
@@ -59,6 +69,7 @@ def lasting() -> dict[str, Any]:
     seen: dict[str, Any] = {
         "databases that are observed": [database.name for database in observation.databases],
         "what is done at each look": [*observation._ticks],
+        "whether all engines are listened to": (sa.Engine._has_events, getattr(sa.Connection, "_has_events", False)),
         "the folder": os.getcwd(),
         "the switch interval": sys.getswitchinterval(),
         "the collector": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0),

@@ -63,7 +63,7 @@ PEERS = {
     peer.key: peer
     for peer in (
         Peer("respool", "respool, FastAPI", ASYNCIO, FASTAPI, ours=True),
-        Peer("respool-bounded", "respool, FastAPI, `max_waiting=20`", ASYNCIO, FASTAPI, ours=True, only=("overload",)),
+        Peer("respool-bounded", "respool, FastAPI, `max_waiting=10`", ASYNCIO, FASTAPI, ours=True, only=("overload",)),
         Peer("depends", "`Depends`, committed after the `yield`", ASYNCIO, FASTAPI),
         Peer("depends-function", '`Depends(scope="function")`, committed after the `yield`', ASYNCIO, FASTAPI),
         Peer("depends-handler", "`Depends`, handlers commit", ASYNCIO, FASTAPI),
@@ -76,7 +76,7 @@ PEERS = {
         _mapper("raw-asyncpg", "(limit: asyncpg's pool)", ASYNCIO, *FASTAPI),
         Peer("respool-flask", "respool, Flask", THREADS, FLASK, ours=True),
         Peer(
-            "respool-flask-bounded", "respool, Flask, `max_waiting=20`", THREADS, FLASK, ours=True, only=("overload",)
+            "respool-flask-bounded", "respool, Flask, `max_waiting=10`", THREADS, FLASK, ours=True, only=("overload",)
         ),
         Peer("flask-sqlalchemy", "Flask-SQLAlchemy", THREADS, (*FLASK, "Flask-SQLAlchemy")),
         Peer("flask-sqlalchemy-lite", "Flask-SQLAlchemy-Lite", THREADS, (*FLASK, "Flask-SQLAlchemy-Lite")),

@@ -8,4 +8,4 @@ from benchmarks.applications.peers import respool
 
 
 def make(url: str, size: int) -> Any:
-    return respool.make(url, size, max_waiting=20)
+    return respool.make(url, size, max_waiting=10)

@@ -8,4 +8,4 @@ from benchmarks.applications.peers import respool_flask
 
 
 def make(url: str, size: int) -> Any:
-    return respool_flask.make(url, size, max_waiting=20)
+    return respool_flask.make(url, size, max_waiting=10)

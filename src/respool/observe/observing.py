@@ -19,7 +19,7 @@ from respool.observe.workers.places import AVAILABLE, VARIABLE, NotPrivate, defa
 from respool.observe.workers.server import Server
 from respool.pool.drivers.forks import in_a_child
 
-__all__ = ["answer", "observe"]
+__all__ = ["answer", "observe", "socket_folder"]
 
 logger = logging.getLogger("respool.observe")
 
@@ -78,6 +78,12 @@ def answer(question: str, function: Callable[[], Any]) -> None:
         function: gives plain values, at once and without touching a database; it is called in the socket's thread.
     """
     _answers[question] = function
+
+
+def socket_folder() -> Path | None:
+    """Where this process has its socket, and its siblings theirs; ``None`` where it has none."""
+    here = _server
+    return None if here is None else here.folder
 
 
 def _snapshot() -> Any:

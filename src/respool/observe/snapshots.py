@@ -31,6 +31,7 @@ from respool.observe.findings.board import Finding
 from respool.observe.findings.holding import entries_of
 from respool.observe.observation import observation
 from respool.observe.recording.account import Account, Use, now
+from respool.observe.recording.other_pools import other_pool
 from respool.observe.recording.recorder import Recorder, recorder_of, route_of
 from respool.observe.verdicts import verdict
 from respool.scope.scope import Scope
@@ -83,7 +84,7 @@ def _of(database: DatabaseBase[Any], requests: int | None) -> form.Database:
         "url": mask(database.engine.url),
         "asynchronous": database.asynchronous,
         "observed": recorder is not None,
-        "pool": _of_another_pool(database.name, pool) if ours is None else plain(ours.stats),
+        "pool": _of_another_pool(database, observed=recorder is not None) if ours is None else plain(ours.stats),
         "settings": _of_settings(config) if isinstance(config, PoolConfig) else [],
         "connections": [] if ours is None else _of_connections(pool, ours.connections),
         "waiters": [] if ours is None else plain(ours.waiters),
@@ -171,7 +172,7 @@ def _of_request(account: Account) -> form.Request:
         "in_sql": account.seconds_in_sql,
         "idle": max(0.0, account.seconds_held - account.seconds_in_sql),
         "statements": account.statements,
-        "leases": account.leases,
+        "leases": account.reads,
         "outcome": outcomes[0] if outcomes else "none",
         "events": [
             {
@@ -225,13 +226,17 @@ def _of_finding(found: Finding) -> form.Finding:
     }
 
 
-def _of_another_pool(name: str, pool: Any) -> dict[str, Any]:
-    """What a pool of SQLAlchemy's own tells, under our names: the database was given an engine that has one."""
-    known: dict[str, Any] = {"name": name, "kind": type(pool).__name__}
-    if isinstance(pool, QueuePool):
+def _of_another_pool(database: DatabaseBase[Any], *, observed: bool) -> dict[str, Any]:
+    """What is known of a pool of SQLAlchemy's own, under our names: the database was given an engine that has one."""
+    pool: Any = database.pool
+    known: dict[str, Any] = {"name": database.name, "kind": type(pool).__name__}
+    if observed:
+        idle, acquired = other_pool(getattr(database.engine, "sync_engine", database.engine)).counts()
+    elif isinstance(pool, QueuePool):  # its places, with a connection or without
         idle, acquired = pool.checkedin(), pool.checkedout()
-        known |= {"idle": idle, "acquired": acquired, "total": idle + acquired}
-    return known
+    else:
+        return known
+    return known | {"idle": idle, "acquired": acquired, "total": idle + acquired}
 
 
 def plain(value: object) -> Any:

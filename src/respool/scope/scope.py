@@ -79,6 +79,7 @@ class Scope:
     client: Client | None = None  #: for whom a request is answered, where the server tells of its departure
     waits: Callable[[], None] | None = None  #: refused already; its end waits for the answer's first part, or this call
     maker: int | None = None  #: the thread in which its session is being made
+    status: int | None = None  #: of a request's answer, as far as it is known
     route: str | None = None  #: the template that a request's path fits, where its framework has told
     account: Account | None = None  #: what is noted of it, where somebody takes notes
     asked: Place | None = None  #: where the session of a request was first asked for, if that was near
@@ -248,14 +249,19 @@ class Scope:
         if self.account is not None:
             self.account.over(self)
 
+    def answers(self, status: int) -> None:
+        """The status of the answer is known, for whoever takes notes, now or from now on."""
+        self.status = status
+        if self.account is not None:
+            self.account.status = status
+
     def seal(self, status: int) -> None:
         """The answer is made: no clean-up takes away what is to be committed, or it is no success any more.
 
         Args:
             status: the answer's.
         """
-        if self.account is not None:
-            self.account.status = status
+        self.answers(status)
         saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
         if saves and self.session is not None and self.life is not None:
             self.sealed = self.life.to_be_sealed(self.session)

@@ -8,7 +8,6 @@ import shutil
 import sys
 
 from respool.cli.top.looking import look
-from respool.cli.top.report import report
 from respool.observe.format import FORMAT
 
 __all__ = ["run"]
@@ -28,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": FORMAT, "applications": seen.applications}))
     elif options.once and seen.applications:
+        from respool.cli.top.report import report  # JSON needs none of it, and is asked for by what cannot wait
+
         width = max(80, shutil.get_terminal_size((120, 24)).columns)
         print("\n\n".join("\n".join(report(each, width)) for each in seen.applications))
     if seen.problem is not None:

@@ -38,7 +38,7 @@ class _Exchange(Generic[D]):
         self._database: Any = database
         self._target = target
         self._place: InPlace | None = None
-        self._below: Any = None  #: what the database had before, and has again afterwards
+        self.below: Any = None  #: what the database had before, and has again afterwards
 
     def _put(self) -> None:
         database = self._database
@@ -53,9 +53,10 @@ class _Exchange(Generic[D]):
         self._place = place = engine_for(database, self._target)
         nesting = Nesting(SECOND_CONNECTION if place.shares else ())
         with _changing:
-            self._below = database.in_use()
+            self.below = database.in_use()
             database.use(InUse(database.face_of(place.engine), place.given, nesting))
             database.overrides += (self,)
+            self._tell()
 
     def _take_away(self) -> InPlace:
         place, self._place = self._place, None
@@ -66,12 +67,17 @@ class _Exchange(Generic[D]):
             later = database.overrides[at + 1 :]
             database.overrides = (*database.overrides[:at], *later)
             if later:  # entered since, and goes on
-                later[0]._below = self._below
+                later[0].below = self.below
             else:
                 if database.closed:  # with the application that was tested
                     database.reopen()
-                database.use(self._below)
+                database.use(self.below)
+            self._tell()
         return place
+
+    def _tell(self) -> None:
+        for follower in self._database.followers:
+            follower(self._database)
 
     @staticmethod
     def _end(place: InPlace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -31,6 +32,7 @@ class HasEngine:
     nesting: Nesting
     made_with: tuple[PoolConfig | None, dict[str, Any]]  #: settings of the pool, and arguments of ``create_engine``
     overrides: tuple[Any, ...] = ()  #: the blocks that are open
+    followers: tuple[Callable[[Any], object], ...] = ()  #: are told when its engine was exchanged: whoever observes it
 
     def in_use(self) -> InUse:
         """What it has now."""
@@ -40,6 +42,11 @@ class HasEngine:
         """Have this from now on; the sessions that are open keep what they have."""
         self.engine, self.given, self.nesting = given
         watch(getattr(self.engine, "sync_engine", self.engine))
+
+    def engines_at_hand(self) -> list[Engine]:
+        """What it has now, and what it has again when blocks are left: open sessions go on with those."""
+        faces = [self.engine, *(block.below.engine for block in self.overrides)]
+        return [getattr(face, "sync_engine", face) for face in faces]
 
     def engine_for(self, url: Any, *, like: bool) -> Any:
         """An engine for another URL.

@@ -20,7 +20,7 @@ from respool.engine.dialects import pipelining
 from respool.engine.dialects.arrivals import NOTHING
 from respool.engine.dialects.signs import has_something_to_say, transaction_note, unprepared
 from respool.engine.pools.checkout import Checkout, WatchedCheckout
-from respool.engine.pools.lending import LendingPool, Use, use_of
+from respool.engine.pools.lending import LendingPool, Use, noted, use_of
 from respool.pool import CloseReason
 from respool.pool.core.connector import CheckAborted
 
@@ -40,14 +40,29 @@ def watch(dialect: Any) -> None:
 
 
 def _do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
+    if not noted:  # nobody takes notes of any pool
+        return _execute(cursor, statement, parameters, context)
     entry = None if context is None else getattr(context.root_connection._dbapi_connection, "_entry", None)
     if entry is None or (use := entry.use) is None:  # as _use_of(), written out
         return _execute(cursor, statement, parameters, context)
     if use.alone:
         use.begin(statement)
     elif not use.is_executing:
-        return _noted(use, "do_execute", context, cursor, statement, parameters, context)
+        return _executed(use, cursor, statement, parameters, context)
     return _execute(cursor, statement, parameters, context)
+
+
+def _executed(use: Use, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """As :func:`_noted`, written out: this is how nearly all statements come."""
+    use.begin(statement)
+    try:
+        if not _execute(cursor, statement, parameters, context):
+            others = _after(context, "do_execute", _do_execute)
+            if not (others and any(other(cursor, statement, parameters, context) for other in others)):
+                context.dialect.do_execute(cursor, statement, parameters, context)
+    finally:
+        use.end()
+    return True
 
 
 def _do_execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None:

@@ -13,7 +13,7 @@ from respool.pool.core.algorithms import Effect, Park
 from respool.pool.core.entries import Claim, EntryState, PoolEntry
 from respool.pool.drivers.tasks import run_awaited
 from respool.pool.drivers.threads import ThreadMonitor
-from respool.whereabouts import Who, get_label, running, stack
+from respool.whereabouts import Who, get_label, running, stack, this_thread
 
 __all__ = ["SharedMonitor"]
 
@@ -65,9 +65,8 @@ class SharedMonitor(ThreadMonitor):
 
     def is_mine(self, holder: Who) -> bool:
         """Whether it is the caller: who waits for himself would wait for ever."""
-        thread, task = running()
         theirs = holder[2]() if len(holder) > 2 and holder[2] is not None else None
-        return holder[1] == thread and theirs is task
+        return holder[1] is this_thread.thread and theirs is running().task
 
     async def acquire_async(self, claim: Claim, timeout: float) -> PoolEntry:
         """As :meth:`acquire`, in a task."""
@@ -82,8 +81,8 @@ class SharedMonitor(ThreadMonitor):
         return None
 
     def _who(self) -> Who:
-        thread, task = running()
-        return get_label(), thread, None if task is None else ref(task), stack()
+        task = running().task
+        return get_label(), this_thread.thread, None if task is None else ref(task), stack()
 
     def _signal(self) -> Any:
         return _Signal()

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from heapq import nlargest
 from html import escape
 from importlib.resources import files
+from operator import itemgetter
 from typing import Any
 
 from respool.observe.dashboard.request import Response
+from respool.observe.format import Merged, Snapshot
+from respool.observe.observing import socket_folder
 from respool.observe.snapshots import snapshot
+from respool.observe.workers import merged, together
 
 __all__ = ["RECENT", "file", "live", "page", "whole"]
 
 #: How many requests that are over come with each look.
 RECENT = 40
+#: Seconds within which the other processes have to answer.
+WITHIN = 0.25
 
 _KINDS = {
     "css": "text/css; charset=utf-8",
@@ -51,13 +58,25 @@ def page(title: str, *, streams: bool) -> Response:
 
 
 def live(databases: Sequence[Any]) -> bytes:
-    """The snapshot with few requests, as JSON: what the page shows from moment to moment."""
-    return _json(snapshot(*databases, requests=RECENT))
+    """The processes of the application as one, with few requests, as JSON: what the page shows from moment to moment."""
+    seen = _together(snapshot(*databases, requests=RECENT))
+    for database in seen["databases"]:
+        latest, others = database["requests"][: RECENT // 2], database["requests"][RECENT // 2 :]
+        database["requests"] = latest + nlargest(RECENT // 2, others, key=itemgetter("seconds"))
+    return _json(seen)
 
 
 def whole(databases: Sequence[Any]) -> bytes:
-    """The snapshot with all that there is."""
-    return _json(snapshot(*databases))
+    """The same with all that there is."""
+    return _json(_together(snapshot(*databases)))
+
+
+def _together(own: Snapshot) -> Merged:
+    """This process with its siblings; of what these have only the databases that are shown here."""
+    folder, names = socket_folder(), {each["name"] for each in own["databases"]}
+    if folder is None:
+        return merged([own])
+    return together(own=own, folder=folder, within=WITHIN, names=names) or merged([own])
 
 
 def _json(value: Any) -> bytes:

@@ -24,7 +24,7 @@ def look_back(board: Board, database: str, repeats: int, accounts: Sequence[Acco
         accounts: what was noted of the scopes.
     """
     for account in accounts:
-        if account.statements >= repeats or account.nested:
+        if account.reads + account.executed >= repeats or account.nested:
             _look_back(board, database, repeats, account)
 
 

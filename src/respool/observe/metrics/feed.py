@@ -16,10 +16,10 @@ from typing import Any
 from respool.database.base import DatabaseBase
 from respool.engine import FairPool
 from respool.observe.metrics.names import BUCKETS
-from respool.observe.metrics.other_pools import other_pool
 from respool.observe.metrics.readings import Labels, Reading, read
 from respool.observe.observation import observation
 from respool.observe.observing import observe
+from respool.observe.recording.other_pools import other_pool
 from respool.observe.recording.recorder import recorder_of
 from respool.pool.core.histogram import HistogramValue
 from respool.pool.drivers.clock import Clock

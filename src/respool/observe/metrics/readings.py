@@ -12,8 +12,8 @@ from typing import Any
 from respool.config import UNLIMITED
 from respool.database.base import DatabaseBase
 from respool.engine import FairPool
-from respool.observe.metrics.other_pools import limits, other_pool
 from respool.observe.observation import observation
+from respool.observe.recording.other_pools import limits, other_pool
 from respool.observe.recording.recorder import Recorder, recorder_of
 from respool.pool import CloseReason
 from respool.pool.core.histogram import HistogramValue, added

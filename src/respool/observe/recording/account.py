@@ -88,16 +88,12 @@ class Use:
         ended = self.until = now()
         self.is_executing = False
         self.seconds_in_sql += ended - began
-        account.seconds_in_sql += ended - began
-        account.statements += 1
+        account.seconds_together += ended - began
         # a line is looked up for what repeats only: a statement's first time is told by its connection's
-        texts = account.texts
-        if text in texts:
+        place = self.place if self.executed == 1 else None
+        if (account.reads or account.executed) and account.repeats(text):
             place = users_line()
-        else:
-            place = self.place if self.executed == 1 else None
-            if len(texts) < _STATEMENTS:
-                account.texts = (*texts, text)
+        account.executed += 1
         if len(account.steps) < _SQL_EVENTS:  # as note(), written out
             account.steps.append(("sql", began, ended, text, place))
         else:
@@ -121,7 +117,7 @@ class Use:
             ended = self.until = now()
             self.is_executing = False
             self.seconds_in_sql += ended - began
-            account.seconds_in_sql += ended - began
+            account.seconds_together += ended - began
             account.outcomes = {**account.outcomes, outcome: account.outcomes[outcome] + 1}
             account.note("commit", began, ended)
 
@@ -132,7 +128,7 @@ class Use:
     def over(self, seconds: float) -> None:
         """It is given back, or lost."""
         account = self.account
-        account.seconds_held += seconds
+        account.seconds_holding += seconds
         if len(account.steps) < _EVENTS:  # as note(), written out
             account.steps.append(("hold", self.began, self.began + seconds, None, self.place))
         else:
@@ -168,13 +164,8 @@ class Lease(Use):
         self.is_executing = True
         self.executed += 1
         account = self.account
-        texts = account.texts
-        if not texts:
-            account.texts = (statement,)
-        elif statement in texts:
+        if (account.reads or account.executed) and account.repeats(statement):
             self.line = users_line()
-        elif len(texts) < _STATEMENTS:
-            account.texts = (*texts, statement)
 
     def end(self) -> None:
         """The statement is over, and the use goes on."""
@@ -182,33 +173,26 @@ class Lease(Use):
         ended = self.until = now()
         self.is_executing = False
         self.seconds_in_sql += ended - began
-        self._count(ended - began)
-        self.account.note("sql", began, ended, self.text, self.line)
-        self.line = None
-
-    def _count(self, seconds: float) -> None:
         account = self.account
-        account.seconds_in_sql += seconds
-        account.statements += 1
-        account.leases += 1
+        account.reads += 1
+        account.seconds_together += ended - began
+        account.note("sql", began, ended, self.text, self.line)
+        self.line = None
 
     def over(self, seconds: float) -> None:
         """It is given back, or lost."""
         account, began = self.account, self.began
-        account.seconds_held += seconds
-        if not self.is_executing:
-            account.note("hold", began, began + seconds)
-        elif self.executed == 1:  # the common case: _count() and note(), written out
-            account.seconds_in_sql += seconds
-            account.statements += 1
-            account.leases += 1
+        if self.is_executing and self.executed == 1:  # as end(), for all of its time
+            account.reads += 1
+            account.seconds_reading += seconds
             if len(account.steps) < _SQL_EVENTS:
                 account.steps.append(("read", began, began + seconds, self.text, self.line))
             else:
                 account.dropped += 1
         else:
-            self._count(began + seconds - self.until)
-            account.note("sql", self.until, began + seconds, self.text, self.line)
+            if self.is_executing:
+                self.end()
+            account.seconds_holding += seconds
             account.note("hold", began, began + seconds)
         if len(account.uses) > 1 or account.is_over:
             account.ends(self)
@@ -232,18 +216,18 @@ class Account:
     handler: Any = None  #: the function that answered, where its framework has told
     is_over = False
     is_request = False
-    leases = 0  #: statements that had a connection for themselves, in autocommit
+    executed = 0  #: statements on connections that are held
     method: str | None = None
     nested: tuple[Place, ...] = ()  #: where a connection was asked for beside one that was held
     outcomes = NO_OUTCOMES  #: how many COMMITs of a session's came to what
+    reads = 0  #: statements that had a connection for themselves, in autocommit
     route: str | None = None
-    seconds_held = 0.0
-    seconds_in_sql = 0.0
+    seconds_holding = 0.0  #: ... a connection otherwise
+    seconds_reading = 0.0  #: ... a connection for a read alone, and in the database
+    seconds_together = 0.0  #: in the database otherwise
     seconds_waited = 0.0
-    size = 0  #: about how many characters it takes, once it is added up
-    statements = 0
     status: int | None = None
-    texts: tuple[str | None, ...] = ()  #: the statements that were executed, each once
+    texts: tuple[str | None, ...] = ()  #: the statements that were executed, each once, where there are more than one
     transaction_leases = 0  #: ... that had a connection for a transaction of their own
     uses: tuple[Use, ...] = ()  #: those of this moment
     waiting_since: float | None = None
@@ -258,6 +242,8 @@ class Account:
             self.started, self.is_over = time.monotonic(), True
         else:
             self._scope, self.started = scope, scope.started
+            if scope.status is not None:  # the first that it needs of a connection is its COMMIT
+                self.status = scope.status
 
     @property
     def began(self) -> float:
@@ -268,6 +254,21 @@ class Account:
     def seconds(self) -> float:
         """From its beginning to its end, or to this moment."""
         return max(0.0, (now() if self.ended_at is None else self.ended_at) - self.began)
+
+    @property
+    def statements(self) -> int:
+        """How many were executed."""
+        return self.reads + self.executed
+
+    @property
+    def seconds_held(self) -> float:
+        """How long it had connections."""
+        return self.seconds_reading + self.seconds_holding
+
+    @property
+    def seconds_in_sql(self) -> float:
+        """How long statements took."""
+        return self.seconds_reading + self.seconds_together
 
     @property
     def events(self) -> list[Event]:
@@ -285,6 +286,16 @@ class Account:
             self.steps.append((kind, began, ended, text, place))
         else:
             self.dropped += 1
+
+    def repeats(self, text: str | None) -> bool:
+        """Whether a statement was executed before; it is remembered that it is now."""
+        texts = self.texts or tuple([step[3] for step in self.steps if step[3] is not None])
+        if text in texts:
+            self.texts = texts
+            return True
+        if len(texts) < _STATEMENTS:
+            self.texts = (*texts, text)
+        return False
 
     def repeated(self, least: int) -> list[Repeated]:
         """The statements that were executed at least so often from one line, as far as they are on the timeline."""
@@ -318,19 +329,18 @@ class Account:
     def identify(self) -> None:
         """Find out whose it is, as far as that is known by now."""
         scope = self._scope
-        if scope is not None:
-            self._identify(scope)
-
-    def _identify(self, scope: Any) -> None:
-        if scope.is_request:
-            self.is_request, self.method = True, scope.method
-        self.route = scope.route or self.route
-        if (client := scope.client) is not None and self.route is None:
-            self.route = getattr(client, "route", _none)()
-        if self.route is None:  # nobody asks for it otherwise
-            self.handler = scope.handler
-            if client is not None and self.handler is None:
+        if scope is None:
+            return
+        if self.method is None and ((method := scope.method) is not None or scope.is_request):
+            self.is_request, self.method = True, method
+        if (route := scope.route or self.route) is None and (client := scope.client) is not None:
+            route = getattr(client, "route", _none)()
+            if route is None and scope.handler is None:
                 self.handler = getattr(client, "handler", _none)()
+        if route is not None:
+            self.route = route
+        elif scope.handler is not None:  # nobody asks for it otherwise
+            self.handler = scope.handler
 
     def over(self, scope: Any) -> None:
         """The scope is over. What is in use still ends it when that comes back."""
@@ -338,9 +348,8 @@ class Account:
             return
         self.is_over = True
         self.ended_at = now()
-        if (mine := self._scope) is not None:
-            self._identify(mine)
-            self._scope = None
+        self.identify()
+        self._scope = None
         if not self.uses:
             self._tell()
 

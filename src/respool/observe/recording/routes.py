@@ -41,22 +41,35 @@ class Route:
             accounts: of scopes that are over.
             offset: how many seconds the clock of their ends is ahead of that of their beginnings.
         """
+        # most scopes do nothing but read: what is 0.0 for these is counted, not looked at
+        others = [each for each in accounts if each.executed or each.seconds_holding]
+        reading = accounts if not others else [each for each in accounts if not (each.executed or each.seconds_holding)]
+        reads = sum([each.reads for each in accounts])
         self.requests += len(accounts)
-        self.statements += sum([each.statements for each in accounts])
-        self.leases += sum([each.leases for each in accounts])
-        self.transaction_leases += sum([each.transaction_leases for each in accounts])
-        for each in accounts:
-            if each.outcomes is not NO_OUTCOMES:
-                self.outcomes.update(each.outcomes)
-        self.seconds.add_all([_positive((each.ended_at or 0.0) - each.started - offset) for each in accounts])
-        self.waited.add_all([each.seconds_waited for each in accounts])
-        self.held.add_all([each.seconds_held for each in accounts])
-        self.sql.add_all([each.seconds_in_sql for each in accounts])
-        self.idle.add_all([_positive(each.seconds_held - each.seconds_in_sql) for each in accounts])
+        self.statements += reads
+        self.leases += reads
+        self.seconds.add_all([
+            seconds if (seconds := (each.ended_at or 0.0) - each.started - offset) > 0.0 else 0.0 for each in accounts
+        ])  # fmt: skip
+        waits = [each.seconds_waited for each in accounts if each.seconds_waited]
+        self.waited.add_zeros(len(accounts) - len(waits))
+        self.waited.add_all(waits)
+        times = [each.seconds_reading for each in reading]
+        self.held.add_all(times[:])
+        self.sql.add_all(times)
+        self.idle.add_zeros(len(reading))
+        for each in others:
+            self._add(each)
 
-
-def _positive(seconds: float) -> float:
-    return seconds if seconds > 0.0 else 0.0
+    def _add(self, account: Account) -> None:
+        self.statements += account.executed
+        self.transaction_leases += account.transaction_leases
+        if account.outcomes is not NO_OUTCOMES:
+            self.outcomes.update(account.outcomes)
+        held, sql = account.seconds_held, account.seconds_in_sql
+        self.held.add(held)
+        self.sql.add(sql)
+        self.idle.add(max(0.0, held - sql))
 
 
 class Routes(dict[str, Route]):

@@ -7,7 +7,7 @@ import os
 import selectors
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, time
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 from respool.observe.format import FORMAT, Merged, Silent, Snapshot
 from respool.observe.workers import protocol
-from respool.observe.workers.merging import merged
+from respool.observe.workers.merging import merged, only
 from respool.observe.workers.places import SUFFIX, NotPrivate, Worker, private, workers
 
 __all__ = ["Answer", "ask", "sweep", "together", "understood", "view"]
@@ -119,7 +119,12 @@ def _read(asked: _Asked) -> Answer | None:
 
 
 def together(
-    application: str | None = None, *, own: Snapshot | None = None, folder: Path | None = None, within: float = 1.0
+    application: str | None = None,
+    *,
+    own: Snapshot | None = None,
+    folder: Path | None = None,
+    within: float = 1.0,
+    names: Collection[str] | None = None,
 ) -> Merged | None:
     """All processes of an application in one view. It waits for them: in an event loop call it in a thread.
 
@@ -128,6 +133,7 @@ def together(
         own: the snapshot of this process, which then is not asked.
         folder: the one folder to look into.
         within: seconds for all of them; whoever has not answered by then is listed under ``silent``.
+        names: the databases to be shown; all by default.
 
     Returns:
         the view; ``None`` when there is nothing to see.
@@ -139,19 +145,24 @@ def together(
     except (NotPrivate, OSError):
         found = []
     mine = os.getpid() if own is not None else None
-    return view(ask([each for each in found if each.pid != mine], within=within), own=own)
+    return view(ask([each for each in found if each.pid != mine], within=within), own=own, names=names)
 
 
-def view(answers: Sequence[Answer], *, own: Snapshot | None = None) -> Merged | None:
+def view(
+    answers: Sequence[Answer], *, own: Snapshot | None = None, names: Collection[str] | None = None
+) -> Merged | None:
     """Answers as one view; ``None`` when there is none.
 
     Args:
         answers: what processes have answered to ``snapshot``.
         own: the snapshot of this process.
+        names: the databases to be shown; a process that has none of them is left out.
     """
     answers = [understood(answer) for answer in answers]
-    snapshots = [] if own is None else [own]
-    snapshots += [cast(Snapshot, answer.value) for answer in answers if answer.error is None]
+    snapshots = [cast(Snapshot, answer.value) for answer in answers if answer.error is None]
+    if names is not None:
+        snapshots = [part for each in snapshots if (part := only(each, names))["databases"]]
+    snapshots = snapshots if own is None else [own, *snapshots]
     if not snapshots:
         return None
     silent: list[Silent] = [

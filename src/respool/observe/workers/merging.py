@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar, cast
 
 from respool.observe.format import Database, Finding, Merged, Request, Route, Snapshot, Worker
 from respool.observe.verdicts import verdict
 
-__all__ = ["merged"]
+__all__ = ["merged", "only"]
 
 #: How many requests a view has: as many as the snapshot of one process.
 _REQUESTS = 200
@@ -44,6 +44,13 @@ def merged(snapshots: Sequence[Snapshot]) -> Merged:
         "processes": [_worker(each) for each in snapshots],
         "silent": [],
     }
+
+
+def only(snapshot: Snapshot, names: Collection[str]) -> Snapshot:
+    """The part of a snapshot that is about some databases."""
+    databases = [each for each in snapshot["databases"] if each["name"] in names]
+    findings = [each for each in snapshot["findings"] if each["database"] in names]
+    return {**snapshot, "databases": databases, "findings": findings, "verdict": verdict(databases, findings)}
 
 
 def _worker(snapshot: Snapshot) -> Worker:

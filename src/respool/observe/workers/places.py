@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import stat
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +60,8 @@ def default_folder() -> Path:
 
 
 def _candidates() -> list[Path]:
+    import tempfile  # it takes as long as all others here together
+
     told, runtime = os.environ.get(VARIABLE, ""), os.environ.get("XDG_RUNTIME_DIR", "")
     given = [Path(told)] if os.path.isabs(told) else []
     ours = [Path(runtime, "respool")] if os.path.isdir(runtime) and os.path.isabs(runtime) else []

@@ -59,6 +59,12 @@ class Histogram:
         if self._kept is not None and len(self._kept) < _KEPT:
             self._kept.append(seconds)
 
+    def add_zeros(self, count: int) -> None:
+        """Count so many values of 0.0."""
+        self._counts[0] += count
+        if self._kept is not None:
+            self._kept.extend([0.0] * min(count, _KEPT - len(self._kept)))
+
     def add_all(self, values: list[float]) -> None:
         """Count these, and empty the list; for many a fraction of the price of one by one."""
         if len(values) < 2:

@@ -9,14 +9,14 @@ const TABS = {
 };
 
 const seen = new Map(); // by database: what the page remembers
-let latest = null, shown = null, paused = false, heard = performance.now(), severity = "wait", process = "";
+let latest = null, shown = null, paused = false, heard = performance.now(), severity = "wait", processes = "";
 
 // -- what came ----------------------------------------------------------------------------------------------------------
 
 function take(snapshot) {
   heard = performance.now();
-  const from = `${snapshot.process.pid} ${snapshot.process.started}`;
-  if (from !== process) { seen.clear(); process = from; } // another process, or a new one
+  const from = snapshot.processes.map(({ pid, started }) => `${pid} ${started}`).join();
+  if (from !== processes) { for (const memory of seen.values()) memory.sums = null; processes = from; } // its sums begin anew
   for (const database of snapshot.databases) remember(database, Date.parse(snapshot.time) / 1000);
   latest = snapshot;
   offer(snapshot.databases.map(({ name }) => name));
@@ -56,10 +56,11 @@ function show(snapshot) {
   TABS[tab()]({ snapshot, database, findings, now, ...seen.get(database.name) });
 }
 
-function judge({ verdict, databases, findings }, now) {
+function judge({ verdict: said, databases, findings, processes: all, silent }, now) {
+  const verdict = silent.length ? `${said} ${silent.length} of ${all.length + silent.length} processes do not answer.` : said;
   const within = (seconds) => findings.some(({ last }) => now - last < seconds), waiting = databases.some(({ pool }) => pool.waiting);
   const bad = databases.some(({ pool }) => pool.database_away || pool.closed || pool.oldest_wait > 1) || (waiting && within(5));
-  const state = bad ? "bad" : within(120) ? "warn" : "good"; // a short line is no trouble
+  const state = bad ? "bad" : within(120) || silent.length ? "warn" : "good"; // a short line is no trouble
   $("verdict").dataset.state = state;
   write($("verdict"), verdict);
   if (state !== severity) write($("told"), verdict); // read out when things change, and not each second

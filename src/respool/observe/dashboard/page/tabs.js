@@ -113,12 +113,14 @@ const connections = table($("connections-table"), "Connections of the pool", [
   { head: "says", of: ({ note }) => note ?? "" },
   { head: "uses", of: ({ uses }) => count(uses), kind: "number" },
   { head: "age", of: ({ age }) => span(age), kind: "number" },
+  { head: "process", of: ({ pid }) => pid, kind: "number" },
 ], "No connection is open.");
 
 const waiters = table($("waiters-table"), "Callers in line", [
   { head: "waits for", of: ({ seconds }) => span(seconds), kind: "number" },
   { head: "who", of: ({ who }) => who },
   { head: "at", ...line(({ place }) => place) },
+  { head: "process", of: ({ pid }) => pid, kind: "number" },
 ], "Nobody waits.");
 
 const sessions = table($("sessions-table"), "Sessions now", [
@@ -132,6 +134,7 @@ const sessions = table($("sessions-table"), "Sessions now", [
   { head: "held", of: ({ held }) => span(held), kind: "number" },
   { head: "in the database", of: ({ in_sql }) => span(in_sql), kind: "number" },
   { head: "code", ...line(({ handler, place }) => handler ?? place) },
+  { head: "process", of: ({ pid }) => pid, kind: "number" },
 ], "No session is open at this moment.");
 
 const settings = table($("settings-table"), "Settings of the pool", [
@@ -139,6 +142,15 @@ const settings = table($("settings-table"), "Settings of the pool", [
   { head: "value", of: ({ value }) => (value === null ? "none" : value) },
   { head: "from", of: ({ source }) => source },
 ], "This pool is not one of respool's, so its settings are not known.");
+
+const processes = table($("processes-table"), "Processes of the application", [
+  { head: "process", of: ({ pid }) => pid, kind: "number" },
+  { head: "runs for", of: ({ age }) => (age === undefined ? "" : span(age)), kind: "number" },
+  { head: "in use", of: ({ pool }) => pool?.acquired ?? "", kind: "number" },
+  { head: "in line", of: ({ pool }) => pool?.waiting ?? "", kind: "number" },
+  { head: "says", of: ({ verdict, error }) => verdict ?? error },
+  { head: "command", ...coded(({ command }) => command ?? "") },
+], "There is none.");
 
 const order = ["executing", "unused", "connecting", "idle"];
 export const showConnections = ({ database }) => connections([...database.connections].sort((one, other) =>
@@ -148,10 +160,11 @@ export const showSessions = ({ database }) => sessions(sorted(database.scopes, (
 export function showSettings({ database, snapshot }) {
   settings(database.settings);
   pairs($("process"), [
-    ["database", `${database.name}: ${database.url}`], ["process", `${snapshot.process.pid}: ${snapshot.process.command}`],
-    ["runs for", span(Date.parse(snapshot.time) / 1000 - snapshot.process.started)],
+    ["database", `${database.name}: ${database.url}`], ["application", snapshot.process.application],
     ["versions", `respool ${snapshot.version}, SQLAlchemy ${snapshot.process.sqlalchemy}, Python ${snapshot.process.python}`],
   ]);
+  const now = Date.parse(snapshot.time) / 1000;
+  processes([...snapshot.processes.map((each) => ({ ...each, age: now - each.started, pool: each.pools[database.name] })), ...snapshot.silent]);
 }
 
 // -- requests and routes ------------------------------------------------------------------------------------------------
@@ -176,7 +189,7 @@ const requests = table($("requests-table"), "Requests that are over", [
 ], "No request has used the database yet.");
 
 export function keep(kept, database) {
-  for (const each of database.requests) kept.set(`${each.label} ${each.seconds} ${each.held}`, each);
+  for (const each of database.requests) kept.set(`${each.pid} ${each.label} ${each.seconds} ${each.held}`, each);
   if (kept.size <= KEPT) return;
   for (const [key] of [...kept].sort(([, one], [, other]) => one.began - other.began).slice(0, kept.size - KEPT)) kept.delete(key);
 }
