@@ -73,6 +73,7 @@ class Requests:
             route=f"/{number % ROUTES}/{{id}}",
             client=None,
             handler=None,
+            status=200,
         )
         account = Account(scope, f"GET /{number % ROUTES}/{number}", self._finished)
         if chance.random() < 0.1:

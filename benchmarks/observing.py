@@ -86,11 +86,21 @@ PLACES: dict[str, list[tuple[str, str]]] = {
     ],
     "scope/scope.py": [
         ("        if self.account is not None:\n            self.account.over(self)\n", ""),
-        ("        if self.account is not None:\n            self.account.status = status\n", ""),
+        (
+            """\
+        self.status = status  # as answers(), written out
+        if self.account is not None:
+            self.account.status = status
+""",
+            "",
+        ),
     ],
     "web/rules/scopes.py": [
         (
-            "                if scope.account is not None:\n                    scope.account.status = status\n",
+            """\
+                if scope.status != status:
+                    scope.answers(status)
+""",
             "                pass\n",
         ),
     ],

@@ -261,7 +261,9 @@ class Scope:
         Args:
             status: the answer's.
         """
-        self.answers(status)
+        self.status = status  # as answers(), written out
+        if self.account is not None:
+            self.account.status = status
         saves = self.live and status < 400 and self.policy != "manual" and self.failure is None
         if saves and self.session is not None and self.life is not None:
             self.sealed = self.life.to_be_sealed(self.session)

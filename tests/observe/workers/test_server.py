@@ -316,3 +316,21 @@ def test_a_worker_whose_line_is_full_is_asked_once_there_is_room(
         monkeypatch.setattr(client, "_connect", watched)
         assert [answer.value for answer in ask(workers(), within=60)] == ["now"]
     assert rooms == [False, True]
+
+
+def test_who_ends_before_it_has_heard_is_gone(sockets: Path) -> None:
+    path = sockets / "shop.123.abcd.sock"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(os.fspath(path))
+    listening.listen()
+
+    def end(asked: Any, line: bytes) -> bool:
+        connected = connect(asked, line)
+        listening.close()
+        return connected
+
+    connect = client._connect
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "_connect", end)
+        assert ask(workers("shop"), within=30) == []
+    assert not path.exists()

@@ -35,6 +35,10 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
+class _Ended(Exception):
+    """A process has ended between being asked and hearing it."""
+
+
 class _Asked:
     """One process that is being asked."""
 
@@ -73,11 +77,17 @@ def ask(asked: Sequence[Worker], question: str = "snapshot", *, within: float = 
                     answers[each.worker] = _failed(each.worker, error)
             waiting = busy
             for key, _ in selector.select(min(left, _AGAIN) if waiting else left) if open_ones or waiting else ():
-                answer = _read(key.data)
-                if answer is not None:
+                try:
+                    answer = _read(key.data)
+                except _Ended:
+                    waiting.append(_Asked(key.data.worker))  # it is refused, unless another one has the place
+                    stack.enter_context(waiting[-1].connection)
+                else:
+                    if answer is None:
+                        continue
                     answers[key.data.worker] = answer
-                    selector.unregister(key.fileobj)
-                    open_ones -= 1
+                selector.unregister(key.fileobj)
+                open_ones -= 1
     late = f"no answer within {within:g} s"
     return [answer for each in asked if (answer := answers.get(each, Answer(each, None, late))) is not None]
 
@@ -102,7 +112,11 @@ def _failed(worker: Worker, error: Exception) -> Answer | None:
 
 
 def _read(asked: _Asked) -> Answer | None:
-    """The answer, once it is whole."""
+    """The answer, once it is whole.
+
+    Raises:
+        _Ended: the process has ended without a word.
+    """
     worker = asked.worker
     try:
         piece = asked.connection.recv(_PIECE)
@@ -115,6 +129,8 @@ def _read(asked: _Asked) -> Answer | None:
     except BlockingIOError:
         return None
     except (OSError, protocol.Refused) as error:
+        if isinstance(error, ConnectionResetError) and not asked.heard:
+            raise _Ended from error
         return Answer(worker, None, str(error))
 
 

@@ -185,7 +185,8 @@ class RequestScopes:
         """The status is known with which the request is answered: for whoever takes notes."""
         if status is not None:
             for scope in self.scopes:
-                scope.answers(status)
+                if scope.status != status:
+                    scope.answers(status)
 
     def end(self, status: int | None = None, error: BaseException | None = None, stays: Stays = Stays.NEVER) -> End:
         """The end of all scopes, to be driven."""
