@@ -207,8 +207,9 @@ def _lost(difference: Difference) -> bool:
         if difference.what != "heard":
             return False
     stock, ours = (trace.steps for trace in difference.traces)
-    if difference.what == "next" and Other("kill") in flat(difference.program.steps):  # a pool looks at each
-        return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
+    looked = isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
+    if difference.what == "next" and looked and Other("kill") in flat(difference.program.steps):
+        return True  # a pool looks at each
     end = min(len(stock), len(ours)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
         end += 1

@@ -259,6 +259,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             (Merge(), Execute("lateral")),
         ),
     ),
+    "an invalidate() after a leased read, with nothing to discard": (
+        "asyncpg",
+        Program(steps=(Other("kill"), Query("Gauge"), Invalidate())),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
