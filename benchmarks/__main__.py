@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         from benchmarks.publish import publish
         from benchmarks.rounds import Budget
     except ModuleNotFoundError as missing:
-        print(f"{missing}: the benchmarks need the peers, too: pip install -e '.[dev]'", file=sys.stderr)
+        print(f"{missing}: the benchmarks need the peers, too: make bench brings them", file=sys.stderr)
         return 2
     options = _options(arguments, [measurement.name for measurement in MEASUREMENTS])
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # refused connects are part of it

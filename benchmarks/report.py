@@ -7,7 +7,8 @@ from itertools import groupby
 from statistics import median
 from typing import Any
 
-from benchmarks.correctness.table import section
+from benchmarks.correctness.table import TITLE, section
+from benchmarks.correctness.table import target as target_of
 from benchmarks.measures import Column, Measurement
 from benchmarks.rounds import Row, Rows
 
@@ -139,10 +140,17 @@ def _sections(results: dict[str, Any], pictures: dict[str, str]) -> list[str]:
 
 def _targets(runs: Sequence[dict[str, Any]]) -> str:
     lines = ["## Targets", "", _line(["", "target", "measured", ""]), _line(["---", "---", "---:", "---"])]
-    for measured in (measured for results in runs for measured in results["measurements"]):
-        anchor = "".join(c for c in measured["title"].lower() if c.isalnum() or c in " -_").replace(" ", "-")
-        lines += [_line([f"[{measured['name']}](#{anchor})", *_verdict(target)]) for target in measured["targets"]]
+    for results in runs:
+        if "cells" in results:
+            lines.append(_line([f"[correctness]({_anchor(TITLE)})", *target_of(results)]))
+        for measured in results["measurements"]:
+            name = f"[{measured['name']}]({_anchor(measured['title'])})"
+            lines += [_line([name, *_verdict(target)]) for target in measured["targets"]]
     return "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    return "#" + "".join(c for c in title.lower() if c.isalnum() or c in " -_").replace(" ", "-")
 
 
 def conditions_of(results: dict[str, Any]) -> str:

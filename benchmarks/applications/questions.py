@@ -97,6 +97,7 @@ def questions(field: Field, chosen: list[str]) -> Iterator[Measurement]:
             " “Connects tried” are counted by a proxy in front of it.",
             RESTART_COLUMNS,
             lambda budget: _restart(field, budget),
+            targets=tuple(Target(f"{_kind(group)}: no read fails", partial(_errors, group), 0, "") for group in GROUPS),
         )
 
 
@@ -143,7 +144,7 @@ def _crowds(field: Field, load: Load, budget: Budget) -> Rows:
 
 def _load_targets(load: Load) -> Iterator[Target]:
     for group in GROUPS:
-        kind = group.split(":")[0]
+        kind = _kind(group)
         if load.name == "read-call-read" and group == ASYNCIO:
             claim = f"{kind}: at least 5 × the requests of each peer that keeps its connection across the call"
             yield Target(claim, partial(_worst, group, "slowdown", held=True), 0.2)
@@ -165,6 +166,17 @@ def _worst(group: str, figure: str, rows: Rows, *, held: bool) -> float:
     if not ratios:
         raise KeyError(group)
     return max(ratios)
+
+
+def _kind(group: str) -> str:
+    return group.split(":", maxsplit=1)[0]
+
+
+def _errors(group: str, rows: Rows) -> float:
+    ours = next((row for row in rows if row.ours and row.case == group), None)
+    if ours is None:
+        raise KeyError(group)
+    return max(ours.samples["errors"])
 
 
 # -- all the others ------------------------------------------------------------------------------------------------------

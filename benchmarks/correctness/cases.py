@@ -119,7 +119,7 @@ def lost_wake_up(place: Place) -> Verdict:
     traps = [place.proxy.trap(None, "hold") for _ in range(POOL)]
     first = [place.send("GET", "/items/1", 5) for _ in range(POOL)]
     place.wait(lambda: all(trap.sprung.is_set() for trap in traps), 1.0)
-    waiting = [place.send("GET", "/items/2", 3) for _ in range(3)]
+    waiting = [place.send("GET", "/items/2", 5) for _ in range(3)]
     time.sleep(0.3)
     place.proxy.cut()
     while not all(answer.done() for answer in waiting):
@@ -129,7 +129,7 @@ def lost_wake_up(place: Place) -> Verdict:
     statuses, longest = _statuses(waiting), max(answer.result()[1] for answer in waiting)
     if statuses != [200] * 3:
         missed = sum(status == 0 for status in statuses)
-        return Verdict(False, f"{_told(statuses)}: {missed} of 3 still wait after 3 s, though the database is there")
+        return Verdict(False, f"{_told(statuses)}: {missed} of 3 still wait after 5 s, though the database is there")
     return Verdict(
         True, f"the three in line are served after {longest:.1f} s; the five before: {_told(_statuses(first))}"
     )

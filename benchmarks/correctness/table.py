@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["of_case", "section"]
+__all__ = ["TITLE", "of_case", "section", "target"]
 
-HEAD = """\
-## What happens when something is wrong
+TITLE = "What happens when something is wrong"
+HEAD = f"""\
+## {TITLE}
 
 Each peer in the same cases of misuse and of failure; “–”: the case has no meaning for it. What happened, and the command
 that shows it, stand below, case by case.
@@ -25,6 +26,13 @@ def of_case(cells: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def target(results: dict[str, Any]) -> list[str]:
+    """What we want, what it is, and whether that is met."""
+    ours = [cell for cell in results["cells"] if cell["ours"] and cell["right"] is not None]
+    right = sum(cell["right"] for cell in ours)
+    return ["respool is right in each case", f"{right} of {len(ours)}", "met" if right == len(ours) else "**not met**"]
+
+
 def section(results: dict[str, Any]) -> str:
     """The whole of it."""
     cases, cells = results["cases"], results["cells"]
@@ -39,10 +47,8 @@ def section(results: dict[str, Any]) -> str:
         row = [by_place[peer, case["name"]] for case in cases]
         name = f"**{row[0]['name']}**" if row[0]["ours"] else row[0]["name"]
         lines.append(f"| {name} | {' | '.join(WORDS[cell['right']] for cell in row)} |")
-    ours = [cell for cell in cells if cell["ours"] and cell["right"] is not None]
-    right = sum(cell["right"] for cell in ours)
-    verdict = "met" if right == len(ours) else "**not met**"
-    lines += ["", f"Target: respool is right in each case. {right} of {len(ours)}: {verdict}."]
+    claim, measured, verdict = target(results)
+    lines += ["", f"Target: {claim}. {measured}: {verdict}."]
     for case in cases:
         lines += [f"\n### {case['title']}\n", f"{case['text']}\n"]
         lines.append(of_case([cell for cell in cells if cell["case"] == case["name"]]))

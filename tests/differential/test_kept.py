@@ -251,6 +251,18 @@ KEPT: dict[str, tuple[str, Program]] = {
             times=2,
         ),
     ),
+    "a doomed scope whose connection is given back with an error": (
+        "psycopg2",
+        Program(
+            Setup(face="scope"),
+            (Listener("pool", "checkin", Act("fail")),),
+            (Merge(), Execute("lateral")),
+        ),
+    ),
+    "an invalidate() after a leased read, with nothing to discard": (
+        "asyncpg",
+        Program(steps=(Other("kill"), Query("Gauge"), Invalidate())),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),

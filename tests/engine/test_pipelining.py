@@ -62,6 +62,22 @@ def test_a_first_statement_that_fails_can_be_rolled_back(pg_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("several", ["SELECT 1; INSERT INTO things VALUES (1, 'a')", "SELECT ';'", "SELECT 1 ; "])
+def test_several_commands_are_executed_as_ever(pg_url: str, several: str) -> None:
+    engine = sa.create_engine(pg_url, poolclass=FairPool)
+    METADATA.create_all(engine)
+    for run in (lambda c: c.execute(sa.text(several)), lambda c: c.exec_driver_sql(several)):
+        with engine.begin() as connection:
+            run(connection)
+            assert status(connection) == "INTRANS"
+            connection.execute(sa.delete(THINGS))
+    options = {"no_parameters": True}
+    with engine.connect().execution_options(**options) as connection:
+        connection.exec_driver_sql(several)
+        assert status(connection) == "INTRANS"
+    engine.dispose()
+
+
 async def test_the_same_with_asyncio(postgres: Any, pg_url: str) -> None:
     url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
     engine = create_async_engine(url, poolclass=AsyncFairPool)

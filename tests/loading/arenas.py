@@ -20,7 +20,7 @@ from tests.loading.mappings import Mapping
 from tests.loading.recording import record, recording
 from tests.loading.scripts import Step, play
 
-__all__ = ["ASYNC", "DRIVERS", "Arena", "Told"]
+__all__ = ["ASYNC", "DRIVERS", "NAMES", "Arena", "Told"]
 
 #: By the name of a driver: whose database it is.
 DRIVERS = {
@@ -29,6 +29,8 @@ DRIVERS = {
     **dict.fromkeys(("pymysql", "mysqldb", "aiomysql", "asyncmy"), "mariadb"),
 }
 ASYNC = frozenset({"aiosqlite", "psycopg_async", "asyncpg", "aiomysql", "asyncmy"})
+#: What a driver's module is called, where that is not its name.
+NAMES = {"mysqldb": "MySQLdb", "psycopg_async": "psycopg", "sqlite": "sqlite3"}
 
 #: One connection, which nobody checks by the clock.
 _ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.loading.arenas import DRIVERS, Arena
+from tests.loading.arenas import DRIVERS, NAMES, Arena
 from tests.loading.comparing import BEGINS, compare
 from tests.loading.mappings import Shape, shapes
 from tests.loading.scripts import scripts
@@ -28,6 +28,7 @@ _MARKS: dict[str, Any] = {
 
 @pytest.fixture(params=[pytest.param(driver, marks=_MARKS[place]) for driver, place in DRIVERS.items()])
 def arena(request: pytest.FixtureRequest) -> Iterator[Arena]:
+    pytest.importorskip(NAMES.get(request.param, request.param))
     place = DRIVERS[request.param]
     if place == "sqlite":
         with closing(Arena(request.param)) as arena:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from respool import Database, PoolConfig
 from respool.errors import ConcurrentUse, PoolTimeout
+from tests.loading.arenas import NAMES
 from tests.loading.shelf import Author, Book, both, fill, opened, raised
 from tests.support.mariadb import MariaServer
 from tests.support.postgres import PostgresServer
@@ -300,6 +301,7 @@ def test_threads_that_learn_at_the_same_time(url: str) -> None:
 def test_a_connection_of_mariadb_that_died_at_rest(
     mariadb: MariaServer, driver: str, planned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip(NAMES.get(driver, driver))
     monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
     name = f"died_{driver}"
     mariadb.create_database(name)

@@ -91,13 +91,36 @@ def test_one_parameter_in_two_places(url: str, keys: list[Any], planned: list[st
     assert len(planned) == 6
 
 
+def test_where_a_parameter_has_its_value_from(url: str, planned: list[str]) -> None:
+    box = [1]
+    statements: list[Any] = [
+        (select(Book).where(Book.id == bindparam("i", 4)), [None, {"i": 1}, {"i": 2, "j": 3}, {}, {"j": 1}]),
+        (select(Book).where(Book.id == bindparam("i")), [{"i": 1}, {"i": "2"}, {"i": None}, None, [{"i": 1}]]),
+        (select(Book).where(Book.id == 4, Book.title != "x"), [None, {"id_1": 1}, {"id_1": 2}, None]),
+        (select(Book).where(Book.id == bindparam(None, callable_=lambda: box[0])), [None, None, None]),
+    ]
+
+    def program(database: Database) -> Any:
+        found = []
+        with database.scope("read") as session:
+            for statement, givens in statements * 2:
+                for given in givens:
+                    box[0] = len(found)
+                    found.append(raised(lambda: [book.id for book in session.scalars(statement, given)])[:2])  # noqa: B023
+        return found
+
+    both(url, program)
+    assert len(planned) > 20
+
+
 def test_a_copy_of_a_statement_keeps_no_plan(url: str) -> None:
     statement = select(Book).where(Book.title.like("book %")).order_by(Book.id)
     with opened(url) as database, database.scope("read") as session:
         for _ in range(3):
             whole = session.scalars(statement).all()
-        assert vars(statement)["_respool_plan"] is not None
-        assert vars(copy.deepcopy(statement))["_respool_plan"] is None
+        kept = vars(statement)["_respool_plan"]
+        assert kept is not None
+        assert copy.deepcopy(kept) is None
         for made in (copy.copy(statement), serializer.loads(serializer.dumps(statement), Base.metadata)):
             assert session.scalars(made).all() == whole
             assert session.scalars(made.where(Book.id == 2)).all() == [whole[1]]

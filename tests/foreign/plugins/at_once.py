@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from foreign_results import made
+from sqlalchemy.orm import loading
 
 from respool.session.life import life_of
 from respool.session.loading import results
@@ -36,6 +37,14 @@ def answer_at_once() -> None:
             _answer(plan, result)
 
     Plans.learn = learn_and_answer  # type: ignore[method-assign]
+    instances = loading.instances
+
+    def with_context(cursor: Any, context: Any) -> Any:
+        result: Any = instances(cursor, context)
+        result.context = context  # SQLAlchemy 2.1 keeps it by itself
+        return result
+
+    loading.instances = with_context
 
 
 def _answer(plan: Plan, result: Any) -> None:

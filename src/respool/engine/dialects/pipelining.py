@@ -64,12 +64,16 @@ def _ping(dialect: Any, dbapi_connection: Any) -> float:
     return time.perf_counter() - asked
 
 
-def goes_along(context: Any, checkout: Any) -> bool:
-    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it."""
+def goes_along(context: Any, checkout: Any, statement: str) -> bool:
+    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it.
+
+    Several commands in one string do not: in a pipeline the server takes one at a time.
+    """
     return bool(
         checkout._connection_record.respool_far
         and not context._is_server_side
         and not checkout.dbapi_connection.autocommit
+        and ";" not in statement.rstrip("; \n\t")
     )
 
 

@@ -110,7 +110,7 @@ def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool
         if not others or not any(other(cursor, statement, parameters, context) for other in others):
             context.dialect.do_execute(cursor, statement, parameters, context)
 
-    along = not others and pipelining.goes_along(context, checkout)
+    along = not others and pipelining.goes_along(context, checkout, statement)
     return _first(checkout, context, statement, cursor, run, along=along)
 
 
@@ -136,7 +136,7 @@ def _execute_no_params(cursor: Any, statement: str, context: Any) -> bool | None
         if not any(other(cursor, statement, context) for other in others):
             context.dialect.do_execute_no_params(cursor, statement, context)
 
-    along = not others and pipelining.goes_along(context, checkout)
+    along = not others and pipelining.goes_along(context, checkout, statement)
     return _first(checkout, context, statement, cursor, run, along=along)
 
 

@@ -5,6 +5,7 @@ Only what is rare enters one: a connection that has to be checked or replaced, a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -159,8 +160,8 @@ async def rows_of(
 def _tell(failure: Failure, loan: Loan, values: Any, failed: BaseException) -> None:
     adapted = loan.connection
     try:
-        if isinstance(failed, Exception):
-            adapted._handle_exception(failed)
+        if isinstance(failed, Exception) and (handle := getattr(adapted, "_handle_exception", None)) is not None:
+            handle(failed)  # before SQLAlchemy 2.1 not every driver's has it
         raise failed
     except BaseException as error:
         if not failure.replaced(loan, error, False):
@@ -168,6 +169,10 @@ def _tell(failure: Failure, loan: Loan, values: Any, failed: BaseException) -> N
 
 
 # -- by driver: what SQLAlchemy's adapted cursors do ----------------------------------------------------------------------
+
+
+#: SQLAlchemy 2.0 has none around aiosqlite, whose thread does one thing after the other anyway.
+_NO_MUTEX = contextlib.nullcontext()
 
 
 async def _by_asyncpg(adapted: Any, dialect: Any, sql: str, values: Any) -> Sequence[Any]:
@@ -187,7 +192,7 @@ async def _by_psycopg(adapted: Any, dialect: Any, sql: str, values: Any) -> Sequ
 
 
 async def _by_aiosqlite(adapted: Any, dialect: Any, sql: str, values: Any) -> Sequence[Any]:
-    async with adapted._execute_mutex:
+    async with getattr(adapted, "_execute_mutex", _NO_MUTEX):
         rows: Sequence[Any] = await adapted.driver_connection.execute_fetchall(sql, values)
         return rows
 
