@@ -14,6 +14,7 @@ from sqlalchemy import orm
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from respool.observe.metrics.feed import feed
 from respool.observe.observation import observation
 from respool.observe.recording.errors import Errors
 
@@ -31,7 +32,7 @@ class Process:
 
     def __init__(self) -> None:
         self.observed = observation.databases
-        self.ticks = [*observation._ticks]
+        self.ticks, self.takers = [*observation._ticks], feed._takers
         self.listened = {kind: vars(kind).get("_has_events") for kind in (sa.Engine, sa.Connection)}
         self.levels = {name: logging.getLogger(name).level for name in ("", "respool", "sqlalchemy")}
         self.handlers = [*logging.getLogger("sqlalchemy.engine.Engine").handlers]
@@ -45,6 +46,7 @@ class Process:
             if database not in self.observed:
                 observation.remove(database)
         observation._ticks[:] = self.ticks
+        feed._takers = self.takers
         observation.errors = Errors()
         for kind, heard in self.listened.items():  # SQLAlchemy keeps that for good
             if heard is None and "_has_events" in vars(kind):
