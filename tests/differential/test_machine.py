@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
 from tests.differential.faults import FAULTS, HangsAtCommit, HangsWhateverComes
 from tests.differential.limits import STOCK as STOCK_SECONDS
+from tests.differential.limits import TookTooLong, limit
 from tests.differential.model import Commit, Get, Listener, Program, flat, text
 from tests.differential.programs import program
 from tests.differential.search import kind_of, search, smaller
@@ -63,6 +65,17 @@ def test_a_program_that_hangs_on_sqlalchemy_is_skipped(driver: str) -> None:
         assert arena.skipped == 1
         assert arena.compare(replace(program, steps=(Get("Widget", 1),))) == []
         assert arena.skipped == 1
+
+
+def test_a_limit_that_another_error_hides_is_one() -> None:
+    def hides() -> None:
+        try:
+            threading.Event().wait()
+        except TookTooLong:
+            raise KeyError("an error of what is left") from None
+
+    with pytest.raises(TookTooLong), limit(0.05):
+        hides()
 
 
 def test_nobody_listens_any_more_once_a_program_has_hung() -> None:
