@@ -14,7 +14,7 @@ import sysconfig
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from inspect import unwrap
@@ -23,32 +23,10 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
-    "Client",
-    "Holder",
-    "Place",
-    "Runner",
-    "Thread",
-    "Who",
-    "at",
-    "caller",
-    "calling",
-    "client",
-    "definition",
-    "get_label",
-    "handler_name",
-    "in_module_body",
-    "is_library",
-    "label",
-    "line_here",
-    "near_line",
-    "place_of",
-    "running",
-    "shorten",
-    "stack",
-    "this_thread",
-    "users_line",
-    "watched",
-]
+    "Client", "Holder", "Place", "Runner", "Thread", "Who", "at", "caller", "calling", "client", "definition", "get_label",
+    "handler_name", "in_module_body", "is_library", "label", "line_here", "near_line", "place_of", "running", "shorten", "stack",
+    "this_thread", "users_line", "watched",
+]  # fmt: skip
 
 # -- whose work it is -------------------------------------------------------------------------------------------------
 
@@ -393,7 +371,10 @@ def at(who: str, place: str | None) -> str:
 
 def shorten(path: str) -> str:
     """A path as people write it: relative to the working directory where it lies below that."""
-    return os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
+    with suppress(OSError):  # it was removed, as a new release does with that of the one before
+        if path.startswith(os.getcwd() + os.sep):
+            return os.path.relpath(path)
+    return path
 
 
 def _users(frames: Iterable[FrameType]) -> FrameType | None:

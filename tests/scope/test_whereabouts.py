@@ -204,3 +204,14 @@ def test_a_way_that_was_gone_before_is_not_looked_through_again(monkeypatch: pyt
         assert first().function.endswith("first")
     assert between().function.endswith("<lambda>")
     assert way(4, users_line).function == test_a_way_that_was_gone_before_is_not_looked_through_again.__name__
+
+
+def test_places_are_named_in_a_process_whose_working_directory_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert whereabouts.shorten(__file__) == __file__
+    with Database("sqlite://").scope("sale") as session:
+        assert session.scope is not None
+        assert __file__ in session.scope.title
