@@ -223,8 +223,8 @@ def _lost(difference: Difference) -> bool:
             return difference.ours not in _DISCONNECTED
         is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
         if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            if difference.what == "end" or not isinstance(step, Invalidate):  # of an earlier session; or nobody's was
-                continue
+            if difference.what == "end" or not (isinstance(step, Invalidate) and stock[index - 1].holding):
+                continue  # of an earlier session; or nobody's was
             return False
         return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
     return False

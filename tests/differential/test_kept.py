@@ -263,6 +263,10 @@ KEPT: dict[str, tuple[str, Program]] = {
         "asyncpg",
         Program(steps=(Other("kill"), Query("Gauge"), Invalidate())),
     ),
+    "a second invalidate(), with nothing to discard on either side": (
+        "asyncpg",
+        Program(steps=(Get("Part", 3), Invalidate(), Invalidate())),
+    ),
     "a cursor that nobody has read to its end, and a table that somebody else writes to": (
         "sqlite",
         Program(steps=(Execute("union", "some"), Close(), Other("less parts"))),
