@@ -62,20 +62,47 @@ def test_a_first_statement_that_fails_can_be_rolled_back(pg_url: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("several", ["SELECT 1; INSERT INTO things VALUES (1, 'a')", "SELECT ';'", "SELECT 1 ; "])
-def test_several_commands_are_executed_as_ever(pg_url: str, several: str) -> None:
-    engine = sa.create_engine(pg_url, poolclass=FairPool)
+def outcome(url: str, statement: Any, pool: Any) -> Any:
+    """What comes of a first statement, and of the transaction that it is in."""
+    engine = sa.create_engine(url, poolclass=pool)
+    METADATA.drop_all(engine)
     METADATA.create_all(engine)
-    for run in (lambda c: c.execute(sa.text(several)), lambda c: c.exec_driver_sql(several)):
-        with engine.begin() as connection:
-            run(connection)
-            assert status(connection) == "INTRANS"
-            connection.execute(sa.delete(THINGS))
-    options = {"no_parameters": True}
-    with engine.connect().execution_options(**options) as connection:
-        connection.exec_driver_sql(several)
-        assert status(connection) == "INTRANS"
+    seen: list[Any] = []
+    with engine.connect() as connection:
+        try:
+            result = (
+                connection.exec_driver_sql(statement) if isinstance(statement, str) else connection.execute(statement)
+            )
+            seen.append(result.all() if result.returns_rows else result.rowcount)
+        except sa.exc.DBAPIError as error:
+            seen += [type(error), type(error.orig), str(error.orig)]
+        seen.append(status(connection))
+        if seen[-1] == "INTRANS":
+            seen.append(connection.scalar(sa.select(sa.func.count(THINGS.c.id))))
+        connection.invalidate()
     engine.dispose()
+    return seen
+
+
+SEVERAL = "SELECT 1; INSERT INTO things VALUES (1, 'a')"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(SEVERAL, "SELECT ';'", "SELECT 1 ; ", "-- nothing", "", "COPY things TO STDOUT", "SELECT $1", "SELECT 5 % 3"),
+        *(
+            sa.text(SEVERAL),
+            sa.text("COPY things FROM STDIN"),
+            sa.DDL(SEVERAL),
+            sa.text("SELECT :a").bindparams(a="1;"),
+        ),
+        sa.text(SEVERAL).columns(THINGS.c.id),
+        sa.select(sa.literal_column("1; INSERT INTO things VALUES (1, 'a')")),
+    ],
+)
+def test_a_first_statement_is_to_the_server_what_it_was(pg_url: str, statement: Any) -> None:
+    assert outcome(pg_url, statement, FairPool) == outcome(pg_url, statement, None)
 
 
 async def test_the_same_with_asyncio(postgres: Any, pg_url: str) -> None:
@@ -90,7 +117,7 @@ async def test_the_same_with_asyncio(postgres: Any, pg_url: str) -> None:
         assert (await connection.execute(sa.select(THINGS))).all() == []
         await connection.rollback()
     async with engine.connect() as connection:
-        assert (await connection.execute(sa.text("SELECT 1 WHERE false"))).all() == []
+        assert (await connection.execute(sa.select(THINGS).where(sa.false()))).all() == []
         with pytest.raises(IntegrityError):
             await connection.execute(sa.text("INSERT INTO things (id, name) VALUES (1, 'x'), (1, 'y')"))
     await engine.dispose()
@@ -107,7 +134,7 @@ def test_an_isolated_read_is_replaced_when_its_connection_was_stale(postgres: An
     engine.dispose()
 
 
-@pytest.mark.parametrize("statement", ["SELECT pg_sleep(60)", "INSERT INTO things SELECT 1 FROM pg_sleep(60)"])
+@pytest.mark.parametrize("statement", ["SELECT pg_sleep(:s)", "INSERT INTO things SELECT 1 FROM pg_sleep(:s)"])
 async def test_a_cancelled_pipeline_is_left(postgres: Any, pg_url: str, statement: str) -> None:
     url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
     engine = create_async_engine(url, poolclass=AsyncFairPool, max_size=1)
@@ -118,7 +145,7 @@ async def test_a_cancelled_pipeline_is_left(postgres: Any, pg_url: str, statemen
 
     async def ask() -> None:
         async with engine.connect() as connection:
-            await connection.execute(sa.text(statement))
+            await connection.execute(sa.text(statement), {"s": 60})
 
     for _ in range(3):
         task = asyncio.create_task(ask())
@@ -132,7 +159,7 @@ async def test_a_cancelled_pipeline_is_left(postgres: Any, pg_url: str, statemen
             assert driver.pgconn.pipeline_status == 0
             assert driver._pipeline is None
             assert not driver.autocommit
-            assert await connection.scalar(sa.text("SELECT 1")) == 1
+            assert await connection.scalar(sa.select(1)) == 1
             assert status(connection.sync_connection) == "INTRANS"
     assert pool.stats().connects == 1
     await engine.dispose()
@@ -151,10 +178,10 @@ async def test_a_pipeline_whose_end_was_cut_off_is_left_when_the_connection_is_m
         with monkeypatch.context() as patched:
             patched.setattr(pipelining, "_execute", cut_off)
             with pytest.raises(asyncio.CancelledError):
-                await connection.execute(sa.text("SELECT 1"))
+                await connection.execute(sa.select(1))
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         assert driver.pgconn.pipeline_status == 0
         assert driver._pipeline is None
-        assert await connection.scalar(sa.text("SELECT 1")) == 1
+        assert await connection.scalar(sa.select(1)) == 1
     await engine.dispose()

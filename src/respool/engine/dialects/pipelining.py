@@ -65,16 +65,24 @@ def _ping(dialect: Any, dbapi_connection: Any) -> float:
 
 
 def goes_along(context: Any, checkout: Any, statement: str) -> bool:
-    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it.
-
-    Several commands in one string do not: in a pipeline the server takes one at a time.
-    """
+    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it."""
     return bool(
         checkout._connection_record.respool_far
         and not context._is_server_side
         and not checkout.dbapi_connection.autocommit
-        and ";" not in statement.rstrip("; \n\t")
+        and _is_the_same_in_a_pipeline(context, statement)
     )
+
+
+def _is_the_same_in_a_pipeline(context: Any, statement: str) -> bool:
+    """Whether the server is asked in the same way: there, as with parameters, it takes one command and no COPY.
+
+    Without parameters psycopg has another way, in which text may be several commands. What SQLAlchemy has built is one.
+    """
+    if any(context.parameters):
+        return True
+    compiled = context.compiled
+    return compiled is not None and not (context.isddl or compiled.isplaintext or ";" in statement)
 
 
 def execute(dbapi_connection: Any, cursor: Any, run: Callable[[Any], object]) -> None:
