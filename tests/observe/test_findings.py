@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, event, text
 
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.engine import only_looks
+from respool.engine.pools.lending import noted
 from respool.errors import ConcurrentUse, ConfigError, PoolTimeout
 from respool.observe import observe, snapshot
 from respool.observe.findings import holding
@@ -358,9 +359,23 @@ def test_what_is_no_database_is_refused() -> None:
 
 
 def test_a_database_that_is_dropped_is_forgotten(sqlite_file: str) -> None:
+    before = [*observation.recorders], len(noted)
     db = Database(f"sqlite:///{sqlite_file}", name="dropped")
     observe(db)
-    del db
+    with db.scope("work") as session:
+        session.execute(text("SELECT 1"))
+    other = Database(db.engine, name="of the same pool")
+    observe(other)
+    del db, session
     gc.collect()
     observation.look()
     assert "dropped" not in [database.name for database in observation.databases]
+    assert len(observation.recorders) == len(before[0]) + 1
+    pool: Any = other.pool
+    assert pool.meter.recorders == (recorder_of(other),)
+    pool.dispose()
+    other.close()
+    del other, pool
+    gc.collect()
+    observation.look()
+    assert ([*observation.recorders], len(noted)) == before

@@ -90,11 +90,15 @@ class Observation:
 
     def remove(self, database: DatabaseBase[Any]) -> None:
         """Observe it no more. With the last one everything ends."""
+        recorder = recorder_of(database)
+        if recorder is not None:
+            self._drop([recorder])
+
+    def _drop(self, dropped: list[Recorder]) -> None:
         with self._starting:
-            recorder = recorder_of(database)
-            if recorder is not None:
+            for recorder in dropped:
                 recorder.close()
-                self._recorders = [each for each in self._recorders if each is not recorder]
+            self._recorders = [each for each in self._recorders if each not in dropped]
             over = not self.databases
             if over:
                 self._stopped.set()
@@ -120,6 +124,8 @@ class Observation:
 
     def look(self) -> None:
         """Look once, now."""
+        if gone := [recorder for recorder in self._recorders if recorder.database is None]:
+            self._drop(gone)
         for recorder in self.recorders:
             database = recorder.database
             if database is None or database.closed:

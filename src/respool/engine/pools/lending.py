@@ -10,7 +10,7 @@ from sqlalchemy.pool import Pool, PoolProxiedConnection
 __all__ = ["LendingPool", "Meter", "Use", "noted", "use_of"]
 
 
-#: Who takes notes of pools now: where there is nobody, no statement looks for whom to tell.
+#: The meters that there are, weakly: where there is none, no statement looks for whom to tell.
 noted: list[Any] = []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import ref
 
 from respool.engine.pools.lending import LendingPool, noted
 from respool.observe.recording.account import Account, Lease, Use, now
@@ -42,7 +43,7 @@ class Meter:
 
     def __init__(self, notes: Notes) -> None:
         self.recorders: tuple[Notes, ...] = (notes,)
-        noted.append(self)
+        noted.append(ref(self, noted.remove))
 
     @staticmethod
     def add(pool: LendingPool, notes: Notes) -> None:
@@ -60,8 +61,6 @@ class Meter:
             if others:
                 pool.meter.recorders = others
             else:
-                if pool.meter in noted:  # it is of another pool, too, which has been disposed of
-                    noted.remove(pool.meter)
                 pool.meter = None
 
     def asked(self) -> tuple[Account, float]:

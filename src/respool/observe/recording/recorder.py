@@ -87,12 +87,12 @@ class Recorder:
 
     def close(self) -> None:
         """Take no more notes."""
-        database = self.database
-        if database is None:
-            return
-        _recorders.pop(database, None)
-        database.followers = tuple(each for each in database.followers if each != self._follow)
-        for pool in {*self._pools, database.pool}:  # it may have been disposed of, and made anew
+        database, pools = self.database, {*self._pools}
+        if database is not None:
+            _recorders.pop(database, None)
+            database.followers = tuple(each for each in database.followers if each != self._follow)
+            pools.add(database.pool)  # it may have been disposed of, and made anew
+        for pool in pools:
             Meter.remove(pool, self)
 
     def _follow(self, database: DatabaseBase[Any]) -> None:
