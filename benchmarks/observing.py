@@ -55,7 +55,9 @@ PACKAGE = ROOT / "src" / "respool"
 #: Where somebody could take notes of a request: by file what stands there, and what would without it.
 PLACES: dict[str, list[tuple[str, str]]] = {
     "engine/pools/checkout.py": [
-        ("        if pool.meter is not None:\n            self._take_noted(pool.meter)\n            return\n", ""),
+        ("        meter = self._pool.meter\n        asked = None if meter is None else meter.asked()\n", ""),
+        ("            if meter is not None:\n                meter.gave_up(asked)\n", ""),
+        ("        if meter is not None:\n            meter.took(asked, self._entry, alone=self.alone)\n", ""),
     ],
     "engine/pools/staleness.py": [
         (

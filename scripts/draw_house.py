@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.drawing import BLUE, FAINT, FONT, INK, PAPER, QUIET, STYLE
+from scripts.made import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "explanation" / "house.svg"
@@ -223,15 +224,7 @@ def _text(x: float, y: float, text: str, fill: str, more: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write it, or with ``--check`` look whether it is as it would be written."""
-    picture = draw(House.read(ROOT))
-    name = TARGET.relative_to(ROOT)
-    if "--check" not in arguments:
-        TARGET.write_text(picture, encoding="utf-8")
-        print(f"written: {name}")
-    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != picture:
-        print(f"{name} is not of today; run: python scripts/draw_house.py")
-        return 1
-    return 0
+    return write_or_check({TARGET: draw(House.read(ROOT))}, arguments, root=ROOT, script=__file__)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from respool import Database, ObjectState, SessionPhase, state_of
 from respool.pool.core.entries import MOVES, EntryState
 from scripts.drawing import BLUE, label, path, picture, rect
+from scripts.made import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "explanation"
@@ -249,16 +250,8 @@ PICTURES: dict[str, Callable[[], Machine]] = {"states": pool, "session": session
 def main(arguments: Sequence[str]) -> int:
     """Write them, or with ``--check`` look whether they are as they would be written."""
     logging.disable(logging.CRITICAL)
-    old = 0
-    for name, machine in PICTURES.items():
-        target, drawn = FOLDER / f"{name}.svg", machine().draw()
-        if "--check" not in arguments:
-            target.write_text(drawn, encoding="utf-8")
-            print(f"written: {target.relative_to(ROOT)}")
-        elif not target.exists() or target.read_text(encoding="utf-8") != drawn:
-            print(f"{target.relative_to(ROOT)} is not of today; run: python scripts/draw_states.py")
-            old = 1
-    return old
+    drawn = {FOLDER / f"{name}.svg": machine().draw() for name, machine in PICTURES.items()}
+    return write_or_check(drawn, arguments, root=ROOT, script=__file__)
 
 
 if __name__ == "__main__":

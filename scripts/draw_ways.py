@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 import respool
 from respool import Database
 from scripts.drawing import AMBER, BLUE, BOX, FAINT, GREEN, QUIET, label, path, picture, rect
+from scripts.made import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "explanation"
@@ -211,15 +212,7 @@ def pictures() -> dict[Path, str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write them, or with ``--check`` look whether they are as they would be written."""
-    old = 0
-    for target, drawn in pictures().items():
-        if "--check" not in arguments:
-            target.write_text(drawn, encoding="utf-8")
-            print(f"written: {target.relative_to(ROOT)}")
-        elif not target.exists() or target.read_text(encoding="utf-8") != drawn:
-            print(f"{target.relative_to(ROOT)} is not of today; run: python scripts/draw_ways.py")
-            old = 1
-    return old
+    return write_or_check(pictures(), arguments, root=ROOT, script=__file__)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from respool.cli.main import build_parser
+from scripts.made import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "reference" / "commands.md"
@@ -92,14 +94,7 @@ def _plain(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write it, or with ``--check`` look whether it is as it would be written."""
-    text, name = page(), TARGET.relative_to(ROOT)
-    if "--check" not in arguments:
-        TARGET.write_text(text, encoding="utf-8")
-        print(f"written: {name}")
-    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
-        print(f"{name} is not of today; run: python scripts/write_commands.py")
-        return 1
-    return 0
+    return write_or_check({TARGET: page()}, arguments, root=ROOT, script=__file__)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from respool.cli.doctor import kinds as doctor
 from respool.observe.findings import kinds as observed
+from scripts.made import write_or_check
 
 Kind: TypeAlias = observed.Kind | doctor.Kind
 
@@ -84,20 +86,8 @@ def _plain(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write them, or with ``--check`` look whether they are as they would be written, and no other is there."""
-    texts = pages()
-    there = {TARGET, *FOLDER.glob("*.md")}
-    if "--check" not in arguments:
-        FOLDER.mkdir(exist_ok=True)
-        for path in there - set(texts):
-            path.unlink()
-        for path, text in texts.items():
-            path.write_text(text, encoding="utf-8")
-        print(f"written: {len(texts)} pages of findings")
-        return 0
-    old = [path for path in there | set(texts) if not path.exists() or texts.get(path) != path.read_text("utf-8")]
-    for path in sorted(old):
-        print(f"{path.relative_to(ROOT)} is not of today; run: python scripts/write_findings.py")
-    return 1 if old else 0
+    there = [TARGET, *FOLDER.glob("*.md")]
+    return write_or_check(pages(), arguments, root=ROOT, script=__file__, there=there)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from respool.engine.dialects.cancels import can_mend
 from respool.engine.dialects.cursors import watched_cursor
 from respool.engine.dialects.signs import driver_of, is_closed, transaction_note
 from respool.engine.pools.leases import ALONE, EITHER, NEVER_ALONE, TOGETHER, Loan, come_back, leave, mode_of
-from respool.engine.pools.lending import LendingPool, Meter
+from respool.engine.pools.lending import LendingPool
 from respool.pool import CloseReason
 from respool.pool.core.entries import ACQUIRED
 
@@ -112,23 +112,8 @@ class Checkout(base._ConnectionFairy):
 
     def take(self) -> None:
         """Take a connection from the pool, and become its proxy."""
-        pool = self._pool
-        if pool.meter is not None:
-            self._take_noted(pool.meter)
-            return
-        try:
-            record: Any = pool._do_get(self)
-            self._connection_record = record
-            self.dbapi_connection = record.dbapi_connection
-            record.fairy_ref = ref(self)
-        except BaseException:
-            if self._monitor is not None:
-                self._monitor.abandon(self)
-            raise
-
-    def _take_noted(self, meter: Meter) -> None:
-        """The same, where somebody takes notes."""
-        asked = meter.asked()
+        meter = self._pool.meter
+        asked = None if meter is None else meter.asked()
         try:
             record: Any = self._pool._do_get(self)
             self._connection_record = record
@@ -137,9 +122,11 @@ class Checkout(base._ConnectionFairy):
         except BaseException:
             if self._monitor is not None:
                 self._monitor.abandon(self)
-            meter.gave_up(asked)
+            if meter is not None:
+                meter.gave_up(asked)
             raise
-        meter.took(asked, self._entry, alone=self.alone)
+        if meter is not None:
+            meter.took(asked, self._entry, alone=self.alone)
 
     @classmethod
     def of_loan(cls, loan: Loan) -> Checkout:
