@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks import report
 from benchmarks.applications import external
-from benchmarks.applications.peers import PEERS, Peer, missing
+from benchmarks.applications.options import choose, parser_of, read
+from benchmarks.applications.peers import PEERS
 from benchmarks.applications.questions import NAMES, questions
 from benchmarks.applications.sampling import Field
 from benchmarks.applications.workloads import LOADS
 from benchmarks.conditions import conditions
 from benchmarks.rounds import Budget
 from tests.support.postgres import PostgresServer
-
-#: For a quick run, where nobody is named.
-QUICK = ("respool", "depends-function", "respool-flask", "flask-sqlalchemy")
 
 
 def main(arguments: list[str]) -> int:
@@ -64,35 +61,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def choose(keys: list[str]) -> tuple[list[Peer], dict[str, str]]:
-    """The peers that are installed, and why each of the others is left out."""
-    found: list[Peer] = []
-    left_out: dict[str, str] = {}
-    for key in keys:
-        lacks = missing(PEERS[key])
-        if lacks:
-            left_out[key] = f"not installed: {', '.join(lacks)}"
-        else:
-            found.append(PEERS[key])
-    return found, left_out
-
-
 def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.applications", description=__doc__)
-    parser.add_argument("--only", default=",".join(NAMES), help=f"some of: {','.join(NAMES)}")
-    parser.add_argument("--peers", help=f"some of: {','.join(PEERS)}; in a quick run: {','.join(QUICK)}")
-    parser.add_argument("--quick", action="store_true", help="a short run, to see that it works; its figures are rough")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where benchmarks/results/ and docs/ are")
+    parser = parser_of("python -m benchmarks.applications", __doc__, NAMES, PEERS)
     parser.add_argument("--generator", choices=("own", "wrk"), default="own", help="the steady loads' clients")
-    options = parser.parse_args(arguments)
+    options = read(parser, arguments, NAMES, PEERS)
     if options.generator == "wrk" and not external.is_there():
         parser.error("--generator wrk: there is no wrk here (Debian and Ubuntu: apt-get install wrk)")
-    options.only = options.only.split(",")
-    options.peers = options.peers.split(",") if options.peers else list(QUICK if options.quick else PEERS)
-    for given, known in ((options.only, NAMES), (options.peers, PEERS)):
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            parser.error(f"unknown {', '.join(unknown)}; there are {', '.join(known)}")
     return options
 
 

@@ -7,11 +7,10 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.applications.__main__ import QUICK, choose
+from benchmarks.applications.options import choose, parser_of, read
 from benchmarks.applications.peers import PEERS, Peer
 from benchmarks.applications.serving import ServingError
 from benchmarks.conditions import conditions
@@ -88,19 +87,7 @@ def _meaningless(case: Case, peer: Peer) -> Verdict | None:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     names = [case.name for case in CASES]
-    parser = argparse.ArgumentParser("python -m benchmarks.correctness", description=__doc__)
-    parser.add_argument("--only", metavar="CASE", default=",".join(names), help=f"some of: {','.join(names)}")
-    parser.add_argument("--peers", help=f"some of: {','.join(EVERYBODY)}; with --quick: some of them")
-    parser.add_argument("--quick", action="store_true", help="fewer peers")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where benchmarks/results/ and docs/ are")
-    options = parser.parse_args(arguments)
-    options.only = options.only.split(",")
-    options.peers = options.peers.split(",") if options.peers else list(QUICK if options.quick else EVERYBODY)
-    for given, known in ((options.only, names), (options.peers, EVERYBODY)):
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            parser.error(f"unknown {', '.join(unknown)}; there are {', '.join(known)}")
-    return options
+    return read(parser_of("python -m benchmarks.correctness", __doc__, names, EVERYBODY), arguments, names, EVERYBODY)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.applications import external
-from benchmarks.applications.__main__ import choose
 from benchmarks.applications.load import Answers, Ask
+from benchmarks.applications.options import choose
 from benchmarks.applications.peers import ASYNCIO, PEERS, THREADS, Peer, missing
 from benchmarks.applications.questions import questions
 from benchmarks.applications.sampling import Field
