@@ -110,6 +110,27 @@ async def read(database: AsyncDatabase, key: int = 1) -> Any:
         return book and book.title
 
 
+#: Whether somebody waits for a lock in this database.
+WAITS_IN_POSTGRESQL = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+WAITS_IN_MARIADB = text(
+    "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'Waiting for table%'"
+)
+
+
+async def cancel_a_read(database: AsyncDatabase, connection: Any, waits: Any, alone: list[str]) -> None:
+    """A read that waits for what the connection has locked is cancelled there, in its fetch."""
+    went = len(alone)
+    task = asyncio.create_task(read(database, 2))
+    while not connection.scalar(waits):
+        await asyncio.sleep(0)
+    assert len(alone) == went + 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_it_takes_no_greenlet(place: Place, alone: list[str]) -> None:
     async with place.opened() as database:
         assert [await read(database, key) for key in (1, 2, 99)] == ["book 1", "book 2", None]
@@ -208,13 +229,7 @@ async def test_so_does_one_of_mariadb(mariadb: MariaServer, driver: str, alone: 
             await read(database)
             with engine.connect() as connection:
                 connection.execute(text("LOCK TABLES books WRITE"))
-                task = asyncio.create_task(read(database, 2))
-                while len(alone) < 2:
-                    await asyncio.sleep(0)
-                await asyncio.sleep(0.05)
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
+                await cancel_a_read(database, connection, WAITS_IN_MARIADB, alone)
                 connection.execute(text("UNLOCK TABLES"))
             assert await read(database, 3) == "book 3"
             assert database.pool.stats().acquired == 0
@@ -279,13 +294,7 @@ async def test_a_cancelled_read_costs_no_connection(pg_url: str, driver: str, al
         await read(database)
         with engine.begin() as connection:
             connection.execute(text("LOCK TABLE books IN ACCESS EXCLUSIVE MODE"))
-            task = asyncio.create_task(read(database, 2))
-            while len(alone) < 2:
-                await asyncio.sleep(0)
-            await asyncio.sleep(0.05)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await cancel_a_read(database, connection, WAITS_IN_POSTGRESQL, alone)
         assert await read(database, 3) == "book 3"
         stats = database.pool.stats()
         assert (stats.acquired, stats.total) == (0, 1)
