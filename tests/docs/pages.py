@@ -314,7 +314,12 @@ def serves(words: list[str], folder: Path) -> bool:
             re.search(r"run_app\(|serve_forever\(|app(?:\(\))?\.run\(", (folder / words[1]).read_text(encoding="utf-8"))
             is not None
         )
-    return words[0] in _SERVERS or words[:3] == ["python", "-m", "bottle"] or words[-1] == "run"
+    return (
+        words[0] in _SERVERS
+        or words[:3] == ["python", "-m", "bottle"]
+        or words[-1] == "run"
+        or (words[:2] == ["respool", "demo"] and "--seconds" not in words)
+    )
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:

@@ -214,9 +214,10 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
     for word in rest:
         if word in ("-X", "-H", "-d"):
             yield word, next(rest)
-        elif word.startswith("-"):
+        elif word == "-i":
             yield word, ""
         else:
+            assert not word.startswith("-"), f"the reader's curl does not know {word}"
             yield "url", word if "://" in word else f"http://{word}"
 
 

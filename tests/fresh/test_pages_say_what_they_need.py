@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,14 @@ import pytest
 from tests.docs.pages import ROOT, blocks, commands, serves
 from tests.fresh.__main__ import found, installed
 from tests.fresh.environments import requirements
+
+#: What our own commands need.
+_EXTRAS = {"respool demo": "demo", "respool top": "cli"}
+
+
+def brings(wanted: tuple[str, ...], extra: str) -> bool:
+    """Whether an install line has this extra of ours."""
+    return any(re.search(rf"^respool\[(.*,)?{extra}(,.*)?\]$", each) for each in wanted)
 
 
 @pytest.mark.parametrize("page", found(), ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -24,6 +33,10 @@ def test_a_page_that_asks_a_server_says_how_to_start_it_and_what_to_install(page
             words = shlex.split(command)
             started = started or serves(words, tmp_path)
             assert words[0] != "curl" or started, f"{block}: nothing was started before {command}"
+            extra = _EXTRAS.get(" ".join(words[:2]))
+            assert extra is None or brings(installed(blocks(page)), extra), (
+                f"{block}: respool[{extra}] is not installed"
+            )
     if started:
         assert installed(blocks(page)) != ("respool",), "a page with a server says what to install"
 

@@ -81,6 +81,8 @@ _DEMO = """Run a small shop on a database of its own, with a page that shows the
 The default database is an SQLite file, respool-demo.db, in the current folder: orders are still there after a restart."""
 
 
+_DEMO_NEEDS = {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"}
+
 _TROUBLES = ("hold", "leak", "n+1", "block", "db-away")
 
 
@@ -175,7 +177,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         from respool.cli.demo.command import run
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in {"fastapi", "starlette", "pydantic", "uvicorn"}:
+        if error.name is None or error.name.partition(".")[0] not in _DEMO_NEEDS:
             raise
         print(f'respool demo needs {error.name}: pip install "respool[demo]"', file=sys.stderr)
         return 1
