@@ -309,14 +309,19 @@ class Checkout(base._ConnectionFairy):
             record._checkin_failed(error, _fairy_was_created=False)
 
     def __del__(self) -> None:
-        record = self._connection_record
         try:
-            if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-                record.fairy_ref = _nobody
-                _finalize(record, self._pool, self._echo)
-        finally:
-            if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+            try:
+                record = self._connection_record
+                if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
+                    record.fairy_ref = _nobody
+                    _finalize(record, self._pool, self._echo)
+            finally:
+                if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+                    self._monitor.abandon(self, CloseReason.BROKEN)
+        except BaseException:  # and another one in here: Python tries only once
+            if self._entry is not None or self._waiter is not None:
                 self._monitor.abandon(self, CloseReason.BROKEN)
+            raise
 
 
 class WatchedCheckout(Checkout):
