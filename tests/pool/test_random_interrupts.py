@@ -158,6 +158,7 @@ async def walk(pool: Any, work: list[Callable[[], Awaitable[None]]], kind: type[
     checked = collected = 0
     while checked < EACH:
         with explained(pool, tracer):
+            gc.disable()
             sys.settrace(tracer)
             try:
                 ended = await asyncio.gather(
@@ -165,12 +166,13 @@ async def walk(pool: Any, work: list[Callable[[], Awaitable[None]]], kind: type[
                 )
             finally:
                 sys.settrace(None)
+                gc.enable()
             judge(ended, kind)
         del ended
         if tracer.raised > collected:  # not while others are interrupted: Python calls a finalizer only once
             collected = tracer.raised
             await asyncio.sleep(0)
-            gc.collect()
+            gc.collect(0)
         if tracer.raised - checked > 20:
             checked = tracer.raised
             with explained(pool, tracer):
