@@ -84,7 +84,7 @@ PLACES: dict[str, list[tuple[str, str]]] = {
 """,
             "",
         ),
-        ("        entry.end_use(self.now)\n", ""),
+        ("        if entry.use is not None:\n            entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [
         (
