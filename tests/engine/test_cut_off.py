@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,9 +25,12 @@ pytestmark = IGNORED
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest keeps what ``__del__`` raises, and with it the frames and all that they hold."""
+def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of errors: pytest keeps what is logged and what ``__del__`` raises, and with it the frames and all that they hold."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture
@@ -70,6 +74,41 @@ def test_a_connection_that_is_thrown_away_becomes_nobody_elses_twice(
         assert len({id(each.dbapi_connection) for each in all_of_them}) == len(all_of_them), where
         for each in all_of_them:
             each.close()
+        engine.dispose()
+        if where is None:
+            break
+
+
+def close_a_lost_one(held: list[Any]) -> None:
+    held[0].lost = ConnectionError("gone")
+    held[0].close()
+    held.clear()
+
+
+def close_one_whose_reset_fails(held: list[Any]) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("this reset")
+
+    held[0]._pool._dialect.do_rollback = fail
+    held[0].close()
+    held.clear()
+
+
+@pytest.mark.parametrize("close", [close_a_lost_one, close_one_whose_reset_fails])
+@apart
+def test_the_place_of_a_connection_that_is_no_good_is_given_back(
+    engines: Callable[[], sa.Engine], close: Callable[[list[Any]], None]
+) -> None:
+    for instruction in every_instruction():
+        engine = engines()
+        pool: Any = engine.pool
+        held: list[Any] = [engine.raw_connection()]
+        where = interrupted_at(instruction, partial(close, held))
+        held.clear()
+        gc.collect(1)
+        if sys.exc_info()[1] is None:  # else Python goes on handling for ever, and keeps what is in those frames
+            assert pool.stats().acquired == 0, where
+        vars(engine.dialect).pop("do_rollback", None)
         engine.dispose()
         if where is None:
             break
