@@ -1,29 +1,21 @@
-"""An exception out of nowhere, before each instruction in turn: the pool is not locked, nothing lost, nobody forgotten.
-
-``RESPOOL_SOAK_INTERRUPTS=1000000`` lets the walk at random at the end go on for as long as you like.
-"""
+"""An exception out of nowhere, before each instruction in turn: the pool is not locked, nothing lost, nobody forgotten."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial, wraps
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from respool.engine import FairPool
 from respool.pool import AsyncConnectionPool, ConnectionPool
-from tests.support.interrupts import Interrupt, TimeLimit, at, every_instruction, interrupted_at, now_and_then
+from tests.support.interrupts import Interrupt, TimeLimit, at, every_instruction, interrupted_at
 
 PATIENCE = 3.0
 
@@ -315,56 +307,3 @@ async def drive(task: asyncio.Task[Any], instruction: int, kind: type[BaseExcept
     if task.done() and not task.cancelled():
         task.exception()
     return tracer.where
-
-
-INTERRUPTS = int(os.environ.get("RESPOOL_SOAK_INTERRUPTS", "2000"))
-
-
-def connect_and_execute(engine: Any) -> None:
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1").all()
-
-
-@IGNORED
-@pytest.mark.parametrize("kind", [Interrupt, TimeLimit])
-@pytest.mark.parametrize("floor", ["pool", "engine"])
-@apart
-def test_promise_07_interrupts_at_random_instructions(
-    kind: type[BaseException], floor: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.CRITICAL)
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/file.db", poolclass=FairPool, max_size=3, pool_timeout=PATIENCE)
-    pool: Any = ConnectionPool(Counted().connect, max_size=3) if floor == "pool" else engine.pool
-    work = (
-        [partial(use, pool), partial(throw_away, pool)] if floor == "pool" else [partial(connect_and_execute, engine)]
-    )
-    others = [partial(use, pool)] if floor == "pool" else work
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.is_set():
-            others[0]()
-
-    beside = in_a_thread(go_on)
-    tracer = now_and_then(0.002, 7, kind)
-    raised = collected = 0
-    while raised < INTERRUPTS // 4:
-        for one in work:
-            sys.settrace(tracer)
-            with suppress(kind, sa.exc.StatementError):  # SQLAlchemy wraps what it takes for the driver's
-                one()
-            sys.settrace(None)
-        if tracer.raised > collected:  # SQLAlchemy's connection and its transaction hold each other
-            collected = tracer.raised
-            gc.collect(1)
-        if tracer.raised - raised > 20:
-            raised = tracer.raised
-            gc.collect()
-            if beside.done():
-                beside.result()
-            assert in_a_thread(others[0]).result(PATIENCE + 5) is None, tracer.where
-    over.set()
-    beside.result(PATIENCE + 5)
-    gc.collect()
-    assert pool.stats().acquired == 0
-    engine.dispose()

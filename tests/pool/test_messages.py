@@ -137,6 +137,12 @@ def test_why_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
             'FATAL: password authentication failed for user "u"',
             'OSError: FATAL: password authentication failed for user "u"',
         ),
+        ("failed to resolve host 'hunter2@127.0.0.1': no", "OSError: failed to resolve host '***@127.0.0.1': no"),
+        ('could not translate host name "h@nter2@db" to', 'OSError: could not translate host name "***@db" to'),
+        (
+            "Can't connect to MySQL server on 'hunter2@db' (-2)",
+            "OSError: Can't connect to MySQL server on '***@db' (-2)",
+        ),
         ("fe_sendauth: no password supplied", "OSError: fe_sendauth: no password supplied"),
     ],
 )

@@ -46,3 +46,23 @@ def test_promise_07_ctrl_c_while_waiting_gives_up_the_place_in_line() -> None:
     with pool.acquire(timeout=0):
         assert pool.stats().acquired == 1
     pool.close()
+
+
+def test_promise_07_who_asks_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that is thrown into a thread may hit one that it is just starting: whoever waits for its start hangs."""
+    starters = []
+    start = threading.Thread.start
+
+    def note(thread: threading.Thread) -> None:
+        starters.append(threading.get_ident())
+        start(thread)
+
+    checked: list[Connection] = []
+    with ConnectionPool(Connection, check=checked.append, check_after=0.0) as pool:
+        with pool.acquire():  # the keeper's thread may begin here
+            pass
+        monkeypatch.setattr(threading.Thread, "start", note)
+        with pool.acquire():
+            pass
+    assert len(checked) == 1
+    assert threading.get_ident() not in starters

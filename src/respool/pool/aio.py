@@ -193,11 +193,13 @@ class AsyncLease(Claim, Generic[T]):
 
     def __del__(self) -> None:
         try:
-            if self._entry is None and self._waiter is None:
+            if self._entry is not None or self._waiter is not None:
+                self._lose(self._entry)
+        except BaseException:
+            if not hasattr(self, "_waiter"):  # it was interrupted while it was made
                 return
-        except AttributeError:  # it was interrupted while it was made
-            return
-        self._lose(self._entry)
+            self._monitor.abandon(self, CloseReason.BROKEN)  # it was cut off: Python tries only once
+            raise
 
     def _lose(self, entry: PoolEntry | None) -> None:
         lost = entry is not None and entry.holder is self._who

@@ -172,12 +172,17 @@ class Checkout(base._ConnectionFairy):
         """Whether the connection was opened for this checkout."""
         return bool(self._connection_record.respool_entry.uses == 1)
 
-    def let_go(self) -> Any:
-        """Stop being its proxy, without a word to the pool; returns the record."""
+    def let_go(self, *, place: bool = True) -> Any:
+        """Stop being its proxy, without a word to the pool; returns the record.
+
+        Args:
+            place: somebody else gives the place back; if not, this does so at its end, should nobody have come to it.
+        """
         record = self._connection_record
         self._connection_record = None
         self.dbapi_connection = None  # type: ignore[assignment]
-        self._entry = None
+        if place:
+            self._entry = None
         if record is not None:
             record.fairy_ref = None
         return record
@@ -269,7 +274,7 @@ class Checkout(base._ConnectionFairy):
                     pool.mend(self.let_go())
                     raise
                 pool.logger.exception("Exception during reset or similar")
-                self.let_go()
+                self.let_go(place=False)
                 if not isinstance(error, Exception):
                     with _returning(record, pool):
                         record._checkin_failed(error, _fairy_was_created=False)
@@ -302,21 +307,27 @@ class Checkout(base._ConnectionFairy):
     def _checkin_lost(self) -> None:
         """Give the place back, and not the connection."""
         error: Any = self.lost
-        record, pool = self.let_go(), self._pool
+        record, pool = self.let_go(place=False), self._pool
         if not pool.as_queue_pool:
             pool.doubt()
         with _returning(record, pool):
             record._checkin_failed(error, _fairy_was_created=False)
+        self._entry = None
 
     def __del__(self) -> None:
-        record = self._connection_record
         try:
-            if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
-                record.fairy_ref = _nobody
-                _finalize(record, self._pool, self._echo)
-        finally:
-            if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+            try:
+                record = self._connection_record
+                if record is not None and record.fairy_ref is not None and record.fairy_ref() in (self, None):
+                    record.fairy_ref = _nobody
+                    _finalize(record, self._pool, self._echo)
+            finally:
+                if self._entry is not None or self._waiter is not None:  # an exception from outside came in between
+                    self._monitor.abandon(self, CloseReason.BROKEN)
+        except BaseException:  # and another one in here: Python tries only once
+            if self._entry is not None or self._waiter is not None:
                 self._monitor.abandon(self, CloseReason.BROKEN)
+            raise
 
 
 class WatchedCheckout(Checkout):

@@ -241,7 +241,7 @@ class FairPool(QueuePoolFace):
     def replace(self, checkout: Checkout, error: BaseException) -> None:
         """Give a checkout another connection, in place of one that died before anything was done on it."""
         self.logger.info("Connection %r was dead when it was taken; replaced", checkout.dbapi_connection)
-        record = checkout.let_go()
+        record = checkout.let_go(place=False)
         record.invalidate(error)
         told = checkout.used  # of its checkout; who counts by events is told of its end, and of the other's beginning
         if told:

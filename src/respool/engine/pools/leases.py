@@ -347,8 +347,13 @@ class Loan(Claim):
         self._entry = self.record = self.connection = None
 
     def __del__(self) -> None:
-        if self._entry is not None or self._waiter is not None:
-            self._monitor.abandon(self, CloseReason.BROKEN)
+        try:
+            if self._entry is not None or self._waiter is not None:
+                self._monitor.abandon(self, CloseReason.BROKEN)
+        except BaseException:  # it was cut off: Python tries only once
+            if self._entry is not None or self._waiter is not None:
+                self._monitor.abandon(self, CloseReason.BROKEN)
+            raise
 
 
 class Before(NamedTuple):

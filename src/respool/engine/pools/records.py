@@ -110,12 +110,12 @@ class Records:
 
     def discard(self, record: Record) -> None:
         """Give a place back whose connection is no good; the record stays, for the next connect."""
-        entry, reason = record.respool_entry, CloseReason.BROKEN
-        if record.dbapi_connection is None:
+        entry, reason, gone = record.respool_entry, CloseReason.BROKEN, record.dbapi_connection is None
+        if gone:
             entry.resource = None
             if record.respool_detached:
                 reason = CloseReason.DETACHED
-            record.respool_detached = False
-            self.spare.append(record)
         # the pool closes it, where no cancellation of the caller's can reach
         record.respool_monitor.give(entry, reason)
+        if gone:  # not before: cut off in between, it would be spare and somebody's, or spare twice
+            self.spare.append(record)

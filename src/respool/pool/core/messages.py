@@ -132,6 +132,8 @@ _CREDENTIALS = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]*@")
 _PASSWORDS = re.compile(
     r"""(\w*(?:passw|pwd|secret|token|api_?key)\w*['"]?\s*[=:]\s*)(?!YES\b|NO\b)('[^']*'|"[^"]*"|[^\s,;&)]+)""", re.I
 )
+#: The end of a password that was not quoted, which is taken for the beginning of a host's name.
+_BEFORE_A_HOST = re.compile(r"""(['"])[^\s'"/]*@(?=[^\s'"@]+\1)""")
 #: How much of them is shown.
 _LONGEST = 300
 
@@ -139,6 +141,6 @@ _LONGEST = 300
 def words_of(error: BaseException) -> str:
     """What an error of a driver's says, in one line and without a password: ``OperationalError: connection refused``."""
     text = " ".join(str(error).split())
-    text = _PASSWORDS.sub(r"\1***", _CREDENTIALS.sub(r"\1:***@", text))
+    text = _PASSWORDS.sub(r"\1***", _BEFORE_A_HOST.sub(r"\1***@", _CREDENTIALS.sub(r"\1:***@", text)))
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

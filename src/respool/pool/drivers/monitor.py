@@ -196,8 +196,9 @@ class Monitor(Telling):
         todo = None
         if who is None:
             who = entry.holder
+        theirs = state.busy
         try:
-            if state.busy or not lock.acquire(False):
+            if theirs or not lock.acquire(False):
                 self._inbox.append((entry, reason, who))
                 self._empty_inbox()
                 return
@@ -217,7 +218,8 @@ class Monitor(Telling):
             if self._inbox:
                 self._empty_inbox()
         except BaseException:
-            self._cut_off(todo or [])
+            if not theirs:  # else it is held, if by this thread, by what this has come in the midst of
+                self._cut_off(todo or [])
             self._inbox.append((entry, reason, who))  # once more, if it has not been done
             self._empty_inbox()
             raise

@@ -240,7 +240,9 @@ class _Checking:
         self.error: BaseException | None = None
         self.done = threading.Lock()
         self.done.acquire()
-        threading.Thread(target=self._run, name="respool-check", daemon=True).start()
+        # not started here: an exception that is thrown into the caller's thread may hit a thread that it is starting, and
+        # whoever starts one waits until it has begun
+        keeper.start(self._run)
 
     def abandon(self) -> bool:
         """Leave the connection to the check's thread; ``False`` when the check has just ended."""
