@@ -6,7 +6,6 @@ is left behind at the end.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -241,67 +240,8 @@ def _nothing_done(difference: Difference, end: int) -> bool:
     return False
 
 
-def _place_kept(difference: Difference) -> bool:
-    """Stock's pool has one connection less for good, which nobody has."""
-    program = difference.program
-    refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
-    stock, ours = difference.traces
-    if difference.what == "order":  # stock has no connection to go on with
-        return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
-    if difference.what == "heard":  # it comes back, and is closed if it is not in order
-        more = Counter(difference.ours) - Counter(difference.stock)
-        less = Counter(difference.stock) - Counter(difference.ours)
-        return (refused or stock.out > ours.out) and not less and set(more) <= _GIVEN_BACK
-    return difference.stock == _TIMEOUT and (refused or Other("kill") in flat(program.steps) or stock.out > ours.out)
-
-
-_GIVEN_BACK = {"reset", "checkin", "invalidate", "close"}
-_TIMEOUT = ("error", "TimeoutError")
-
-
-def _read_only(difference: Difference) -> bool:
-    """Ours has replaced the connection on which a write has found out that the server only reads."""
-    end = None if difference.index is None else difference.index + 1
-    for trace in difference.traces:
-        found = [seen.states for seen in trace.steps[:end]] + (list(trace.end_states) if end is None else [])
-        if any(_READ_ONLY in states for states in found):
-            return True
-    return False
-
-
-_READ_ONLY = "25006"
-
-
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
-
-
-def _deleted(difference: Difference) -> bool:
-    """Objects differ in nothing but that stock calls some of them deleted still."""
-    if difference.what != "objects" or difference.program.setup.expire_on_commit:
-        return False
-    return bool(eval(repr(difference.stock).replace("['deleted']", "['detached']")) == difference.ours)
-
-
-def _deleted_by_then(difference: Difference) -> bool:
-    """What a program does with such an object."""
-    stock, ours = (difference.before(side) for side in (0, 1))
-    slot = getattr(difference.step, "slot", None)
-    if stock is None or ours is None or slot not in stock.objects or slot not in ours.objects:
-        return False
-    return (stock.objects[slot][0], ours.objects[slot][0]) == (["deleted"], ["detached"])
-
-
-def _hears_of_the_last(difference: Difference) -> bool:
-    heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
-    if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
-        return difference.what in ("outcome", "end")
-    over = difference.index is None or difference.traces[0].steps[difference.index].lives > 0
-    return (
-        over
-        and difference.program.setup.face == "scope"
-        and bool(heard & {"after_transaction_end", "persistent_to_detached"})
-    )
 
 
 def _asked_for(difference: Difference) -> bool:
@@ -347,7 +287,7 @@ RULES = (
         " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
         " it is CommitOutcomeUnknown. Neither that nor an error while it is given back costs the connection's place in the"
         " pool. A connection to a server that only reads counts as lost.",
-        onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
+        onwards=_lost,
     ),
     Rule(
         "asked for",
@@ -358,14 +298,12 @@ RULES = (
     Rule(
         "deleted",
         "commit() detaches deleted objects also with expire_on_commit=False, and at a scope's end who hears of its last"
-        " moments and uses the session is refused.",
-        here=_deleted,
-        onwards=lambda difference: _deleted_by_then(difference) or _hears_of_the_last(difference),
+        " moments and uses the session is refused.",  # as is whom stock's side tells: see meant.py
     ),
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
-        " when its COMMIT was refused.",  # stock's side is made to do so, by Stock.mend()
+        " when its COMMIT was refused.",  # so does stock's side
     ),
 )
 

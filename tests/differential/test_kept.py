@@ -278,6 +278,53 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Nested((Execute("text: update"),)),),
         ),
     ),
+    "a savepoint, and who commits as he hears of it": (
+        "sqlite",
+        Program(
+            listeners=(Listener("engines", "savepoint", Act("commit")),),
+            steps=(Nested((Add("Audit"),)),),
+            times=2,
+        ),
+    ),
+    "the first error of several while a connection is given back": (
+        "sqlite",
+        Program(
+            Setup(size=1),
+            (Listener("pool", "checkin", Act("fail")), Listener("pool", "close", Act("raise"))),
+            (Connect(), Rollback()),
+        ),
+    ),
+    "a commit whose listener fails leaves deleted objects as they are where it would have expired all": (
+        "sqlite",
+        Program(
+            Setup(expire_on_commit=True),
+            (Listener("session", "after_commit", Act("select")),),
+            (Add("Widget", into="b"), Execute("text: one"), Delete("b")),
+            "commit",
+        ),
+    ),
+    "what lives as long as an error's traceback does": (
+        "psycopg_async",
+        Program(
+            listeners=(
+                Listener("sessions", "after_transaction_create", Act("autocommit")),
+                Listener("session", "persistent_to_detached", Act("fail", "execute")),
+            ),
+            steps=(Execute("text: one"), Other("kill"), Reset(), Query("Widget")),
+            end="interrupt",
+        ),
+    ),
+    "who hears that a commit lets go of a deleted object": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Get("Widget", 1, "b"),
+                Delete("b"),
+                Listen(Listener("session", "deleted_to_detached")),
+                Commit(),
+            )
+        ),
+    ),
 }
 
 
