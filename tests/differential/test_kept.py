@@ -314,6 +314,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             end="interrupt",
         ),
     ),
+    "two errors after a failed read, of which one is the doomed transaction's": (
+        "asyncpg",
+        Program(steps=(Execute("division in a later row"), Execute("lastval"))),
+    ),
     "who hears that a commit lets go of a deleted object": (
         "psycopg_async",
         Program(
