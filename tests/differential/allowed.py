@@ -10,17 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.differential.compare import Difference
-from tests.differential.listeners import SQL
 from tests.differential.model import (
+    Add,
     Begin,
     Block,
     Close,
     Commit,
     Connect,
+    Delete,
     Execute,
     Invalidate,
     Listen,
     Listener,
+    Merge,
+    Modify,
     Other,
     Program,
     Reset,
@@ -62,43 +65,47 @@ class Rule:
 
 def _begun(difference: Difference) -> bool:
     """Ours has begun what stock refuses to, since it has begun already."""
-    before = difference.before(1)
-    return (
-        isinstance(difference.step, Begin)
-        and difference.what == "outcome"
-        and difference.stock == ("error", "InvalidRequestError")
-        and difference.ours is None
-        and before is not None
-        and not before.in_transaction
-    )
+    return isinstance(difference.step, Begin) and difference.ours is None and _refused_to_begin(difference)
 
 
 def _begun_otherwise(difference: Difference) -> bool:
-    """The same with a block; or somebody has begun to listen after stock's transaction had begun, and before ours."""
-    stock, ours = (trace.steps for trace in difference.traces)
+    """The same with a block, and what follows from when a transaction begins."""
     if isinstance(difference.step, Block) and difference.what in ("order", "outcome"):
-        before = difference.before(1)
-        refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
-        return refused and before is not None and not before.in_transaction
-    end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    if any(_begins_to_listen(stock[index].step) and _leased(difference, index) for index in range(end)):
-        return True
-    if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
-        pairs = zip(stock[:end], ours[:end], strict=True)
-        return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
-    if not _sets_the_mode(difference):
-        return False
-    if any(_leased(difference, index) for index in range(end)):
-        return True
-    before = difference.before(1)  # who hears of the read itself, of its rows or of its error
-    return difference.what == "outcome" and (before is None or not before.holding)
+        return _refused_to_begin(difference)
+    return _heard_otherwise(difference) or _in_time(difference) or _sets_the_mode(difference)
 
 
-def _begins_to_listen(step: Step | None) -> bool:
-    """Whether from here on somebody hears other than with stock of a transaction's beginning, a checkout, or their end."""
-    return isinstance(step, Listen) and step.listener.event in _AROUND_TRANSACTIONS
+def _refused_to_begin(difference: Difference) -> bool:
+    """Whether stock's side cannot begin a transaction, since that of reads is open which were leased on ours."""
+    index, before = difference.index or 0, difference.before(1)
+    refused = difference.traces[0].steps[index].outcome == ("error", "InvalidRequestError")
+    return refused and before is not None and not before.in_transaction and _leased(difference, index - 1)
 
 
+def _heard_otherwise(difference: Difference) -> bool:
+    """Somebody has begun to listen after stock's transaction had begun and before ours, and has heard other than there."""
+    stock, ours = difference.traces
+    late: set[str] = set()
+    for index, (one, other) in enumerate(zip(stock.steps, ours.steps, strict=False)):
+        if difference.index is not None and index > difference.index:
+            return False
+        if (
+            isinstance(one.step, Listen)
+            and one.step.listener.event in _AROUND_TRANSACTIONS
+            and _leased(difference, index)
+        ):
+            late.add(one.step.listener.event)
+        if late & _unlike(one.heard, other.heard):
+            return True
+    return difference.index is None and bool(late & _unlike(stock.heard, ours.heard))
+
+
+def _unlike(one: tuple[str, ...], other: tuple[str, ...]) -> set[str]:
+    """The events that were heard more often on one side."""
+    return {name for name in {*one, *other} if one.count(name) != other.count(name)}
+
+
+#: A transaction's beginning, a checkout, and their end.
 _AROUND_TRANSACTIONS = (
     *("after_begin", "after_transaction_create", "begin", "engine_connect", "set_connection_execution_options"),
     *("checkout", "connect", "first_connect", "do_connect"),
@@ -106,10 +113,28 @@ _AROUND_TRANSACTIONS = (
 )
 
 
+def _in_time(difference: Difference) -> bool:
+    """What is asked for of the connection is in time for a transaction that ours has begun, and late for stock's."""
+    if not isinstance(difference.step, Connect) or difference.step.level is None:
+        return False
+    end = difference.index or 0
+    for one, other in zip(*(reversed(trace.steps[:end]) for trace in difference.traces), strict=True):
+        if other.holding or not one.holding:
+            return False
+        if isinstance(one.step, Begin):
+            return one.outcome != other.outcome
+    return False
+
+
 def _sets_the_mode(difference: Difference) -> bool:
-    """Whether a listener tells the driver to commit by itself, which it refuses within a transaction."""
-    return difference.what in ("outcome", "end") and any(
-        each.act.what == "autocommit" for each in _listeners(difference.program)
+    """A listener tells the driver to commit by itself, which psycopg refuses within a transaction."""
+    before = difference.before(1)  # who hears of a leased read itself does it before ours begins
+    return (
+        difference.what in ("outcome", "end")
+        and difference.stock in (("error", "psycopg.ProgrammingError"), ("error", "psycopg2.ProgrammingError"))
+        and difference.ours != difference.stock
+        and any(each.act.what == "autocommit" for each in _listeners(difference.program))
+        and (before is None or not before.holding)
     )
 
 
@@ -120,7 +145,7 @@ def _listeners(program: Program) -> list[Listener]:
 def _leased(difference: Difference, index: int) -> bool:
     """Whether something in what is one transaction of stock's until this step was read by lease."""
     stock, ours = (trace.steps[: index + 1] for trace in difference.traces)
-    for one, other in zip(reversed(stock), reversed(ours), strict=True):
+    for one, other in zip(reversed(stock), reversed(ours), strict=False):
         if not one.holding:
             return False
         if not other.holding:
@@ -128,39 +153,56 @@ def _leased(difference: Difference, index: int) -> bool:
     return False
 
 
+_DOOMED = "25P02"
+
+
+def _states(difference: Difference, side: int) -> tuple[str, ...]:
+    """The database's codes of the errors that differ."""
+    trace = difference.traces[side]
+    if difference.what == "end":
+        return trace.end_states[-1]
+    return () if difference.index is None else trace.steps[difference.index].states
+
+
 def _failed_read(difference: Difference) -> bool:
     """Stock's transaction is doomed by an error that a leased read had as well."""
+    if difference.what not in ("outcome", "end") or _DOOMED not in _states(difference, 0):
+        return False
+    if difference.index is not None:  # who hears of the error itself may meet it
+        before, failed = difference.before(1), difference.traces[1].steps[difference.index]
+        if failed.sqlstate not in (None, _DOOMED) and (before is None or not before.in_transaction):
+            return True
     stock, ours = (trace.steps[: difference.index] for trace in difference.traces)
-    if difference.index is None:
-        doomed = difference.what == "end"
-    else:
-        doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
-        if _hears_of_errors(difference):  # what follows may be the listener's, and begin the session's transaction
-            before, failed = difference.before(1), difference.traces[1].steps[difference.index]
-            return failed.sqlstate is not None and (before is None or not before.in_transaction)
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
-        failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
+        failed_alike = one.sqlstate not in (None, _DOOMED) and one.outcome == other.outcome
         if failed_alike and not other.in_transaction:
-            return doomed
+            return True
         if not one.in_transaction:
             return False
     return False
 
 
 def _doomed_scope(difference: Difference) -> bool:
-    """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
-    if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
-        return False
-    if difference.what != "end" or difference.ours[:1] != ("error",):
-        return False
-    stock, ours = ({state for states in trace.end_states for state in states} for trace in difference.traces)
-    return difference.stock == "success" or ("25P02" in ours and "25P02" not in stock)  # or a listener's, after it
-
-
-def _hears_of_errors(difference: Difference) -> bool:
-    return difference.what == "outcome" and any(
-        each.event == "handle_error" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
+    """Ours says so at the end of a scope that has changed something; stock's COMMIT is a rollback."""
+    return (
+        difference.what == "end"
+        and difference.program.setup.face == "scope"
+        and difference.program.end not in ("raise", "interrupt")
+        and _DOOMED in _states(difference, 1)
+        and _DOOMED not in _states(difference, 0)
+        and (
+            any(each.act.what in ("audit", "note") for each in _listeners(difference.program))
+            or any(_may_change(seen.step) for seen in difference.traces[1].steps)
+        )
     )
+
+
+def _may_change(step: Step) -> bool:
+    if isinstance(step, Execute):
+        return CATALOGUE[step.statement].kind in ("core", "text") or step.statement.startswith(
+            ("insert", "update", "delete")
+        )
+    return isinstance(step, Add | Modify | Merge | Delete)
 
 
 def _moment(difference: Difference) -> bool:
@@ -197,36 +239,39 @@ def _unread_cursor(difference: Difference, end: int) -> bool:
 
 
 def _lost(difference: Difference) -> bool:
-    """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
-    if difference.what in (*_LEFT_BEHIND, "heard"):  # by who hears of an end that stock has not come to
-        ends = zip(*(trace.end for trace in difference.traces), strict=False)
-        hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
-        if any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends):
-            return hears or difference.what == "heard"
-        if difference.what != "heard":
-            return False
-    stock, ours = (trace.steps for trace in difference.traces)
-    looked = isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
-    if difference.what == "next" and looked and Other("kill") in flat(difference.program.steps):
-        return True  # a pool looks at each
-    end = min(len(stock), len(ours)) if difference.index is None else difference.index
+    """What becomes of a connection that was lost, or that invalidate() has discarded."""
+    stock, ours = difference.traces
+    end = len(stock.steps) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
         end += 1
     for index in range(end - 1, 0, -1):
-        step = stock[index].step
-        if not isinstance(step, Invalidate) and step != Other("kill"):
-            continue
-        if stock[index - 1].holding and not ours[index - 1].holding:
+        step, held = stock.steps[index].step, stock.steps[index - 1].holding
+        nothing_there = not ours.steps[index - 1].holding
+        if held and nothing_there and isinstance(step, Invalidate) and difference.what in ("heard", "next"):
             return True
-        if _nothing_done(difference, index) and difference.stock in _DISCONNECTED:
-            return difference.ours not in _DISCONNECTED
-        is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
-        if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            if difference.what == "end" or not (isinstance(step, Invalidate) and stock[index - 1].holding):
-                continue  # of an earlier session; or nobody's was
-            return False
-        return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
+        if (
+            held
+            and step == Other("kill")
+            and difference.stock in _DISCONNECTED
+            and difference.ours not in _DISCONNECTED
+        ):
+            return nothing_there or _nothing_done(difference, index) or _ends_well(difference)
     return False
+
+
+def _ends_well(difference: Difference) -> bool:
+    """Whether a transaction whose connection was lost ends on ours as is documented."""
+    step, program = difference.step, difference.program
+    if difference.what == "end":
+        commits = program.end == "commit" or (program.setup.face == "scope" and program.end in ("close", "rollback"))
+    else:
+        commits = isinstance(step, Commit) or (isinstance(step, Block) and not step.fails)
+        if not commits and not isinstance(step, Rollback | Close | Reset | Block):
+            return False
+    return difference.ours in _COMMITS_LOST if commits else difference.ours not in _COMMITS_LOST
+
+
+_COMMITS_LOST = (("error", "respool.CommitNotSent"), ("error", "respool.CommitOutcomeUnknown"))
 
 
 def _nothing_done(difference: Difference, end: int) -> bool:

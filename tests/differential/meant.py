@@ -22,7 +22,11 @@ __all__ = [
 
 
 def meant_session(session_class: type[orm.Session]) -> type[orm.Session]:
-    """A session whose commit() detaches deleted objects in any case, and which is refused in a scope's last moments."""
+    """What a session does otherwise.
+
+    Its commit() detaches deleted objects in any case, a close() that fails gives its connections back, and it is refused
+    in a scope's last moments.
+    """
 
     class Meant(session_class):  # type: ignore[misc,valid-type]
         over = False
@@ -35,12 +39,32 @@ def meant_session(session_class: type[orm.Session]) -> type[orm.Session]:
             self._refuse()
             return super().connection(*args, **kwargs)
 
+        def _close_impl(self, *args: Any, **kwargs: Any) -> None:
+            transaction: Any = self._transaction
+            held = list(transaction._connections.values()) if transaction is not None else []
+            try:
+                super()._close_impl(*args, **kwargs)
+            except Exception:
+                if self._transaction is None:
+                    for connection in {connection for connection, _, _, autoclose in held if autoclose}:
+                        _give_back(connection)
+                raise
+
         def _refuse(self) -> None:
             if self.over:
                 raise RuntimeError("the scope is over")
 
     event.listen(Meant, "after_commit", _detach_deleted)
     return Meant
+
+
+def _give_back(connection: Any) -> None:
+    connection._transaction = connection._nested_transaction = None
+    try:
+        connection.close()
+    except Exception:
+        connection.invalidate()
+        connection.close()
 
 
 def _detach_deleted(session: orm.Session) -> None:

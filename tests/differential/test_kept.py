@@ -213,14 +213,6 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg2",
         Program(steps=(Get("Gauge", 1), Connect(), Other("kill"), Get("Widget", 99))),
     ),
-    "a connection that is lost, and given back as it is": (
-        "psycopg2",
-        Program(
-            Setup(face="connection", reset=None),
-            (Listener("engine", "engine_connect", Act("select")),),
-            (Other("kill"),),
-        ),
-    ),
     "a connection whose rollback a listener has kept from being sent comes back": (
         "psycopg2",
         Program(
