@@ -280,7 +280,8 @@ class Circulation(Audience):
             self._desaturate()
         self.acquired -= 1
         self.use_time.add(seconds)
-        entry.end_use(self.now)
+        if entry.use is not None:
+            entry.end_use(self.now)
         if entry.leaked:
             entry.leaked = False
             self.todo.append(Tell("leak_returned", (entry.holder, seconds)))
