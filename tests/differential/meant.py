@@ -15,6 +15,7 @@ __all__ = [
     "begin_before_savepoints",
     "end_refused_transactions",
     "meant_session",
+    "roll_back_what_is_lost",
     "say_goodbye",
 ]
 
@@ -109,6 +110,22 @@ class AsyncPool(AsyncAdaptedQueuePool):
 
     def _create_connection(self) -> Any:
         return _Record(self)
+
+
+def roll_back_what_is_lost(dialect: Any) -> None:
+    """That is no error: the server has done it already. The pool looks at the connection before somebody has it."""
+    do_rollback = dialect.do_rollback
+
+    def rollback(dbapi_connection: Any) -> None:
+        try:
+            do_rollback(dbapi_connection)
+        except dialect.loaded_dbapi.Error as error:
+            if not dialect.is_disconnect(error, dbapi_connection, None):
+                raise
+            if (record := getattr(dbapi_connection, "_connection_record", None)) is not None:
+                record.finalize_callback.clear()  # nor is anything else set back on it
+
+    dialect.do_rollback = rollback
 
 
 # -- SQLite

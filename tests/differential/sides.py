@@ -24,6 +24,7 @@ from tests.differential.meant import (
     begin_before_savepoints,
     end_refused_transactions,
     meant_session,
+    roll_back_what_is_lost,
     say_goodbye,
 )
 from tests.differential.model import Setup
@@ -91,6 +92,7 @@ class Stock:
             end_refused_transactions(engine.dialect)
         elif setup.pool == "ours":
             readonly.watch(engine.dialect)
+            roll_back_what_is_lost(engine.dialect)
 
     @asynccontextmanager
     async def session(self, world: World) -> AsyncIterator[Any]:
@@ -184,7 +186,7 @@ class Ours(Stock):
             async with database.scope("program") as session:
                 yield session
         else:
-            plain = respool.Database(world.engine, **keywords)
+            plain = respool.Database(world.engine, session_class=self.session_class, **keywords)
             world.at_close.append(partial(plain.close, _CLOSING))
             with plain.scope("program") as session:
                 yield session

@@ -310,6 +310,23 @@ KEPT: dict[str, tuple[str, Program]] = {
         "asyncpg",
         Program(steps=(Execute("division in a later row"), Execute("lastval"))),
     ),
+    "who hears of the end of a transaction whose connection was lost": (
+        "psycopg",
+        Program(
+            Setup(face="scope"),
+            (Listener("session", "after_transaction_end"),),
+            (Execute("text: one"), Other("kill")),
+            "interrupt",
+        ),
+    ),
+    "a read that has found no connection has begun nothing": (
+        "psycopg2",
+        Program(
+            Setup(size=1),
+            (Listener("pool", "connect", Act("raise", once=True)),),
+            (Get("Widget", 1), Block((Get("Widget", 2),))),
+        ),
+    ),
     "who hears that a commit lets go of a deleted object": (
         "psycopg_async",
         Program(
