@@ -30,6 +30,7 @@ from tests.differential.model import (
     flat,
 )
 from tests.differential.statements import CATALOGUE
+from tests.differential.traces import Seen
 
 __all__ = ["RULES", "Rule", "not_allowed"]
 
@@ -247,7 +248,7 @@ def _unread_cursor(difference: Difference, end: int) -> bool:
 def _lost(difference: Difference) -> bool:
     """What becomes of a connection that was lost, or that invalidate() has discarded."""
     stock, ours = difference.traces
-    end = len(stock.steps) if difference.index is None else difference.index
+    end = min(len(stock.steps), len(ours.steps)) if difference.index is None else difference.index
     if isinstance(difference.step, Invalidate):
         end += 1
     for index in range(end - 1, 0, -1):
@@ -294,11 +295,21 @@ def _asked_for(difference: Difference) -> bool:
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
     if difference.driver.endswith("sqlite") or setup.begin != "on_write" or level not in _STRICTER:
         return False
-    if difference.what not in ("outcome", "objects", "rows", "next"):
+    if difference.what not in ("outcome", "objects") or difference.index is None:
         return False
-    stock = difference.traces[0].steps[: difference.index]
+    stock = difference.traces[0].steps[: difference.index + 1]
+    refused = (
+        difference.what == "outcome" and isinstance(difference.stock, tuple) and difference.stock[:1] == ("error",)
+    )
+    if refused and not _is_too_late(stock[-1]):
+        return False
     others = (index for index, seen in enumerate(stock) if _is_elsewhere(seen.step))
     return any(_leased(difference, index) for index in others)
+
+
+def _is_too_late(seen: Seen) -> bool:
+    """Whether a write was refused, since the row has changed after stock's snapshot of it: in MariaDB's words, too."""
+    return seen.sqlstate == "40001" or "(1020," in seen.message
 
 
 def _is_elsewhere(step: Step) -> bool:

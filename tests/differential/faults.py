@@ -173,6 +173,14 @@ HIDDEN: dict[str, tuple[str, type[orm.Session], Program]] = {
         LeasesAndSavesAtClose,
         Program(steps=(Execute("text: read only"), Execute("text: insert"), Rollback(), *_ADDED)),
     ),
+    "saved at close, after somebody else has changed what was read at a stricter level": (
+        "psycopg",
+        LeasesAndSavesAtClose,
+        Program(
+            Setup(isolation=("engine", "REPEATABLE READ")),
+            steps=(Get("Widget", 3), Other("update"), *_ADDED),
+        ),
+    ),
     "saved at close, where the last moments are heard of": (
         "sqlite",
         LeasesAndSavesAtClose,
