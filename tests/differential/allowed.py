@@ -9,26 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.differential import model as m
 from tests.differential.compare import Difference
-from tests.differential.model import (
-    Add,
-    Begin,
-    Block,
-    Commit,
-    Connect,
-    Delete,
-    Execute,
-    Invalidate,
-    Listen,
-    Listener,
-    Merge,
-    Modify,
-    Other,
-    Program,
-    Rest,
-    Step,
-    flat,
-)
 from tests.differential.statements import CATALOGUE
 from tests.differential.traces import Seen
 
@@ -63,12 +45,12 @@ class Rule:
 
 def _begun(difference: Difference) -> bool:
     """Ours has begun what stock refuses to, since it has begun already."""
-    return isinstance(difference.step, Begin) and difference.ours is None and _refused_to_begin(difference)
+    return isinstance(difference.step, m.Begin) and difference.ours is None and _refused_to_begin(difference)
 
 
 def _begun_otherwise(difference: Difference) -> bool:
     """The same with a block, and what follows from when a transaction begins."""
-    if isinstance(difference.step, Block) and difference.what in ("order", "outcome"):
+    if isinstance(difference.step, m.Block) and difference.what in ("order", "outcome"):
         return _refused_to_begin(difference)
     return _acts_otherwise(difference) or _in_time(difference) or _sets_the_mode(difference)
 
@@ -102,7 +84,7 @@ def _heard_late(difference: Difference, acts: bool = False) -> set[str]:
     return {
         seen.step.listener.event
         for index, seen in enumerate(steps)
-        if isinstance(seen.step, Listen) and not (acts and seen.step.listener.act.what in ("nothing", "look"))
+        if isinstance(seen.step, m.Listen) and not (acts and seen.step.listener.act.what in ("nothing", "look"))
         if seen.step.listener.event in _AROUND_TRANSACTIONS and _leased(difference, index)
     }
 
@@ -122,13 +104,13 @@ _AROUND_TRANSACTIONS = (
 
 def _in_time(difference: Difference) -> bool:
     """What is asked for of the connection is in time for a transaction that ours has begun, and late for stock's."""
-    if not isinstance(difference.step, Connect) or difference.step.level is None:
+    if not isinstance(difference.step, m.Connect) or difference.step.level is None:
         return False
     end = difference.index or 0
     for one, other in zip(*(reversed(trace.steps[:end]) for trace in difference.traces), strict=True):
         if other.holding or not one.holding:
             return False
-        if isinstance(one.step, Begin):
+        if isinstance(one.step, m.Begin):
             return one.outcome != other.outcome
     return False
 
@@ -145,8 +127,8 @@ def _sets_the_mode(difference: Difference) -> bool:
     )
 
 
-def _listeners(program: Program) -> list[Listener]:
-    return [*program.listeners, *(step.listener for step in flat(program.steps) if isinstance(step, Listen))]
+def _listeners(program: m.Program) -> list[m.Listener]:
+    return [*program.listeners, *(step.listener for step in m.flat(program.steps) if isinstance(step, m.Listen))]
 
 
 def _leased(difference: Difference, index: int) -> bool:
@@ -204,19 +186,19 @@ def _doomed_scope(difference: Difference) -> bool:
     )
 
 
-def _may_change(step: Step) -> bool:
-    if isinstance(step, Execute):
+def _may_change(step: m.Step) -> bool:
+    if isinstance(step, m.Execute):
         return CATALOGUE[step.statement].kind in ("core", "text") or step.statement.startswith(
             ("insert", "update", "delete")
         )
-    return isinstance(step, Add | Modify | Merge | Delete)
+    return isinstance(step, m.Add | m.Modify | m.Merge | m.Delete)
 
 
 def _moment(difference: Difference) -> bool:
     step = difference.step
     return (
         difference.what == "outcome"
-        and isinstance(step, Execute)
+        and isinstance(step, m.Execute)
         and CATALOGUE[step.statement].moment
         and not difference.traces[1].steps[difference.index or 0].in_transaction
     )
@@ -224,7 +206,7 @@ def _moment(difference: Difference) -> bool:
 
 def _shorter_hold(difference: Difference) -> bool:
     """The second client need not wait for a read that was leased in what is one transaction of stock's."""
-    if not isinstance(difference.step, Other):
+    if not isinstance(difference.step, m.Other):
         return False
     if (difference.what, difference.stock, difference.ours) != ("outcome", "refused", None):
         return False
@@ -238,7 +220,7 @@ def _unread_cursor(difference: Difference, end: int) -> bool:
         return False
     ours = difference.traces[1].steps[:end]
     for seen in reversed(ours):
-        if isinstance(seen.step, Rest):
+        if isinstance(seen.step, m.Rest):
             return False
         if getattr(seen.step, "how", None) == "some" and isinstance(seen.outcome, tuple):
             return not seen.in_transaction
@@ -249,14 +231,14 @@ def _lost(difference: Difference) -> bool:
     """What becomes of a connection that was lost, or that invalidate() has discarded."""
     stock, ours = difference.traces
     end = min(len(stock.steps), len(ours.steps)) if difference.index is None else difference.index
-    if isinstance(difference.step, Invalidate):
+    if isinstance(difference.step, m.Invalidate):
         end += 1
     for index in range(end - 1, 0, -1):
         step, held = stock.steps[index].step, stock.steps[index - 1].holding
         nothing_there = not ours.steps[index - 1].holding
-        if held and nothing_there and isinstance(step, Invalidate) and difference.what in ("heard", "next"):
+        if held and nothing_there and isinstance(step, m.Invalidate) and difference.what in ("heard", "next"):
             return True
-        if held and step == Other("kill") and difference.stock in _DISCONNECTED:
+        if held and step == m.Other("kill") and difference.stock in _DISCONNECTED:
             if nothing_there or _nothing_done(difference, index):
                 return difference.ours not in _DISCONNECTED
             return _commits(difference) and difference.ours in _COMMITS_LOST
@@ -268,7 +250,7 @@ def _commits(difference: Difference) -> bool:
     step, program = difference.step, difference.program
     if difference.what == "end":
         return program.end == "commit" or (program.setup.face == "scope" and program.end in ("close", "rollback"))
-    return isinstance(step, Commit) or (isinstance(step, Block) and not step.fails)
+    return isinstance(step, m.Commit) or (isinstance(step, m.Block) and not step.fails)
 
 
 _COMMITS_LOST = (("error", "respool.CommitNotSent"), ("error", "respool.CommitOutcomeUnknown"))
@@ -280,7 +262,7 @@ def _nothing_done(difference: Difference, end: int) -> bool:
     for seen in reversed(ours):
         if not seen.holding or seen.lives < ours[-1].lives:
             return True
-        if not isinstance(seen.step, Begin | Connect | Listen | Other):
+        if not isinstance(seen.step, m.Begin | m.Connect | m.Listen | m.Other):
             return False
     return False
 
@@ -312,8 +294,8 @@ def _is_too_late(seen: Seen) -> bool:
     return seen.sqlstate == "40001" or "(1020," in seen.message
 
 
-def _is_elsewhere(step: Step) -> bool:
-    return isinstance(step, Other) or getattr(step, "on", None) == "second"
+def _is_elsewhere(step: m.Step) -> bool:
+    return isinstance(step, m.Other) or getattr(step, "on", None) == "second"
 
 
 RULES = (
@@ -371,17 +353,12 @@ def _locks_that_stay(difference: Difference) -> bool:
     return all(lock.startswith("lock advisory ") for lock in one ^ other)
 
 
-def _as_one_is_left(difference: Difference) -> bool:
-    """What is left behind is left so because of the difference before."""
-    return _locks_that_stay(difference)
-
-
 def not_allowed(found: list[Difference]) -> list[Difference]:
     """The differences that no rule allows."""
     remaining: list[Difference] = []
     onwards = False
     for difference in found:
-        if onwards and (difference.what not in _LEFT_BEHIND or _as_one_is_left(difference)):
+        if onwards and (difference.what not in _LEFT_BEHIND or _locks_that_stay(difference)):
             continue
         if difference.what == "hung":
             remaining.append(difference)
