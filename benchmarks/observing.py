@@ -73,14 +73,7 @@ PLACES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "pool/core/circulation.py": [
-        (
-            """\
-        if (use := entry.use) is not None:
-            entry.use = None
-            use.over(now - entry.acquired_at)
-""",
-            "",
-        ),
+        ("        if entry.use is not None:\n            entry.end_use(now)\n", ""),
         ("        if entry.use is not None:\n            entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [

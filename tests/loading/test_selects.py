@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Select, bindparam, inspect, orm, select
 from sqlalchemy import __version__ as version
 from sqlalchemy.ext import serializer
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import joinedload, selectinload, strategies
 
 from respool import Database
 from respool.errors import ScopeEnded
@@ -311,6 +311,31 @@ def test_a_selectinload_goes_by_two_plans(url: str, planned: list[str]) -> None:
     assert [len(books) for _, books in found[2][0]] == [5, 5]
     # SQLAlchemy 2.0 selects the keys as a bundle, which is not planned
     assert ["IN" in sql for sql in planned] == ([False] if version.startswith("2.0") else [False, True]) * 2
+
+
+@pytest.mark.skipif(version.startswith("2.0"), reason="SQLAlchemy 2.0 selects the keys as a bundle")
+def test_the_loader_of_a_selectinload_makes_its_statement_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    plain = strategies._SelectInLoader._load_for_path
+
+    def watched(self: Any, *what: Any) -> Any:
+        asked.append(True)
+        return plain(self, *what)
+
+    monkeypatch.setattr(strategies._SelectInLoader, "_load_for_path", watched)
+
+    def program(database: Database) -> Any:
+        seen = []
+        for number in (1, 2, 1, 2, 7):  # lists of several lengths, and an empty one
+            statement = select(Author).options(selectinload(Author.books)).where(Author.id <= number % 7)
+            seen.append((shelves(database, statement), len(asked)))
+            asked.clear()
+        return [what for what, _ in seen], [times for _, times in seen]
+
+    with opened(url, plans=True) as ours, opened(url, plans=False) as stock:
+        with_plans, without = program(ours), program(stock)
+    assert with_plans[0] == without[0]
+    assert (with_plans[1], without[1]) == ([1, 1, 0, 0, 0], [1, 1, 1, 1, 0])
 
 
 @pytest.mark.parametrize(

@@ -242,9 +242,8 @@ class Circulation(Audience):
         self.idle.append(entry)
         self.acquired -= 1
         self._used.append(now - entry.acquired_at)
-        if (use := entry.use) is not None:
-            entry.use = None
-            use.over(now - entry.acquired_at)
+        if entry.use is not None:
+            entry.end_use(now)
         if not entry.uses % BATCH:
             self.use_time.add_all(self._used)
         if now >= self.saturated_since:
