@@ -50,8 +50,8 @@ def _begun(difference: Difference) -> bool:
 
 def _begun_otherwise(difference: Difference) -> bool:
     """The same with a block, and what follows from when a transaction begins."""
-    if isinstance(difference.step, m.Block) and difference.what in ("order", "outcome"):
-        return _refused_to_begin(difference)
+    if isinstance(difference.step, m.Block) and _refused_to_begin(difference):
+        return True
     return _acts_otherwise(difference) or _in_time(difference) or _sets_the_mode(difference)
 
 

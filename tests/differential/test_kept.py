@@ -327,6 +327,13 @@ KEPT: dict[str, tuple[str, Program]] = {
             (Get("Widget", 1), Block((Get("Widget", 2),))),
         ),
     ),
+    "a block that is refused on one side, and whose commit is on the other by who hears of it": (
+        "sqlite",
+        Program(
+            listeners=(Listener("session", "after_commit", Act("select")),),
+            steps=(Execute("widgets"), Block()),
+        ),
+    ),
     "who hears that a commit lets go of a deleted object": (
         "psycopg_async",
         Program(
