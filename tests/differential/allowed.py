@@ -85,8 +85,19 @@ def _heard_late(difference: Difference, acts: bool = False) -> set[str]:
         seen.step.listener.event
         for index, seen in enumerate(steps)
         if isinstance(seen.step, m.Listen) and not (acts and seen.step.listener.act.what in ("nothing", "look"))
-        if seen.step.listener.event in _AROUND_TRANSACTIONS and _leased(difference, index)
+        if seen.step.listener.event in _AROUND_TRANSACTIONS and _begun_before(difference, index)
     }
+
+
+def _begun_before(difference: Difference, index: int) -> bool:
+    """Whether stock's transaction has begun at a read after which ours had none: a leased one, or one that found no connection."""
+    stock, ours = (trace.steps[: index + 1] for trace in difference.traces)
+    for one, other in zip(reversed(stock), reversed(ours), strict=False):
+        if not one.in_transaction:
+            break
+        if not other.in_transaction:
+            return True
+    return _leased(difference, index)
 
 
 def _unlike(one: tuple[str, ...], other: tuple[str, ...]) -> set[str]:

@@ -334,6 +334,13 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("widgets"), Block()),
         ),
     ),
+    "who begins to listen after a read that has found no connection": (
+        "sqlite",
+        Program(
+            listeners=(Listener("dialect", "do_connect", Act("raise")),),
+            steps=(Get("Gauge", 2), Listen(Listener("session", "after_transaction_end")), Close()),
+        ),
+    ),
     "who hears that a commit lets go of a deleted object": (
         "psycopg_async",
         Program(
