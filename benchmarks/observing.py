@@ -18,12 +18,8 @@ Prints those of one request and of one look of the thread, and fails above what 
 # Annotations are evaluated here: FastAPI cannot see the local names of a postponed one.
 import argparse
 import asyncio
-import gc
 import os
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,6 +33,7 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from benchmarks.callgrind import count, counted, missing
 from benchmarks.clients import ask
 from respool import Database, PoolConfig
 from respool.engine.pools import fair
@@ -76,15 +73,8 @@ PLACES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "pool/core/circulation.py": [
-        (
-            """\
-        if (use := entry.use) is not None:
-            entry.use = None
-            use.over(now - entry.acquired_at)
-""",
-            "",
-        ),
-        ("        entry.end_use(self.now)\n", ""),
+        ("        if entry.use is not None:\n            entry.end_use(now)\n", ""),
+        ("        if entry.use is not None:\n            entry.end_use(self.now)\n", ""),
     ],
     "scope/scope.py": [
         (
@@ -173,10 +163,10 @@ def serve(read: str, folder: Path) -> None:
                 if kind == "on":
                     observe(db, socket=False)
                 runner.run(answer(WARM))
-                counted(kind, folder, lambda: runner.run(answer(TIMES)))
+                counted(kind, lambda: runner.run(answer(TIMES)))
                 if kind == "on":
                     look(2)
-                    counted("look", folder, lambda: look(TIMES))
+                    counted("look", lambda: look(TIMES))
                     observing.observation.remove(db)
     sys.stdout.flush()
     os._exit(0)
@@ -208,40 +198,12 @@ def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
 # -- how it is counted ---------------------------------------------------------------------------------------------------
 
 
-def counted(kind: str, folder: Path, work: Callable[[], object]) -> None:
-    """Have valgrind count the instructions of some work, and write them down."""
-    gc.collect()
-    gc.freeze()  # when all that there is is looked through once more is a matter of chance
-    _control("-i", "on")
-    work()
-    _control("-i", "off")
-    _control("-d", kind)
-
-
-def _control(*what: str) -> None:
-    done = subprocess.run(["callgrind_control", *what, str(os.getpid())], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-
-
 def instructions(read: str, folder: Path, seed: int) -> dict[str, float]:
     """Those of one request or look in one process, by kind."""
     folder = folder / f"{read}-{seed}"
     folder.mkdir()
-    out = folder / read
-    command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
-    command += [sys.executable, "-m", "benchmarks.observing", "--serve", read, str(folder)]
-    environment = os.environ | {"PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}{ROOT}", "PYTHONHASHSEED": str(seed)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} has failed:\n{done.stdout}{done.stderr}")
-    found: dict[str, list[float]] = {}
-    for part in sorted(folder.glob(f"{read}.*[0-9]"), key=lambda path: int(path.suffix[1:])):
-        written = part.read_text()
-        kind, total = re.search(r"Trigger: dump (\w+)", written), re.search(r"totals: (\d+)", written)
-        if kind is not None and total is not None:
-            found.setdefault(kind[1], []).append(int(total[1]) / TIMES)
-    return {kind: statistics.median(each) for kind, each in found.items()}
+    found = count("benchmarks.observing", "--serve", read, str(folder), folder=folder, seed=seed)
+    return {kind: statistics.median(totals) / TIMES for kind, totals in found.items()}
 
 
 def measure(read: str, folder: Path, tell: Callable[[str], object]) -> bool:
@@ -268,10 +230,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.serve:
         serve(given.serve[0], Path(given.serve[1]))
-    for tool in ("valgrind", "callgrind_control"):
-        if shutil.which(tool) is None:
-            print(f"{tool} is missing: it comes with valgrind", file=sys.stderr)
-            return 2
+    if tool := missing():
+        print(f"{tool} is missing: it comes with valgrind", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="respool-observing-") as name:
         folder = Path(name)
         kept = [measure(read, folder, _tell) for read in ([given.only] if given.only else READS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import inspect
 import os
@@ -48,13 +49,29 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+#: Seconds. What hides pytest-timeout from itself, in C or in a loop that takes any error, ends its process: others go on.
+_HANGS = 300.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where stacks are to be seen while pytest takes what is printed."""
+    config.stash[_stderr] = os.dup(2)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Remember how a module of tests found the process."""
+    """Remember how a module of tests found the process, and end one that hangs."""
     if item.path not in _found:
         _found.clear()
         _found[item.path] = leftovers.lasting()
-    return (yield)
+    faulthandler.dump_traceback_later(_HANGS, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+_stderr = pytest.StashKey[int]()
 
 
 #: By module, the last one only.

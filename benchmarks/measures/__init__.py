@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import engine, fairness, holding, memory, raw, recovery, sessions, shrink, timeouts, waiters
+from benchmarks.measures import (
+    engine,
+    fairness,
+    holding,
+    instructions,
+    memory,
+    raw,
+    reads,
+    recovery,
+    sessions,
+    shrink,
+    timeouts,
+    waiters,
+)
 from benchmarks.measures.base import Column, Measurement, Target
 
 __all__ = ["MEASUREMENTS", "Column", "Measurement", "Target"]
@@ -18,4 +31,6 @@ MEASUREMENTS: list[Measurement] = [
     shrink.MEASUREMENT,
     holding.MEASUREMENT,
     sessions.MEASUREMENT,
+    reads.MEASUREMENT,
+    instructions.MEASUREMENT,
 ]

@@ -38,7 +38,7 @@ _ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)
 
 @dataclass
 class Told:
-    """What a script came to, played twice over: the second time what was learned is there."""
+    """What a script came to, played three times: the second time what was learned is there, the third how its parts go."""
 
     seen: list[Any] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Arena:
         try:
             with database.engine.connect() as connection:
                 self._begin(connection, mapping, told)
-            for number in (1, 2):
+            for number in (1, 2, 3):
                 with _counted(number, went, told), database.scope("script") as session:
                     told.seen += play(session, mapping, script)
                     session.rollback()
@@ -128,7 +128,7 @@ class Arena:
         try:
             async with database.engine.connect() as connection:
                 await connection.run_sync(self._begin, mapping, told)
-            for number in (1, 2):
+            for number in (1, 2, 3):
                 with _counted(number, went, told):
                     async with database.scope("script") as session:
                         told.seen += await greenlet_spawn(play, Face(session), mapping, script)

@@ -37,7 +37,7 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     plain, went = running._lent, []
 
     def counting(session: Any, life: Any, plans: Any, plan: Any, *more: Any) -> Any:
-        went.append(plan.sql)
+        went.append(plan.compiled.string)
         return plain(session, life, plans, plan, *more)
 
     monkeypatch.setattr(running, "_lent", counting)

@@ -350,7 +350,7 @@ def test_what_cannot_be_learned_is_read_all_the_same(url: str, monkeypatch: pyte
     def broken(*args: Any) -> None:
         raise KeyError("a cache that is another than it was")
 
-    monkeypatch.setattr("respool.session.loading.plans.plan._values_of", broken)
+    monkeypatch.setattr("respool.session.loading.plans.plan.call_of", broken)
     with opened(url) as database:
         assert titles(database, 1, 2) == ["book 1", "book 2"]
         assert "could not be learned: KeyError" in str(plans_of(database.engine).gets[Book])

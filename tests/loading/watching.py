@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from respool.session.loading import awaited, gets, lazies, running, selects
+from respool.session.loading import awaited, batches, gets, lazies, running, selects
 
 __all__ = ["watched"]
 
@@ -21,16 +21,16 @@ def watched() -> Iterator[list[str]]:
     def rows_of(session: Any, life: Any, plans: Any, plan: Any, given: Any, extracted: Any) -> Any:
         rows = plain(session, life, plans, plan, given, extracted)
         if rows is not None:
-            went.append(plan.sql)
+            went.append(plan.compiled.string)
         return rows
 
     async def awaited_rows(session: Any, life: Any, plans: Any, plan: Any, given: Any, extracted: Any) -> Any:
         rows = await plain_awaited(session, life, plans, plan, given, extracted)
         if rows is not None:
-            went.append(plan.sql)
+            went.append(plan.compiled.string)
         return rows
 
     with mock.patch.object(awaited, "rows_of", awaited_rows):
         with mock.patch.object(gets, "rows_of", rows_of), mock.patch.object(lazies, "rows_of", rows_of):
-            with mock.patch.object(selects, "rows_of", rows_of):
+            with mock.patch.object(selects, "rows_of", rows_of), mock.patch.object(batches, "rows_of", rows_of):
                 yield went

@@ -34,7 +34,7 @@ def answer_at_once() -> None:
         if not isinstance(plan, Plan) or "prebuffer_rows" in plan.execution_options:
             return
         if is_quiet(result.context.session, plan):  # as a planned read asks
-            _answer(plan, result)
+            _answer(self, plan, result)
 
     Plans.learn = learn_and_answer  # type: ignore[method-assign]
     instances = loading.instances
@@ -47,7 +47,7 @@ def answer_at_once() -> None:
     loading.instances = with_context
 
 
-def _answer(plan: Plan, result: Any) -> None:
+def _answer(plans: Plans, plan: Plan, result: Any) -> None:
     context, raw = result.context, result.raw
     top = context.top_level_context
     made["answers at once"] += 1
@@ -58,7 +58,7 @@ def _answer(plan: Plan, result: Any) -> None:
             own = None
             if plan.after is not None:
                 own = plan.query_context(context.session, context.query, context.params, top)
-            under_way.append(results._Loading(plan, rows, context.session, life_of(context.session), own, top))
+            under_way.append(results._Loading(plan, rows, context.session, life_of(context.session), own, plans, top))
         return under_way[0].chunks(size)
 
     under_way: list[results._Loading] = []

@@ -29,6 +29,8 @@ SHORT = 600
 
 #: Of a scope in which nothing was committed.
 NO_OUTCOMES: Mapping[str, int] = MappingProxyType({"committed": 0, "failed": 0, "unknown": 0})
+#: ... and of one in which one COMMIT came to this.
+_ONE: Mapping[str, Mapping[str, int]] = {each: MappingProxyType({**NO_OUTCOMES, each: 1}) for each in NO_OUTCOMES}
 
 now = Clock.now
 
@@ -121,7 +123,8 @@ class Use:
             self.is_executing = False
             self.seconds_in_sql += ended - began
             account.seconds_together += ended - began
-            account.outcomes = {**account.outcomes, outcome: account.outcomes[outcome] + 1}
+            before = account.outcomes
+            account.outcomes = _ONE[outcome] if before is NO_OUTCOMES else {**before, outcome: before[outcome] + 1}
             account.note("commit", began, ended)
 
     def leased(self) -> None:

@@ -242,9 +242,8 @@ class Circulation(Audience):
         self.idle.append(entry)
         self.acquired -= 1
         self._used.append(now - entry.acquired_at)
-        if (use := entry.use) is not None:
-            entry.use = None
-            use.over(now - entry.acquired_at)
+        if entry.use is not None:
+            entry.end_use(now)
         if not entry.uses % BATCH:
             self.use_time.add_all(self._used)
         if now >= self.saturated_since:
@@ -280,7 +279,8 @@ class Circulation(Audience):
             self._desaturate()
         self.acquired -= 1
         self.use_time.add(seconds)
-        entry.end_use(self.now)
+        if entry.use is not None:
+            entry.end_use(self.now)
         if entry.leaked:
             entry.leaked = False
             self.todo.append(Tell("leak_returned", (entry.holder, seconds)))

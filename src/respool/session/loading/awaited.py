@@ -114,7 +114,7 @@ async def _result(session: Any, life: Life, eligibility: Eligibility, statement:
     if plan is None or sought is None or plan.after is not None:  # what loads more has to wait for that
         return None
     rows = await rows_of(session, life, plans, plan, params, sought.extracted)
-    return None if rows is None else result_of(plan, rows, session, life, buffered=True)
+    return None if rows is None else result_of(plan, rows, session, life, plans=plans, buffered=True)
 
 
 async def leave(life: Life, session: Any) -> None:
@@ -136,28 +136,28 @@ async def rows_of(
     if not may_be_lent(session, life, plans, plan):
         return None
     try:
-        values = plan.values(given, extracted)  # type: ignore[misc]  # else it may not
+        sql, values = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
     except Exception:
         return None
     if life.phase is not WORKING:
         life.at_work(session)
     pool: Any = plans.engine.pool
     loan = Loan(pool)
-    if not await pool.lend(loan, plan.sql):
+    if not await pool.lend(loan, sql):
         return None
     if plans.engine not in life.read_from:
         life.has_read(plans.engine)
     try:
-        rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, plan.sql, values)
+        rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, sql, values)
     except BaseException as error:
         failure = Failure(session, life, plans, plan, given, extracted)
-        await greenlet_spawn(_tell, failure, loan, values, error)
+        await greenlet_spawn(_tell, failure, loan, (sql, values), error)
         return None
     loan.give_back()
     return rows
 
 
-def _tell(failure: Failure, loan: Loan, values: Any, failed: BaseException) -> None:
+def _tell(failure: Failure, loan: Loan, call: tuple[str, Any], failed: BaseException) -> None:
     adapted = loan.connection
     try:
         if isinstance(failed, Exception) and (handle := getattr(adapted, "_handle_exception", None)) is not None:
@@ -165,7 +165,7 @@ def _tell(failure: Failure, loan: Loan, values: Any, failed: BaseException) -> N
         raise failed
     except BaseException as error:
         if not failure.replaced(loan, error, False):
-            failure.report(None, values, error, False)
+            failure.report(None, call, error, False)
 
 
 # -- by driver: what SQLAlchemy's adapted cursors do ----------------------------------------------------------------------

@@ -12,6 +12,8 @@ from sqlalchemy.orm import attributes
 
 from respool.scope.scope import ENDED
 from respool.session.life import Life
+from respool.session.loading.batches import load_parts
+from respool.session.loading.plans.kept import Plans
 from respool.session.loading.plans.plan import Plan
 from respool.session.loading.plans.rows import new_run
 
@@ -30,6 +32,7 @@ class _Loading:
         session: whose objects they become.
         life: its life.
         context: SQLAlchemy's record of the load, where more is loaded than columns.
+        plans: those of the engine.
         top: the record of that which it is a part of.
     """
 
@@ -39,6 +42,7 @@ class _Loading:
         "_life",
         "_options",
         "_plan",
+        "_plans",
         "_rows",
         "_run",
         "_session_id",
@@ -46,8 +50,10 @@ class _Loading:
         "unique",
     )
 
-    def __init__(self, plan: Plan, rows: Sequence[Any], session: Any, life: Life, context: Any, top: Any) -> None:
-        self._plan, self._rows, self._life = plan, rows, life
+    def __init__(
+        self, plan: Plan, rows: Sequence[Any], session: Any, life: Life, context: Any, plans: Plans, top: Any
+    ) -> None:
+        self._plan, self._rows, self._life, self._plans = plan, rows, life, plans
         self._identity_map, self._session_id = session.identity_map, session.hash_key
         self._run = new_run()
         self._context, self._top = context, top
@@ -98,7 +104,7 @@ class _Loading:
             waiting = list(context.post_load_paths.items())
             context.post_load_paths.clear()
             for path, each in waiting:
-                each.invoke(context, path)
+                load_parts(self._plan, self._plans, each, context, path, context.session, self._life)
 
     def _refuse(self, rows: Sequence[Any]) -> None:
         elsewhere = type(self._identity_map)()
@@ -129,7 +135,15 @@ def _refuse_both() -> None:
 
 
 def result_of(
-    plan: Plan, rows: Sequence[Any], session: Any, life: Life, context: Any = None, *, top: Any = None, buffered: bool
+    plan: Plan,
+    rows: Sequence[Any],
+    session: Any,
+    life: Life,
+    context: Any = None,
+    *,
+    plans: Plans,
+    top: Any = None,
+    buffered: bool,
 ) -> Any:
     """The result of a planned statement.
 
@@ -139,10 +153,11 @@ def result_of(
         session: whose objects they become.
         life: its life.
         context: SQLAlchemy's record of the load, where more is loaded than columns.
+        plans: those of the engine.
         top: the record of that which it is a part of.
         buffered: whether they are made at once.
     """
-    under_way = _Loading(plan, rows, session, life, context, top)
+    under_way = _Loading(plan, rows, session, life, context, plans, top)
     chunks: Any = under_way.chunks
     if buffered:
         made = list(chunks(None))

@@ -62,10 +62,10 @@ def rows_of(
     require_usable(life)
     if may_be_lent(session, life, plans, plan):
         try:
-            values = plan.values(given, extracted)  # type: ignore[misc]  # else it may not
+            sql, values = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
         except Exception:
             return None  # SQLAlchemy has its own way to tell
-        rows = _lent(session, life, plans, plan, values, given, extracted)
+        rows = _lent(session, life, plans, plan, sql, values, given, extracted)
         if rows is not None:
             return rows
     return _connected(session, plans, plan, given, extracted)
@@ -107,7 +107,7 @@ def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: 
 
 
 def _lent(
-    session: Any, life: Life, plans: Plans, plan: Plan, values: Any, given: Given, extracted: Sequence[Any]
+    session: Any, life: Life, plans: Plans, plan: Plan, sql: str, values: Any, given: Given, extracted: Sequence[Any]
 ) -> Sequence[Any] | None:
     if life.phase is not WORKING:
         if life.observers.all:
@@ -115,7 +115,7 @@ def _lent(
         else:
             life.phase = WORKING
     loan = Loan(plans.engine.pool)
-    if not loan.take(plan.sql):
+    if not loan.take(sql):
         return None
     if not life.read_from:
         life.read_from = (plans.engine,)
@@ -126,14 +126,14 @@ def _lent(
         cursor = loan.connection.cursor()
         if plans.driver == "asyncpg":  # what its execution context does before
             cursor._invalidate_schema_cache_asof = plans.dialect._invalidate_schema_cache_asof
-        cursor.execute(plan.sql, values)
+        cursor.execute(sql, values)
         sent = True
         rows: Sequence[Any] = cursor.fetchall()
         cursor.close()
     except BaseException as error:
         failure = Failure(session, life, plans, plan, given, extracted)
         if not failure.replaced(loan, error, sent):
-            failure.report(cursor, values, error, sent)
+            failure.report(cursor, (sql, values), error, sent)
         return None
     loan.give_back()
     return rows
@@ -166,13 +166,13 @@ class Failure:
         leases.give_back(checkout, self.engine.pool, dialect)
         return True
 
-    def report(self, cursor: Any, values: Any, error: BaseException, sent: bool) -> None:
+    def report(self, cursor: Any, call: tuple[str, Any], error: BaseException, sent: bool) -> None:
         """Raise what SQLAlchemy raises; the connection is given back, or discarded, as it sees fit."""
         reader, dialect, pool = self.reader, self.engine.dialect, self.engine.pool
         reader._dbapi_connection = self.checkout
         try:
             context = self.plan.context(reader, cursor, self.given, self.extracted)
-            sql, parameters = (None, None) if sent else (self.plan.sql, values)
+            sql, parameters = (None, None) if sent else call
             reader._handle_dbapi_exception(error, sql, parameters, cursor, context)
         except BaseException:
             if reader._dbapi_connection is not None:

@@ -12,7 +12,7 @@ from sqlalchemy.util import EMPTY_DICT
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.keys import Sought, find
-from respool.session.loading.plans.plan import Plan, SubPlan
+from respool.session.loading.plans.plan import Load, Part, Plan, SubPlan
 from respool.session.loading.results import result_of
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
@@ -104,7 +104,9 @@ def _result(
         rows = rows_of(session, life, plans, plan, params, sought.extracted)
         if rows is not None:
             context = None if plan.after is None else plan.query_context(session, statement, params, top)
-            return result_of(plan, rows, session, life, context, top=top, buffered=buffered)
+            if isinstance(top, Load) and top.parts is not None:
+                top.parts.append(Part(plan, sought.extracted))
+            return result_of(plan, rows, session, life, context, plans=plans, top=top, buffered=buffered)
     learns = sought is not None and sought.key is not None and not hears_of_reads(session)
     result = slow(session, statement, params, execution_options=options)
     if learns and sought is not None:

@@ -6,8 +6,8 @@ caches says everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import context as orm_context
@@ -15,10 +15,11 @@ from sqlalchemy.orm import loading as orm_loading
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
+from respool.session.loading.plans.parameters import call_of
 from respool.session.loading.plans.refusal import NoPlan
 from respool.session.loading.plans.rows import Rows, acts_at_access, columns_of
 
-__all__ = ["Absent", "Plan", "SubPlan"]
+__all__ = ["Load", "Part", "Plan", "SubPlan"]
 
 #: The option by which a loader tells of which load its statement is a part.
 _TOP = "sa_top_level_orm_context"
@@ -32,12 +33,21 @@ _PostLoad: Any = getattr(orm_loading, "_PostLoad", None) or getattr(orm_loading,
 #: What SQLAlchemy notes of a statement that is no part of another.
 _TOPLEVEL = {"toplevel_orm"}
 
-#: What is given, what SQLAlchemy has found in the statement → what goes to the driver.
-Values = Callable[[Mapping[str, Any] | None, Sequence[Any]], Any]
+
+class Load(orm_context.QueryContext):
+    """SQLAlchemy's record of a load, and what statements were executed for parts of it, while somebody wants to know."""
+
+    __slots__ = ("parts",)
+
+    partials: Any
+    parts: list[Part] | None
 
 
-class Absent(Exception):
-    """A parameter has no value: SQLAlchemy has its own words for that."""
+class Part(NamedTuple):
+    """A statement that a loader has made for objects of another one."""
+
+    plan: Plan
+    extracted: Sequence[Any]  #: the parameters that SQLAlchemy has found in it
 
 
 class Plan:
@@ -56,6 +66,8 @@ class Plan:
         "after",
         "alone",
         "attributes",
+        "batches",
+        "call",
         "compiled",
         "entities",
         "entity",
@@ -65,9 +77,7 @@ class Plan:
         "leading",
         "metadata",
         "rows",
-        "sql",
         "statement",
-        "values",
     )
 
     usual_options: ClassVar[frozenset[str]] = _USUAL_OPTIONS
@@ -88,7 +98,6 @@ class Plan:
         self.leading = [(i, metadata._processors[i]) for each in leading for i in _column_of(result.raw, each)]
         self.entity = entity
         self.compiled = compiled
-        self.sql: str = compiled.string
         self.statement = context.invoked_statement
         self.extracted = context.extracted_parameters
         self.execution_options = context.execution_options
@@ -96,13 +105,13 @@ class Plan:
         self.entities = [each._extra_entities for each in (*leading, entity)]
         self.attributes = result._attributes
         self.metadata: Any = None  #: of its results, once there is one
-        #: ``None`` where lists are put into the text each time: that is left to SQLAlchemy's execution context.
-        self.values: Values | None = None
-        if not (compiled.literal_execute_params or compiled.post_compile_params):
-            self.values = _values_of(compiled, frozenset(given), context.dialect)
+        #: what makes what the driver is given; ``None`` where that is left to SQLAlchemy's execution context.
+        self.call = call_of(compiled, frozenset(given), context.dialect)
         self.alone = False  #: known to be a plain read
         #: properties that are loaded when the objects are there; ``None`` where nothing but columns is asked for.
         self.after = _after(self, getters["todo"])
+        #: by what loads them: how; ``False`` where that is left to SQLAlchemy.
+        self.batches: dict[Any, Any] = {}
 
     def _require_known_options(self, options: Mapping[str, Any], engine_options: Mapping[str, Any]) -> None:
         for name, value in options.items():
@@ -120,7 +129,7 @@ class Plan:
         _require_alone(state, entities[0])
         return state, [], entities[0]
 
-    def query_context(self, session: Any, statement: Any, given: Any, top: Any = None) -> Any:
+    def query_context(self, session: Any, statement: Any, given: Any, top: Any = None) -> Load:
         """SQLAlchemy's record of a load, as far as loaders of other properties ask for it.
 
         Args:
@@ -132,7 +141,7 @@ class Plan:
         load_options: Any = orm_context.QueryContext.default_load_options
         if top is not None:
             load_options += {"_sa_top_level_orm_context": top}
-        context: Any = orm_context.QueryContext(
+        context = Load(
             self.compiled.compile_state,
             statement,
             statement,
@@ -143,6 +152,7 @@ class Plan:
         )
         context.post_load_paths = top.post_load_paths if top is not None else {}
         context.partials = {}
+        context.parts = None
         return context
 
     def begin_loaders(self, context: Any) -> Any:
@@ -153,8 +163,8 @@ class Plan:
         return _PostLoad.for_context(context, self.rows.load_path, None)
 
     def may_stand_alone(self) -> bool:
-        """Whether it was proved to be a plain read, when it was last looked at, and its text is always the same."""
-        self.alone = self.values is not None and getattr(self.compiled, "respool_plain", False) is True
+        """Whether it was proved to be a plain read, when it was last looked at, and nobody else has to make its text."""
+        self.alone = self.call is not None and getattr(self.compiled, "respool_plain", False) is True
         return self.alone
 
     def context(self, connection: Any, cursor: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
@@ -278,50 +288,3 @@ def _column_of(raw: Any, entity: Any) -> tuple[int, ...]:
 
 def _load_path(state: Any, entity: Any) -> Any:
     return state.current_path + entity.path if state.current_path.path else entity.path
-
-
-# -- parameters -------------------------------------------------------------------------------------------------------
-
-
-def _values_of(compiled: Any, given: frozenset[str], dialect: Any) -> Values:
-    """The function that makes what the driver is given, as SQLAlchemy's execution context does."""
-    names: list[str] = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
-    same = compiled._cache_key_bind_match[0]  # a parameter in the statement → what became of it in the compiled one
-    places = {id(each): i for i, bind in enumerate(compiled.cache_key.bindparams) for each in same[bind]}
-    escaped = compiled.escaped_bind_names or {}
-    scope: dict[str, Any] = {"value_of": _value_of, "made": dialect.execute_sequence_format}
-    items = []
-    for number, name in enumerate(names):
-        bind = compiled.binds[name]
-        if bind.key in given:
-            item = f"given[{bind.key!r}]"
-        elif name in given:
-            item = f"given[{name!r}]"
-        elif id(bind) in places:
-            item = f"value_of(extracted[{places[id(bind)]}])"
-        elif bind.callable is None and not bind.required:  # put there by the compiler: SQLite's OFFSET
-            scope[f"v{number}"] = bind.value
-            item = f"v{number}"
-        else:
-            raise NoPlan("a parameter comes from elsewhere")
-        if (processor := compiled._bind_processors.get(name)) is not None:
-            if not callable(processor):
-                raise NoPlan("a parameter is made of several")
-            scope[f"p{number}"] = processor
-            item = f"p{number}({item})"
-        items.append(item if compiled.positional else f"{escaped.get(name, name)!r}: {item}")
-    if not compiled.positional:
-        made = f"{{{', '.join(items)}}}"
-    elif dialect.execute_sequence_format is tuple:
-        made = f"({''.join(item + ', ' for item in items)})"
-    else:
-        made = f"made([{', '.join(items)}])"
-    exec(f"def values(given, extracted): return {made}", scope)
-    values: Values = scope["values"]
-    return values
-
-
-def _value_of(bind: Any) -> Any:
-    if bind.required:
-        raise Absent
-    return bind.value if bind.callable is None else bind.effective_value
