@@ -16,7 +16,7 @@ from benchmarks.rounds import Budget, Row, Rows
 
 SQLITE = "SQLite file"
 #: How often it is done before it is counted, and how often while it is.
-WARM, TIMES = 120, 20
+WARM, TIMES = 150, 100
 
 
 def serve(key: str, url: str) -> None:

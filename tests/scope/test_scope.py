@@ -140,13 +140,13 @@ def test_promise_05_a_scope_that_has_ended_is_nobodys_parent(db: Database) -> No
         scope = outer.scope
         assert scope is not None
         scope.enter()  # as a thread does that took over the context, and outlives the block
-    scope._current.set(scope)
+    scope.variable.set(scope)
     with db.scope("later") as later:
         assert later.scope is not None
         assert later.scope.parent is None
     with pytest.raises(ScopeEnded):
         db.session
-    scope._current.set(None)
+    scope.variable.set(None)
 
 
 def test_promise_07_a_block_that_everybody_forgot_is_not_kept_alive(db: Database) -> None:

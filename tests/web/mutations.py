@@ -134,7 +134,7 @@ MUTATIONS = (
     mutation(
         "an inherited scope stays in force",
         "inherited_context",
-        (SCOPE, "        self._current.set(self)\n        label", "        self._current.set(self._previous or self)\n        label"),
+        (SCOPE, "        self.variable.set(self)\n        label", "        self.variable.set(self._previous or self)\n        label"),
     ),
     mutation(
         "no request is ever ended",

@@ -21,7 +21,7 @@ from respool.scope.policy import Verdict, decide
 from respool.scope.scope import ENDED, FINISHING, Scope
 from respool.session.changes.losses import logger, report
 from respool.session.life import Life, life_of
-from respool.session.reads.begin import hears_of_commits, hears_of_partings
+from respool.session.reads.begin import hears_of_end
 from respool.session.session import Session
 from respool.session.transaction.hooks import NO_HOOKS
 
@@ -309,7 +309,7 @@ def _is_idle(scope: Scope) -> bool:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
-    return (scope.policy == "manual" or not hears_of_commits(session)) and not hears_of_partings(session)
+    return not hears_of_end(session, commits=scope.policy != "manual")
 
 
 def _has_begun(session: Session, life: Life) -> bool:

@@ -102,9 +102,10 @@ class Scope:
         self.policy = policy
         self.owner = owner
         self._place = place
+        self.is_request = place is None  #: else it is a block
         self.parent = parent
         self.started = time.monotonic()
-        self._current = current
+        self.variable = current  #: the database's, which holds the scope in force
         self._live = live
         self.account: Account | None = None  #: what is noted of it, where somebody takes notes
 
@@ -115,11 +116,6 @@ class Scope:
     def place(self) -> str | None:
         """``file:line`` of the ``db.scope()`` block; ``None`` for a request."""
         return None if self._place is None else str(self._place)
-
-    @property
-    def is_request(self) -> bool:
-        """Whether it is a request; else it is a block."""
-        return self._place is None
 
     @property
     def title(self) -> str:
@@ -168,11 +164,6 @@ class Scope:
         return state is not ENDED and state is not FINISHING and self.waits is None
 
     @property
-    def variable(self) -> CurrentScope:
-        """The database's variable that holds the scope in force."""
-        return self._current
-
-    @property
     def siblings(self) -> LiveScopes:
         """The database's scopes that have a session."""
         return self._live
@@ -184,7 +175,7 @@ class Scope:
             ScopeEnded: this one is over.
             WrongScope: the scope in force here is a stranger to this one. Where none is, a thread begins its work.
         """
-        if self._current.get() is not None:
+        if self.variable.get() is not None:
             self.require_usable()
         with _adopting:  # two threads may fork at once
             self.children = self.children if self.children is not None else set()
@@ -202,7 +193,7 @@ class Scope:
         child = Scope(
             self.database,
             f"{self.label} > {label}",
-            self._current,
+            self.variable,
             self._live,
             owner=self.owner,
             policy=self.policy,
@@ -303,10 +294,10 @@ class Scope:
         """
         if self.parent is not None and self.parent.life is not None:
             self._enter_nested(self.parent.life)
-        self._previous = self._current.get()
+        self._previous = self.variable.get()
         if self._previous is not None and self._previous.waits is not None and self._place is not None:
             self._previous.waits()
-        self._current.set(self)
+        self.variable.set(self)
         label.set(self.label)
         if self.client is not client.get():
             client.set(self.client)
@@ -319,7 +310,7 @@ class Scope:
     def leave(self) -> None:
         """Put back in force what was before. Not by token: the end may run in another context than the start."""
         previous, self._previous = self._previous, None
-        self._current.set(previous)
+        self.variable.set(previous)
         label.set(previous.label if previous is not None else None)
         outer = previous.client if previous is not None else None
         if outer is not client.get():
@@ -347,7 +338,7 @@ class Scope:
         """
         if self.state is ENDED or self.waits is not None:
             self.refuse_ended()
-        here = self._current.get()
+        here = self.variable.get()
         while here is not self:
             if here is None:
                 self._refuse_stranger()
@@ -373,7 +364,7 @@ class Scope:
         )
 
     def _refuse_stranger(self) -> NoReturn:
-        here = self._current.get()
+        here = self.variable.get()
         self.refuse_elsewhere(
             f"from {here.title}" if here is not None else "outside any request or scope",
             f"database {self.database!r}",

@@ -207,7 +207,11 @@ class SessionClass:
             ScopeError: the session asks for itself while it is made.
         """
         if self.made.__init__ is Session.__init__ and self._plainly_made:  # nearly always, and quicker
-            ours = self._by_template(bind, Life(scope, begin, observers), twophase)
+            template, life = self._template, Life(scope, begin, observers)
+            if self.own is not None:
+                life.own = self.own
+            known = template and template.bind is bind
+            ours = template.make(life) if known else self._made_once(bind, life, twophase)
             return ours, ours
         if not self.runs:
             return self._make(bind, scope, begin, observers, twophase)
@@ -224,17 +228,12 @@ class SessionClass:
         finally:
             scope.maker = None
 
-    def _by_template(self, bind: Any, life: Life, twophase: bool) -> Any:
-        """A session that no code of the user's makes."""
-        if self.own is not None:
-            life.own = self.own
-        template = self._template
-        if template and template.bind is bind:
-            return template.make(life)
+    def _made_once(self, bind: Any, life: Life, twophase: bool) -> Any:
+        """A session that no code of the user's makes, by its constructor; and the template for more of them."""
         session = self.made.__new__(self.made)
         session._respool_life = life
         session.__init__(bind, twophase=twophase, **self.options)
-        if template is None:
+        if self._template is None:
             self._template = template_of(session, bind) or False
         return session
 

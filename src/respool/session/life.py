@@ -372,8 +372,8 @@ class Life:
                 return
             if self._work is not None or self.rest is not None:
                 self._close_results(at_end=True)
-            states = session.identity_map.all_states()
-            if states or session._new:
+            if session.identity_map._dict or session._new:
+                states = session.identity_map.all_states()
                 _Theirs.expunge_all(session)
                 self.let_go(states, unloaded.END)
                 if session._transaction is not None:  # a listener that was told of it has begun one

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, orm
 from respool.engine.listeners import more_than
 from respool.engine.pools.leases import NONE, Kind, LeaseRule
 
-__all__ = ["Begin", "BeginRule", "hears_of_commits", "hears_of_partings", "hears_of_reads", "rule_of"]
+__all__ = ["Begin", "BeginRule", "hears_of_end", "hears_of_reads", "rule_of"]
 
 #: When a transaction begins; ``None``: with the first write, where the database's isolation level allows it.
 Begin = Literal["on_write", "on_use"] | None
@@ -120,24 +120,32 @@ def hears_of_transactions(session: Any) -> bool:
     return max(map(len, heard.transactions)) > 1
 
 
-def hears_of_commits(session: Any) -> bool:
-    """Whether it makes a difference to commit a session that has changed nothing: somebody listens, or values expire."""
+def hears_of_end(session: Any, *, commits: bool) -> bool:
+    """Whether it makes a difference how a session is ended that has changed nothing.
+
+    Args:
+        session: the session.
+        commits: whether that is a commit. Then somebody may listen to it, or values expire.
+
+    Returns:
+        also where somebody listens to what the session lets go of: by then it has to be usable still.
+    """
+    if commits and session.expire_on_commit:
+        return True
     heard = _heard_of(session)
     if heard is None:
-        return session.expire_on_commit or more_than(1, session.dispatch, _COMMITS)
-    return session.expire_on_commit or max(map(len, heard.commits)) > 1
-
-
-def hears_of_partings(session: Any) -> bool:
-    """Whether somebody listens to what the session lets go of: by then it has to be usable still."""
-    heard = _heard_of(session)
-    return more_than(0, session.dispatch, _PARTINGS) if heard is None else any(heard.partings)
+        partings = more_than(0, session.dispatch, _PARTINGS)
+        return partings or (commits and more_than(1, session.dispatch, _COMMITS))
+    return any(heard.partings) or (commits and max(map(len, heard.commits)) > 1)
 
 
 def hears_of_reads(session: Any) -> bool:
     """Whether somebody listens to what the session reads."""
-    heard = _heard_of(session)
-    return more_than(0, session.dispatch, _READS) if heard is None else any(heard.reads)
+    # as _heard_of(), written out: every planned read asks
+    heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))
+    if heard is None and (heard := _heard_of(session)) is None:
+        return more_than(0, session.dispatch, _READS)
+    return any(heard.reads)
 
 
 def is_unheard(session: Any) -> bool:
