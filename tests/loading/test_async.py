@@ -257,6 +257,29 @@ async def test_a_connection_of_mariadb_that_died_at_rest(
                 assert database.pool.stats().acquired == 0
 
 
+@pytest.mark.parametrize("plans", [False, True])
+async def test_a_read_that_is_cancelled_while_its_dead_connection_is_replaced(
+    place: Place, plans: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place.driver.startswith("sqlite"):
+        pytest.skip("it has no server")
+    server = request.getfixturevalue("mariadb" if place.driver.startswith("mysql") else "postgres")
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
+    async with place.opened(plans=plans) as database:
+        for steps in (0, 2, 3, 4, 5, 6, 8, 11, 15, 20, 30):  # of the loop
+            await read(database)
+            server.terminate_backends(place.url.rpartition("/")[2])
+            task = asyncio.create_task(read(database, 2))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await task == "book 2"
+            assert await read(database, 3) == "book 3"
+            stats = database.pool.stats()
+            assert (stats.acquired, stats.total) == (0, 1)
+
+
 @pytest.mark.parametrize("driver", ["mysql+aiomysql", "mysql+asyncmy"])
 async def test_so_does_one_of_mariadb(mariadb: MariaServer, driver: str, alone: list[str]) -> None:
     with maria(mariadb) as url:
