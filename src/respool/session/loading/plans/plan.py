@@ -48,7 +48,6 @@ class Part(NamedTuple):
 
     plan: Plan
     extracted: Sequence[Any]  #: the parameters that SQLAlchemy has found in it
-    options: tuple[Any, ...]  #: that its objects are marked with
 
 
 class Plan:
@@ -168,17 +167,20 @@ class Plan:
         self.alone = self.call is not None and getattr(self.compiled, "respool_plain", False) is True
         return self.alone
 
-    def context(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+    def context(self, connection: Any, cursor: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
 
         Args:
-            connection: that it is executed on.
+            connection: that it was executed on.
+            cursor: by which; ``None`` if there is none.
             given: parameters that were given with the statement.
             extracted: what SQLAlchemy has found in the statement.
         """
-        return connection.dialect.execution_ctx_cls._init_compiled(
-            connection.dialect, connection, connection._dbapi_connection, *self.arguments(given, extracted)
+        context: Any = connection.dialect.execution_ctx_cls._init_compiled(
+            connection.dialect, connection, _Executed(cursor), *self.arguments(given, extracted)
         )
+        context._dbapi_connection = connection._dbapi_connection
+        return context
 
     def execute(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """Execute it on a connection of SQLAlchemy's, as that would, but for what is known already; returns the result."""
@@ -199,6 +201,16 @@ class Plan:
         """What SQLAlchemy has to know of an execution beside the connection."""
         parameters = [given] if given else []
         return self.execution_options, self.compiled, parameters, self.statement, extracted, CacheStats.CACHE_HIT
+
+
+class _Executed:
+    """Stands for a connection that has executed already: one that is lost since would give no other cursor."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def cursor(self) -> Any:
+        return self._cursor
 
 
 class SubPlan(Plan):
