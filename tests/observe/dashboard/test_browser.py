@@ -17,7 +17,6 @@ from sqlalchemy import event, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from respool import Database, PoolConfig
-from respool.engine import only_looks
 from respool.observe.dashboard import dashboard
 from respool.observe.observation import observation
 from respool.web.rules.scopes import ENVIRON_KEY, tell_handler
@@ -90,6 +89,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     db = Database(
         f"sqlite:///{tmp_path_factory.mktemp('db')}/shop.db",
         name=EVIL,
+        begin="on_use",
         plans=True,
         pool=PoolConfig(max_size=2, timeout=600),
     )
@@ -299,7 +299,6 @@ def test_which_reads_are_planned(look: Any) -> None:
     assert "Of 3 statements that are known, 2 are planned." in page.inner_text("#reads-told")
     assert [row.partition("\t")[0] for row in rows.all_inner_texts()] == ["not planned", "planned", "planned"]
     assert "it does not select one mapped class" in rows.nth(0).inner_text()
-    assert page.is_hidden("#reads-card")
     page.fill("#only-reads", "where  ITEM.id =")
     assert rows.count() == 1
     assert "get" in rows.nth(0).inner_text()
@@ -307,19 +306,24 @@ def test_which_reads_are_planned(look: Any) -> None:
     assert page.is_visible("#reads-table .empty")
 
 
-def test_what_stands_in_the_way_of_all_reads(look: Any, busy: Database) -> None:
-    @only_looks
-    def look_on(*_: Any) -> None: ...
-
-    event.listen(busy.engine, "before_execute", look_on)
+def test_what_stands_in_the_way_of_all_reads(look: Any, busy: Database, tmp_path: Path) -> None:
+    page = look("reads")
+    assert 'begin="on_use"\nPlanned reads take longer. Do: leave it out' in page.inner_text("#obstacles")
+    db = Database(f"sqlite:///{tmp_path}/other.db", name="other", plans=True)
     try:
-        page = look("reads")
-        told = page.inner_text("#obstacles")
-        assert "listens to before_execute" in told
-        assert "No read is planned. Do: listen to before_cursor_execute in place of it" in told
-        assert "0 are planned" in page.inner_text("#reads-told")
+        _Base.metadata.create_all(db.engine)
+        with db.scope("read") as session:
+            session.get(Item, 1)
+        event.listen(db.engine, "before_execute", lambda *_: None)
+        with by_asgi(dashboard(db)) as address:
+            page = look("reads", at=address)
+            assert "listens to before_execute" in page.inner_text("#obstacles")
+            assert "No read is planned. Do: listen to before_cursor_execute" in page.inner_text("#obstacles")
+            assert "Of 1 statements that are known, 0 are planned" in page.inner_text("#reads-told")
+            page.context.close()
     finally:
-        event.remove(busy.engine, "before_execute", look_on)
+        observation.remove(db)
+        db.close()
 
 
 def test_where_plans_are_off_it_says_how_they_are_switched_on(look: Any, tmp_path: Path) -> None:

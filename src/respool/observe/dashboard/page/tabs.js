@@ -241,9 +241,9 @@ export const showRoutes = ({ database }) => routes(sorted(database.routes, ({ id
 // -- reads: which statements are planned, and why the others are not --------------------------------------------------
 
 const reads = table($("reads-table"), "Statements that sessions have executed", [
-  { head: "is", make: () => element("span", { kind: "state" }), show: (node, { planned }) => { node.dataset.state = planned ? "planned" : "unplanned"; write(node, planned ? "planned" : "not planned"); } },
+  { head: "state", make: () => element("span", { kind: "state" }), show: (node, { planned }) => { node.dataset.state = planned ? "planned" : "unplanned"; write(node, planned ? "planned" : "not planned"); } },
   { head: "statement", ...coded(({ text }) => text), kind: "sql" },
-  { head: "of", of: ({ kind }) => kind },
+  { head: "kind", of: ({ kind }) => kind },
   { head: "why", of: ({ why }) => why ?? "", kind: "said" },
   { head: "what to do", of: ({ advice }) => advice ?? "", kind: "said" },
   { head: "processes", of: ({ pids }) => count(pids.length), kind: "number" },
