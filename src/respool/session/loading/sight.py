@@ -136,7 +136,9 @@ def _of_engine(engine: Any) -> Iterator[Obstacle]:
     for listener, name in heard:
         stops = name in _FROM_THE_BEGINNING
         advice = (
-            "listen to before_cursor_execute in place of it" if stops else "do it without; tracing is worth its time"
+            "listen to before_cursor_execute in place of it"
+            if stops
+            else "leave it out, unless it traces: that is worth its time"
         )
         yield Obstacle(f"{handler_name(listener)} listens to {name}", advice, stops)
     if not heard and (engine._has_events or getattr(Connection, "_has_events", False)):
