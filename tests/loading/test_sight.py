@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, func, literal_column, select
+from sqlalchemy import __version__ as version
+from sqlalchemy import bindparam, create_engine, event, func, literal_column, select
 from sqlalchemy.orm import defer, joinedload, selectinload, with_loader_criteria
 
 from respool import AsyncDatabase, Database, PoolConfig
@@ -18,6 +19,7 @@ from respool.observe import planning
 from respool.session.loading import eligibility as eligible
 from respool.session.loading import running
 from respool.session.loading.plans import kept
+from respool.session.loading.plans.kept import plans_of
 from respool.session.session import Session, eligibility
 from tests.loading.shelf import Author, Book, fill, opened
 from tests.loading.test_gets import Routing, Telling
@@ -57,8 +59,16 @@ def test_what_is_planned(url: str, kind: str, statement: Any) -> None:
     with opened(url) as database:
         with database.scope("read") as session:
             session.scalars(statement).all()
-        assert (kind, True, None, None) in statements(database)
-        assert all(planned for _, planned, *_ in statements(database))
+        found = statements(database)
+        if kind == "part of a load" and version < "2.1":
+            why, advice = (
+                "it does not select keys and a mapped class",
+                "install SQLAlchemy 2.1, whose loaders select a key as a column",
+            )
+            assert found.pop(0) == (kind, False, why, advice)
+        else:
+            assert (kind, True, None, None) in found
+        assert all(planned for _, planned, *_ in found)
 
 
 def test_a_get_and_a_lazy_load(url: str) -> None:
@@ -97,9 +107,11 @@ def test_what_is_the_same_is_told_of_once(url: str) -> None:
     with opened(url) as database:
         for times in range(3):
             with database.scope("read") as session:
-                session.scalars(select(Book).where(Book.pages == times)).all()
-                session.scalars(select(Book).where(Book.pages == times).execution_options()).all()
-                session.execute(select(Book.id).where(Book.pages == times)).all()
+                for what in (Book, Book.id):
+                    statement = select(what).where(Book.pages == bindparam("pages", times))
+                    session.execute(statement).all()
+                    session.execute(statement, {"pages": 7}).all()  # which is another key
+        assert len(plans_of(database.engine).selects) == 4
         assert len(statements(database, "books.pages = ?")) == 2
 
 
@@ -287,7 +299,8 @@ def test_a_pool_of_sqlalchemys_own(url: str, planned: list[str], lent: list[Any]
 
 
 def test_the_worst_comes_first(url: str) -> None:
-    with opened(url, begin="on_use", session_class=Telling) as database:
+    with opened(url, begin="on_use") as database:
+        event.listen(database.engine, "before_execute", nothing)
         assert [each["stops"] for each in seen(database)["obstacles"]] == [True, False]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from sqlalchemy import __version__
 from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import context as orm_context
 from sqlalchemy.orm import loading as orm_loading
@@ -16,7 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
 from respool.session.loading.plans.parameters import call_of
-from respool.session.loading.plans.refusal import NoPlan
+from respool.session.loading.plans.refusal import RIGHT, NoPlan
 from respool.session.loading.plans.rows import Rows, acts_at_access, columns_of
 
 __all__ = ["Load", "Part", "Plan", "SubPlan"]
@@ -33,6 +34,8 @@ _PostLoad: Any = getattr(orm_loading, "_PostLoad", None) or getattr(orm_loading,
 #: What would make a plan of it.
 _WHOLE = "select a mapped class and nothing beside: select(Item); of columns and aliases there is no plan"
 _CRITERIA = "write the criteria into where(), in place of with_loader_criteria() and with_polymorphic()"
+
+_KEYS = "install SQLAlchemy 2.1, whose loaders select a key as a column" if __version__ < "2.1" else RIGHT
 
 #: What SQLAlchemy notes of a statement that is no part of another.
 _TOPLEVEL = {"toplevel_orm"}
@@ -226,7 +229,7 @@ class SubPlan(Plan):
         state: Any = compiled.compile_state
         *leading, entity = getattr(state, "_entities", None) or [None]
         if not leading or any(getattr(each, "_fetch_column", None) is None for each in leading):
-            raise NoPlan("it does not select keys and a mapped class")
+            raise NoPlan("it does not select keys and a mapped class", _KEYS)
         _require_alone(state, entity)
         return state, leading, entity
 
