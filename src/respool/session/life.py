@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, orm
 from sqlalchemy.orm import InstanceState
+from sqlalchemy.util import memoized_property
 
 from respool.errors import ReadOnly
 from respool.scope.guard import Guard
@@ -125,11 +126,10 @@ class Life:
         """The connections of its transaction that come from a pool."""
         return [connection for connection in self.connections if connection not in self.borrowed]
 
-    @property
+    @memoized_property
     def work(self) -> Work:
         """What it does in its transactions."""
-        if self._work is None:
-            self._work = Work(self.scope)
+        self._work = Work(self.scope)
         return self._work
 
     @property
@@ -291,7 +291,8 @@ class Life:
             if outcome is Outcome.ROLLED_BACK:
                 self.scope.taken = unloaded.taken_away(self.scope)
             self.scope.sealed = None
-        self.hooks.ended(outcome)
+        if self.hooks is not NO_HOOKS:
+            self.hooks.ended(outcome)
         return outcome
 
     def give_up_hooks(self) -> None:
@@ -309,7 +310,7 @@ class Life:
 
     def forget_deleted(self, session: orm.Session) -> None:
         """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
-        if states := self.log.deleted_states():
+        if states := self.work.log.deleted_states():
             _Theirs._expunge_states(session, states)
             unloaded.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 

@@ -11,7 +11,7 @@ from respool.scope.session_phase import COMMITTED, ROLLED_BACK
 from respool.session.life import life_of
 from respool.session.reads import rows
 from respool.session.transaction.connection import hold, let_go, watch
-from respool.session.transaction.hooks import Outcome
+from respool.session.transaction.hooks import NO_HOOKS, Outcome
 
 __all__ = ["sessions"]
 
@@ -30,15 +30,16 @@ def _after_transaction_create(session: orm.Session, transaction: SessionTransact
     if transaction.nested:
         life.log.savepoint(transaction)
         life.hooks.savepoint(transaction)
-    elif transaction.parent is None:
-        life.settle_rest()  # a result may have the only connection
+    elif transaction._parent is None:
+        if life.rest is not None:
+            life.settle_rest()  # a result may have the only connection
         life.at_work(session)
         if life.observers.all:
             life.news.begin(life)
 
 
 def _after_begin(session: orm.Session, transaction: SessionTransaction, connection: Connection) -> None:
-    if transaction.parent is None:
+    if transaction._parent is None:
         watch(connection.engine)
         life = life_of(session)
         work = life.work
@@ -55,16 +56,17 @@ def _after_begin(session: orm.Session, transaction: SessionTransaction, connecti
 
 def _after_transaction_end(session: orm.Session, transaction: SessionTransaction) -> None:
     life = life_of(session)
-    if transaction.parent is None:
+    if transaction._parent is None:
         work, units, scope = life.work, life.units, life.scope
         for connection in life.connections:
             if work.fetch is not None and connection.dialect.name != "sqlite":
-                work.fetch.streams.clear()  # to close them now would be a word on a connection of somebody else's
+                work.fetch.streams = None  # to close them now would be a word on a connection of somebody else's
             if not connection.closed:  # it is the user's own, and goes on without us
                 let_go(connection, work)
         life.connections, life.borrowed = (), frozenset()
         life.read_from = ()
-        life.settle_rest()
+        if life.rest is not None:
+            life.settle_rest()
         if life.observers.all:
             life.news.ended(life, session, transaction)
         if work.unknown:
@@ -75,7 +77,8 @@ def _after_transaction_end(session: orm.Session, transaction: SessionTransaction
         if outcome is Outcome.COMMITTED:  # after others SQLAlchemy, and we, have something to clear away first
             if scope is not None:
                 scope.cannot_be_repeated("something was committed")
-            life.run_hooks()
+            if life.hooks is not NO_HOOKS:
+                life.run_hooks()
     else:
         if life.observers.all:
             life.news.ended(life, session, transaction)
@@ -95,7 +98,7 @@ def _after_commit(session: orm.Session) -> None:
     life = life_of(session)
     if life.observers.all:
         life.news.after_commit(life, session)
-    if not session.in_nested_transaction():
+    if session._nested_transaction is None:
         life.forget_deleted(session)
         life.work.clear()
         life.outcome = Outcome.COMMITTED
@@ -113,7 +116,7 @@ def _after_soft_rollback(session: orm.Session, previous_transaction: SessionTran
     if previous_transaction.nested:
         life.log.back_to(previous_transaction)
         life.hooks.back_to(previous_transaction)
-    elif previous_transaction.parent is None:
+    elif previous_transaction._parent is None:
         life.work.clear()
         life.phase = ROLLED_BACK
         if life.observers.all:
@@ -122,15 +125,17 @@ def _after_soft_rollback(session: orm.Session, previous_transaction: SessionTran
 
 
 def _pending_to_persistent(session: orm.Session, state: InstanceState[Any]) -> None:
-    life_of(session).log.inserted(state)
+    life_of(session).work.log.inserted(state)
 
 
 def _persistent_to_deleted(session: orm.Session, state: InstanceState[Any]) -> None:
-    life_of(session).log.deleted(state)
+    life_of(session).work.log.deleted(state)
 
 
 def _after_flush(session: orm.Session, flush_context: Any) -> None:
-    life_of(session).log.updated(state for state in session._dirty_states if state not in session._deleted)
+    if session.identity_map._modified:
+        changed = [state for state in session._dirty_states if state not in session._deleted]
+        life_of(session).work.log.updated(changed)
 
 
 _SESSION_LISTENERS = (

@@ -248,7 +248,7 @@ class ChangeLog:
 
     def deleted_states(self) -> list[InstanceState[Any]]:
         """The objects whose rows were deleted by a flush; a savepoint may have brought one back."""
-        return [state for state in self._gone if state.deleted]
+        return [state for state in self._gone if state.deleted] if self._gone else []
 
     def _held(self, state: InstanceState[Any]) -> Any:
         return state.obj() if self.holding else None

@@ -18,6 +18,7 @@ from respool.engine.pools import leases
 from respool.engine.pools.checkout import Checkout
 from respool.engine.pools.leases import Loan
 from respool.engine.pools.lending import use_of
+from respool.scope.scope import ENDED
 from respool.scope.session_phase import WORKING
 from respool.session.life import Life
 from respool.session.loading.plans.kept import Plans
@@ -59,7 +60,9 @@ def rows_of(
         session._autoflush()
         if not is_quiet(session, plan):  # what hears of a flush may do anything
             return None
-    require_usable(life)
+        require_usable(life)
+    elif life.asynchronous or life.over or life.scope is None or life.scope.state is ENDED:
+        require_usable(life)  # else the guard has asked for that
     if may_be_lent(session, life, plans, plan):
         try:
             sql, values = plan.call(given, extracted)  # type: ignore[misc]  # else it may not

@@ -47,9 +47,12 @@ class BeginRule:
 
     def is_unheard(self, engine: Engine, session: orm.Session) -> bool:
         """Whether a plain read of the session is leased in autocommit now, and nobody hears of that."""
-        if self._begin == "on_use" or not session.autobegin or not is_unheard(session):
+        if self._begin == "on_use" or not session.autobegin:
             return False
-        rule = rule_of(engine)
+        heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))  # as _heard_of(), written out
+        if not (is_unheard(session) if heard is None else [*map(len, heard.every)] == _BY_US):
+            return False
+        rule = engine.__dict__.get(_RULE) or rule_of(engine)
         return rule.is_unheard() and (rule.committed or self._begin is not None)
 
     def kind(self, engine: Engine, session: orm.Session) -> Kind:

@@ -66,12 +66,12 @@ class Fetch(_Asking, CursorFetchStrategy):
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.streams: WeakSet[_Stream] = WeakSet()  #: what is read little by little, and not to its end yet
+        self.streams: WeakSet[_Stream] | None = None  #: what is read little by little, and not to its end yet
 
     def close_streams(self) -> None:
         """Close the cursors that nobody will read to their end. A half-read one would stay open on the server."""
-        streams, self.streams = self.streams, WeakSet()
-        for stream in streams:
+        streams, self.streams = self.streams, None
+        for stream in streams or ():
             with suppress(Exception):
                 stream.cursor.close()
 
@@ -82,7 +82,14 @@ class Fetch(_Asking, CursorFetchStrategy):
             result.cursor_strategy = self
         elif kind is BufferedRowCursorFetchStrategy:
             result.cursor_strategy = stream = _Stream(self, result.cursor_strategy, result.cursor)
+            if self.streams is None:
+                self.streams = WeakSet()
             self.streams.add(stream)
+
+    def leave(self, stream: _Stream) -> None:
+        """One was read to its end, or closed."""
+        if self.streams is not None:
+            self.streams.discard(stream)
 
     def yield_per(self, result: Any, dbapi_cursor: Any, num: int) -> None:
         super().yield_per(result, dbapi_cursor, num)
@@ -100,11 +107,11 @@ class _Stream(_Asking, BufferedRowCursorFetchStrategy):
             setattr(self, name, getattr(stream, name))
 
     def soft_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self.fetch.streams.discard(self)
+        self.fetch.leave(self)
         super().soft_close(result, dbapi_cursor)
 
     def hard_close(self, result: Any, dbapi_cursor: Any) -> None:
-        self.fetch.streams.discard(self)
+        self.fetch.leave(self)
         super().hard_close(result, dbapi_cursor)
 
 
