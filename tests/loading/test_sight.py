@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import __version__ as version
 from sqlalchemy import bindparam, create_engine, event, func, literal_column, select
-from sqlalchemy.orm import defer, joinedload, selectinload, with_loader_criteria
+from sqlalchemy.orm import defer, joinedload, selectinload, subqueryload, with_loader_criteria
 
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.engine import only_looks
@@ -101,6 +101,40 @@ def test_what_is_not_planned_and_what_would_make_it_so(url: str, statement: Any,
         assert why in told
         assert advice in do
         assert seen(database)["planned"] == seen(database)["known"] - 1
+
+
+MENDED: list[tuple[str, Any, Any]] = [
+    (
+        "selectinload()",
+        select(Author).options(joinedload(Author.books)),
+        select(Author).options(selectinload(Author.books)),
+    ),
+    (
+        "selectinload()",
+        select(Author).options(subqueryload(Author.books)),
+        select(Author).options(selectinload(Author.books)),
+    ),
+    ("select(Item)", select(Book.id, Book.title), select(Book)),
+    (
+        "where()",
+        select(Book).options(with_loader_criteria(Book, Book.pages > 1)),
+        select(Book).where(Book.pages > 1),
+    ),
+    ("option for title out", select(Book).options(defer(Book.title)), select(Book)),
+]
+
+
+@pytest.mark.parametrize("advice, refused, mended", MENDED)
+def test_what_is_advised_makes_a_plan(url: str, planned: list[str], advice: str, refused: Any, mended: Any) -> None:
+    with opened(url) as database:
+        for statement in (refused, mended):
+            for _ in range(2):
+                with database.scope("read") as session:
+                    session.execute(statement).unique().all()
+        wrong = [do for kind, planned, _, do in statements(database) if kind == "select" and not planned]
+        assert len(wrong) == 1
+        assert advice in wrong[0]
+        assert [sql for sql in planned if "IN" not in sql] == [str(mended.compile(database.engine))]
 
 
 def test_what_is_the_same_is_told_of_once(url: str) -> None:

@@ -273,11 +273,16 @@ def _after(plan: Plan, todo: Sequence[Any]) -> tuple[Any, ...] | None:
     options = plan.compiled.compile_state.select_statement._with_options
     if not options and all(acts_at_access(prop) for prop in todo):
         return None
-    context = plan.query_context(None, plan.statement, None)  # no loader asks for the session before it loads
+    context = plan.query_context(None, plan.statement, None)
     entity, populators = plan.entity, _populators()
     for prop in todo:
-        prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
-        if any(populators.values()):
+        try:
+            prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
+        except Exception:  # it asks for the session, or for rows, before anything is loaded: subqueryload does
+            is_one_more = False
+        else:
+            is_one_more = not any(populators.values())
+        if not is_one_more:
             reason = f"{prop} is loaded together with its object, or in a way of its own"
             raise NoPlan(reason, "write selectinload() for it, or leave it to be loaded when it is asked for")
     return tuple(todo)
