@@ -106,7 +106,7 @@ WHOLE = {
 PLANNED = {
     "may it be used here?": ("respool/scope/scope.py", "require_usable"),
     "find its plan": ("respool/session/loading/gets.py", "look"),
-    "does anybody listen?": ("respool/session/reads/begin.py", "rule_of"),
+    "does anybody listen?": ("respool/session/loading/running.py", "may_be_lent"),
     "take a connection": ("respool/pool/core/circulation.py", "take"),
     "give the connection back": ("respool/pool/core/circulation.py", "give"),
     "rows to objects": ("<generated>", "objects_of"),

@@ -1,36 +1,18 @@
 """The differences that are meant: each a sentence of the documents, and what exactly it allows.
 
-After a difference that changes what follows (``onwards``) the rest of the two runs is compared no more, but for what
-is left behind at the end.
+What SQLAlchemy's side can be made to do too is done there (meant.py), and needs no function here.  After a difference
+that changes what follows (``onwards``) the rest of the two runs is compared no more, but for what is left behind at the end.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.differential import model as m
 from tests.differential.compare import Difference
-from tests.differential.listeners import SQL
-from tests.differential.model import (
-    Begin,
-    Block,
-    Close,
-    Commit,
-    Connect,
-    Execute,
-    Invalidate,
-    Listen,
-    Listener,
-    Other,
-    Program,
-    Reset,
-    Rest,
-    Rollback,
-    Step,
-    flat,
-)
 from tests.differential.statements import CATALOGUE
+from tests.differential.traces import Seen
 
 __all__ = ["RULES", "Rule", "not_allowed"]
 
@@ -63,43 +45,67 @@ class Rule:
 
 def _begun(difference: Difference) -> bool:
     """Ours has begun what stock refuses to, since it has begun already."""
-    before = difference.before(1)
-    return (
-        isinstance(difference.step, Begin)
-        and difference.what == "outcome"
-        and difference.stock == ("error", "InvalidRequestError")
-        and difference.ours is None
-        and before is not None
-        and not before.in_transaction
-    )
+    return isinstance(difference.step, m.Begin) and difference.ours is None and _refused_to_begin(difference)
 
 
 def _begun_otherwise(difference: Difference) -> bool:
-    """The same with a block; or somebody has begun to listen after stock's transaction had begun, and before ours."""
-    stock, ours = (trace.steps for trace in difference.traces)
-    if isinstance(difference.step, Block) and difference.what in ("order", "outcome"):
-        before = difference.before(1)
-        refused = stock[difference.index or 0].outcome == ("error", "InvalidRequestError")
-        return refused and before is not None and not before.in_transaction
-    end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    if any(_begins_to_listen(stock[index].step) and _leased(difference, index) for index in range(end)):
+    """The same with a block, and what follows from when a transaction begins."""
+    if isinstance(difference.step, m.Block) and _refused_to_begin(difference):
         return True
-    if isinstance(difference.step, Connect):  # what it asks for is in time for a transaction that ours has begun
-        pairs = zip(stock[:end], ours[:end], strict=True)
-        return any(isinstance(one.step, Begin) and one.outcome != other.outcome for one, other in pairs)
-    if not _sets_the_mode(difference):
-        return False
-    if any(_leased(difference, index) for index in range(end)):
-        return True
-    before = difference.before(1)  # who hears of the read itself, of its rows or of its error
-    return difference.what == "outcome" and (before is None or not before.holding)
+    return _acts_otherwise(difference) or _in_time(difference) or _sets_the_mode(difference)
 
 
-def _begins_to_listen(step: Step | None) -> bool:
-    """Whether from here on somebody hears other than with stock of a transaction's beginning, a checkout, or their end."""
-    return isinstance(step, Listen) and step.listener.event in _AROUND_TRANSACTIONS
+def _refused_to_begin(difference: Difference) -> bool:
+    """Whether stock's side cannot begin a transaction, since there has been a read, and ours has none."""
+    refused = difference.traces[0].steps[difference.index or 0].outcome == ("error", "InvalidRequestError")
+    before = difference.before(1)
+    return refused and before is not None and not before.in_transaction
 
 
+def _heard_otherwise(difference: Difference) -> bool:
+    """Somebody has begun to listen after stock's transaction had begun and before ours, and has heard other than there."""
+    return difference.what == "heard" and bool(_heard_late(difference) & _unlike(difference.stock, difference.ours))
+
+
+def _acts_otherwise(difference: Difference) -> bool:
+    """What such a one does by then, or has done."""
+    end = None if difference.index is None else difference.index + 1
+    steps = [trace.steps[:end] for trace in difference.traces]
+    unlike = [_unlike(one.heard, other.heard) for one, other in zip(*steps, strict=False)]
+    if difference.index is None:
+        unlike.append(_unlike(*(trace.heard for trace in difference.traces)))
+    late = _heard_late(difference, acts=True)
+    return any(late & each for each in unlike)
+
+
+def _heard_late(difference: Difference, acts: bool = False) -> set[str]:
+    """What is listened to from some step on that comes after leased reads; by those who do something."""
+    steps = difference.traces[0].steps[: difference.index]
+    return {
+        seen.step.listener.event
+        for index, seen in enumerate(steps)
+        if isinstance(seen.step, m.Listen) and not (acts and seen.step.listener.act.what in ("nothing", "look"))
+        if seen.step.listener.event in _AROUND_TRANSACTIONS and _begun_before(difference, index)
+    }
+
+
+def _begun_before(difference: Difference, index: int) -> bool:
+    """Whether stock's transaction has begun at a read after which ours had none: a leased one, or one that found no connection."""
+    stock, ours = (trace.steps[: index + 1] for trace in difference.traces)
+    for one, other in zip(reversed(stock), reversed(ours), strict=False):
+        if not one.in_transaction:
+            break
+        if not other.in_transaction:
+            return True
+    return _leased(difference, index)
+
+
+def _unlike(one: tuple[str, ...], other: tuple[str, ...]) -> set[str]:
+    """The events that were heard more often on one side."""
+    return {name for name in {*one, *other} if one.count(name) != other.count(name)}
+
+
+#: A transaction's beginning, a checkout, and their end.
 _AROUND_TRANSACTIONS = (
     *("after_begin", "after_transaction_create", "begin", "engine_connect", "set_connection_execution_options"),
     *("checkout", "connect", "first_connect", "do_connect"),
@@ -107,21 +113,39 @@ _AROUND_TRANSACTIONS = (
 )
 
 
+def _in_time(difference: Difference) -> bool:
+    """What is asked for of the connection is in time for a transaction that ours has begun, and late for stock's."""
+    if not isinstance(difference.step, m.Connect) or difference.step.level is None:
+        return False
+    end = difference.index or 0
+    for one, other in zip(*(reversed(trace.steps[:end]) for trace in difference.traces), strict=True):
+        if other.holding or not one.holding:
+            return False
+        if isinstance(one.step, m.Begin):
+            return one.outcome != other.outcome
+    return False
+
+
 def _sets_the_mode(difference: Difference) -> bool:
-    """Whether a listener tells the driver to commit by itself, which it refuses within a transaction."""
-    return difference.what in ("outcome", "end") and any(
-        each.act.what == "autocommit" for each in _listeners(difference.program)
+    """A listener tells the driver to commit by itself, which psycopg refuses within a transaction."""
+    before = difference.before(1)  # who hears of a leased read itself does it before ours begins
+    return (
+        difference.what in ("outcome", "end")
+        and difference.stock in (("error", "psycopg.ProgrammingError"), ("error", "psycopg2.ProgrammingError"))
+        and difference.ours != difference.stock
+        and any(each.act.what == "autocommit" for each in _listeners(difference.program))
+        and (before is None or not before.holding)
     )
 
 
-def _listeners(program: Program) -> list[Listener]:
-    return [*program.listeners, *(step.listener for step in flat(program.steps) if isinstance(step, Listen))]
+def _listeners(program: m.Program) -> list[m.Listener]:
+    return [*program.listeners, *(step.listener for step in m.flat(program.steps) if isinstance(step, m.Listen))]
 
 
 def _leased(difference: Difference, index: int) -> bool:
     """Whether something in what is one transaction of stock's until this step was read by lease."""
     stock, ours = (trace.steps[: index + 1] for trace in difference.traces)
-    for one, other in zip(reversed(stock), reversed(ours), strict=True):
+    for one, other in zip(reversed(stock), reversed(ours), strict=False):
         if not one.holding:
             return False
         if not other.holding:
@@ -129,46 +153,63 @@ def _leased(difference: Difference, index: int) -> bool:
     return False
 
 
+_DOOMED = "25P02"
+
+
+def _states(difference: Difference, side: int) -> tuple[str, ...]:
+    """The database's codes of the errors that differ."""
+    trace = difference.traces[side]
+    if difference.what == "end":
+        return trace.end_states[-1]
+    return () if difference.index is None else trace.steps[difference.index].states
+
+
 def _failed_read(difference: Difference) -> bool:
     """Stock's transaction is doomed by an error that a leased read had as well."""
+    if difference.what not in ("outcome", "end") or _DOOMED not in _states(difference, 0):
+        return False
+    if difference.index is not None:  # who hears of the error itself may meet it
+        before, failed = difference.before(1), difference.traces[1].steps[difference.index]
+        if failed.sqlstate not in (None, _DOOMED) and (before is None or not before.in_transaction):
+            return True
     stock, ours = (trace.steps[: difference.index] for trace in difference.traces)
-    if difference.index is None:
-        doomed = difference.what == "end"
-    else:
-        doomed = difference.traces[0].steps[difference.index].sqlstate == "25P02"
-        if _hears_of_errors(difference):  # what follows may be the listener's, and begin the session's transaction
-            before, failed = difference.before(1), difference.traces[1].steps[difference.index]
-            return failed.sqlstate is not None and (before is None or not before.in_transaction)
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
-        failed_alike = one.sqlstate not in (None, "25P02") and one.outcome == other.outcome
+        failed_alike = one.sqlstate not in (None, _DOOMED) and one.outcome == other.outcome
         if failed_alike and not other.in_transaction:
-            return doomed
+            return True
         if not one.in_transaction:
             return False
     return False
 
 
 def _doomed_scope(difference: Difference) -> bool:
-    """Ours says so at the end of a scope; stock's COMMIT is a rollback, and a success."""
-    if difference.program.setup.face != "scope" or not any(seen.sqlstate for seen in difference.traces[1].steps):
-        return False
-    if difference.what != "end" or difference.ours[:1] != ("error",):
-        return False
-    stock, ours = ({state for states in trace.end_states for state in states} for trace in difference.traces)
-    return difference.stock == "success" or ("25P02" in ours and "25P02" not in stock)  # or a listener's, after it
-
-
-def _hears_of_errors(difference: Difference) -> bool:
-    return difference.what == "outcome" and any(
-        each.event == "handle_error" and each.act.what in SQL["postgresql"] for each in _listeners(difference.program)
+    """Ours says so at the end of a scope that has changed something; stock's COMMIT is a rollback."""
+    return (
+        difference.what == "end"
+        and difference.program.setup.face == "scope"
+        and difference.program.end not in ("raise", "interrupt")
+        and _DOOMED in _states(difference, 1)
+        and _DOOMED not in _states(difference, 0)
+        and (
+            any(each.act.what in ("audit", "note") for each in _listeners(difference.program))
+            or any(_may_change(seen.step) for seen in difference.traces[1].steps)
+        )
     )
+
+
+def _may_change(step: m.Step) -> bool:
+    if isinstance(step, m.Execute):
+        return CATALOGUE[step.statement].kind in ("core", "text") or step.statement.startswith(
+            ("insert", "update", "delete")
+        )
+    return isinstance(step, m.Add | m.Modify | m.Merge | m.Delete)
 
 
 def _moment(difference: Difference) -> bool:
     step = difference.step
     return (
         difference.what == "outcome"
-        and isinstance(step, Execute)
+        and isinstance(step, m.Execute)
         and CATALOGUE[step.statement].moment
         and not difference.traces[1].steps[difference.index or 0].in_transaction
     )
@@ -176,7 +217,7 @@ def _moment(difference: Difference) -> bool:
 
 def _shorter_hold(difference: Difference) -> bool:
     """The second client need not wait for a read that was leased in what is one transaction of stock's."""
-    if not isinstance(difference.step, Other):
+    if not isinstance(difference.step, m.Other):
         return False
     if (difference.what, difference.stock, difference.ours) != ("outcome", "refused", None):
         return False
@@ -190,7 +231,7 @@ def _unread_cursor(difference: Difference, end: int) -> bool:
         return False
     ours = difference.traces[1].steps[:end]
     for seen in reversed(ours):
-        if isinstance(seen.step, Rest):
+        if isinstance(seen.step, m.Rest):
             return False
         if getattr(seen.step, "how", None) == "some" and isinstance(seen.outcome, tuple):
             return not seen.in_transaction
@@ -198,36 +239,32 @@ def _unread_cursor(difference: Difference, end: int) -> bool:
 
 
 def _lost(difference: Difference) -> bool:
-    """Either stock alone held the connection that was lost, or both did: then it is about what ends the transaction."""
-    if difference.what in (*_LEFT_BEHIND, "heard"):  # by who hears of an end that stock has not come to
-        ends = zip(*(trace.end for trace in difference.traces), strict=False)
-        hears = any(each.event == "after_transaction_end" for each in _listeners(difference.program))
-        if any(one in _DISCONNECTED and other not in _DISCONNECTED for one, other in ends):
-            return hears or difference.what == "heard"
-        if difference.what != "heard":
-            return False
-    stock, ours = (trace.steps for trace in difference.traces)
-    looked = isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
-    if difference.what == "next" and looked and Other("kill") in flat(difference.program.steps):
-        return True  # a pool looks at each
-    end = min(len(stock), len(ours)) if difference.index is None else difference.index
-    if isinstance(difference.step, Invalidate):
+    """What becomes of a connection that was lost, or that invalidate() has discarded."""
+    stock, ours = difference.traces
+    end = min(len(stock.steps), len(ours.steps)) if difference.index is None else difference.index
+    if isinstance(difference.step, m.Invalidate):
         end += 1
     for index in range(end - 1, 0, -1):
-        step = stock[index].step
-        if not isinstance(step, Invalidate) and step != Other("kill"):
-            continue
-        if stock[index - 1].holding and not ours[index - 1].holding:
+        step, held = stock.steps[index].step, stock.steps[index - 1].holding
+        nothing_there = not ours.steps[index - 1].holding
+        if held and nothing_there and isinstance(step, m.Invalidate) and difference.what in ("heard", "next"):
             return True
-        if _nothing_done(difference, index) and difference.stock in _DISCONNECTED:
-            return difference.ours not in _DISCONNECTED
-        is_end = difference.what == "end" or isinstance(difference.step, Commit | Rollback | Close | Reset | Block)
-        if isinstance(step, Invalidate) or not stock[index - 1].holding:
-            if difference.what == "end" or not (isinstance(step, Invalidate) and stock[index - 1].holding):
-                continue  # of an earlier session; or nobody's was
-            return False
-        return is_end and difference.stock in _DISCONNECTED and difference.ours not in _DISCONNECTED
+        if held and step == m.Other("kill") and difference.stock in _DISCONNECTED:
+            if nothing_there or _nothing_done(difference, index):
+                return difference.ours not in _DISCONNECTED
+            return _commits(difference) and difference.ours in _COMMITS_LOST
     return False
+
+
+def _commits(difference: Difference) -> bool:
+    """Whether a transaction was to be committed."""
+    step, program = difference.step, difference.program
+    if difference.what == "end":
+        return program.end == "commit" or (program.setup.face == "scope" and program.end in ("close", "rollback"))
+    return isinstance(step, m.Commit) or (isinstance(step, m.Block) and not step.fails)
+
+
+_COMMITS_LOST = (("error", "respool.CommitNotSent"), ("error", "respool.CommitOutcomeUnknown"))
 
 
 def _nothing_done(difference: Difference, end: int) -> bool:
@@ -236,72 +273,13 @@ def _nothing_done(difference: Difference, end: int) -> bool:
     for seen in reversed(ours):
         if not seen.holding or seen.lives < ours[-1].lives:
             return True
-        if not isinstance(seen.step, Begin | Connect | Listen | Other):
+        if not isinstance(seen.step, m.Begin | m.Connect | m.Listen | m.Other):
             return False
     return False
 
 
-def _place_kept(difference: Difference) -> bool:
-    """Stock's pool has one connection less for good, which nobody has."""
-    program = difference.program
-    refused = any(each.event == "checkin" and each.act.what in ("fail", "raise") for each in _listeners(program))
-    stock, ours = difference.traces
-    if difference.what == "order":  # stock has no connection to go on with
-        return refused and _TIMEOUT in stock.end and _TIMEOUT not in ours.end
-    if difference.what == "heard":  # it comes back, and is closed if it is not in order
-        more = Counter(difference.ours) - Counter(difference.stock)
-        less = Counter(difference.stock) - Counter(difference.ours)
-        return (refused or stock.out > ours.out) and not less and set(more) <= _GIVEN_BACK
-    return difference.stock == _TIMEOUT and (refused or Other("kill") in flat(program.steps) or stock.out > ours.out)
-
-
-_GIVEN_BACK = {"reset", "checkin", "invalidate", "close"}
-_TIMEOUT = ("error", "TimeoutError")
-
-
-def _read_only(difference: Difference) -> bool:
-    """Ours has replaced the connection on which a write has found out that the server only reads."""
-    end = None if difference.index is None else difference.index + 1
-    for trace in difference.traces:
-        found = [seen.states for seen in trace.steps[:end]] + (list(trace.end_states) if end is None else [])
-        if any(_READ_ONLY in states for states in found):
-            return True
-    return False
-
-
-_READ_ONLY = "25006"
-
-
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
-
-
-def _deleted(difference: Difference) -> bool:
-    """Objects differ in nothing but that stock calls some of them deleted still."""
-    if difference.what != "objects" or difference.program.setup.expire_on_commit:
-        return False
-    return bool(eval(repr(difference.stock).replace("['deleted']", "['detached']")) == difference.ours)
-
-
-def _deleted_by_then(difference: Difference) -> bool:
-    """What a program does with such an object."""
-    stock, ours = (difference.before(side) for side in (0, 1))
-    slot = getattr(difference.step, "slot", None)
-    if stock is None or ours is None or slot not in stock.objects or slot not in ours.objects:
-        return False
-    return (stock.objects[slot][0], ours.objects[slot][0]) == (["deleted"], ["detached"])
-
-
-def _hears_of_the_last(difference: Difference) -> bool:
-    heard = {each.event for each in _listeners(difference.program) if each.act.what not in ("nothing", "look")}
-    if "deleted_to_detached" in heard and not difference.program.setup.expire_on_commit:
-        return difference.what in ("outcome", "end")
-    over = difference.index is None or difference.traces[0].steps[difference.index].lives > 0
-    return (
-        over
-        and difference.program.setup.face == "scope"
-        and bool(heard & {"after_transaction_end", "persistent_to_detached"})
-    )
 
 
 def _asked_for(difference: Difference) -> bool:
@@ -310,15 +288,25 @@ def _asked_for(difference: Difference) -> bool:
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
     if difference.driver.endswith("sqlite") or setup.begin != "on_write" or level not in _STRICTER:
         return False
-    if difference.what not in ("outcome", "objects", "rows", "next"):
+    if difference.what not in ("outcome", "objects") or difference.index is None:
         return False
-    stock = difference.traces[0].steps[: difference.index]
+    stock = difference.traces[0].steps[: difference.index + 1]
+    refused = (
+        difference.what == "outcome" and isinstance(difference.stock, tuple) and difference.stock[:1] == ("error",)
+    )
+    if refused and not _is_too_late(stock[-1]):
+        return False
     others = (index for index, seen in enumerate(stock) if _is_elsewhere(seen.step))
     return any(_leased(difference, index) for index in others)
 
 
-def _is_elsewhere(step: Step) -> bool:
-    return isinstance(step, Other) or getattr(step, "on", None) == "second"
+def _is_too_late(seen: Seen) -> bool:
+    """Whether a write was refused, since the row has changed after stock's snapshot of it: in MariaDB's words, too."""
+    return seen.sqlstate == "40001" or "(1020," in seen.message
+
+
+def _is_elsewhere(step: m.Step) -> bool:
+    return isinstance(step, m.Other) or getattr(step, "on", None) == "second"
 
 
 RULES = (
@@ -326,7 +314,7 @@ RULES = (
         "when it begins",
         "After reads that were leased no transaction is open: in_transaction() is False, begin() is allowed, and who begins"
         " to listen then hears the next transaction begin, and of the reads no end; the driver's mode can be set.",
-        here=_begun,
+        here=lambda difference: _begun(difference) or _heard_otherwise(difference),
         onwards=_begun_otherwise,
     ),
     Rule(
@@ -345,9 +333,9 @@ RULES = (
         "lost connection",
         "A connection that is lost between two leased reads, or before anything was done on it, is the pool's, which"
         " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
-        " it is CommitOutcomeUnknown. Neither that nor an error while it is given back costs the connection's place in the"
-        " pool. A connection to a server that only reads counts as lost.",
-        onwards=lambda difference: _lost(difference) or _place_kept(difference) or _read_only(difference),
+        " it is CommitNotSent or CommitOutcomeUnknown. Neither that nor an error while it is given back costs the"
+        " connection's place in the pool. A connection to a server that only reads counts as lost.",  # so for stock's side
+        onwards=_lost,
     ),
     Rule(
         "asked for",
@@ -358,14 +346,12 @@ RULES = (
     Rule(
         "deleted",
         "commit() detaches deleted objects also with expire_on_commit=False, and at a scope's end who hears of its last"
-        " moments and uses the session is refused.",
-        here=_deleted,
-        onwards=lambda difference: _deleted_by_then(difference) or _hears_of_the_last(difference),
+        " moments and uses the session is refused.",  # so for stock's side
     ),
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
-        " when its COMMIT was refused.",  # stock's side is made to do so, by Stock.mend()
+        " when its COMMIT was refused.",  # so for stock's side
     ),
 )
 
@@ -378,17 +364,12 @@ def _locks_that_stay(difference: Difference) -> bool:
     return all(lock.startswith("lock advisory ") for lock in one ^ other)
 
 
-def _as_one_is_left(difference: Difference) -> bool:
-    """What is left behind is left so because of the difference before."""
-    return _locks_that_stay(difference)
-
-
 def not_allowed(found: list[Difference]) -> list[Difference]:
     """The differences that no rule allows."""
     remaining: list[Difference] = []
     onwards = False
     for difference in found:
-        if onwards and (difference.what not in _LEFT_BEHIND or _as_one_is_left(difference)):
+        if onwards and (difference.what not in _LEFT_BEHIND or _locks_that_stay(difference)):
             continue
         if difference.what == "hung":
             remaining.append(difference)

@@ -8,14 +8,31 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, orm
+from sqlalchemy import Connection, TextClause, exc, orm
 from sqlalchemy.engine import ChunkedIteratorResult
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
+import respool
+from tests.differential.model import (
+    Act,
+    Add,
+    Commit,
+    Execute,
+    Flush,
+    Get,
+    Invalidate,
+    Listen,
+    Listener,
+    Nested,
+    Other,
+    Program,
+    Rollback,
+    Setup,
+)
 from tests.differential.sides import Stock
 
-__all__ = ["FAULTS", "HangsAtCommit", "HangsWhateverComes"]
+__all__ = ["FAULTS", "HIDDEN", "HangsAtCommit", "HangsWhateverComes"]
 
 
 class TextInAutocommit(orm.Session):
@@ -106,4 +123,93 @@ FAULTS: dict[str, Stock] = {
     "a lease before after_begin": Stock(LeasesBeforeBegin),
     "saved at close": Stock(SavesAtClose),
     "a connection kept": Stock(ForgetsTheConnection),
+}
+
+
+# -- faults behind differences that are meant
+
+
+class LeasesAndSavesAtClose(respool.Session):
+    """The same, of ours."""
+
+    def close(self) -> None:
+        if self.in_transaction():
+            self.commit()
+        super().close()
+
+
+class FailsAtCommit(respool.Session):
+    """Commits, and says that it could not."""
+
+    def commit(self) -> None:
+        super().commit()
+        raise exc.InternalError("COMMIT", {}, Exception("not at all"))
+
+
+class HidesWhatIsLost(respool.Session):
+    """Says that it has committed when the connection was lost."""
+
+    def commit(self) -> None:
+        with suppress(respool.errors.CommitNotSent, respool.errors.CommitOutcomeUnknown):
+            super().commit()
+
+
+_ADDED = (Add("Audit"), Flush())
+
+#: Each with a driver, and a program in which something else differs that is meant: it must not hide the fault.
+HIDDEN: dict[str, tuple[str, type[orm.Session], Program]] = {
+    "saved at close, after somebody has begun to listen": (
+        "sqlite",
+        LeasesAndSavesAtClose,
+        Program(steps=(Get("Widget", 1), Listen(Listener("session", "after_begin")), *_ADDED)),
+    ),
+    "saved at close, after an invalidate()": (
+        "sqlite",
+        LeasesAndSavesAtClose,
+        Program(steps=(Get("Widget", 1), Invalidate(), *_ADDED)),
+    ),
+    "saved at close, after a refused write": (
+        "psycopg",
+        LeasesAndSavesAtClose,
+        Program(steps=(Execute("text: read only"), Execute("text: insert"), Rollback(), *_ADDED)),
+    ),
+    "saved at close, after somebody else has changed what was read at a stricter level": (
+        "psycopg",
+        LeasesAndSavesAtClose,
+        Program(
+            Setup(isolation=("engine", "REPEATABLE READ")),
+            steps=(Get("Widget", 3), Other("update"), *_ADDED),
+        ),
+    ),
+    "saved at close, where the last moments are heard of": (
+        "sqlite",
+        LeasesAndSavesAtClose,
+        Program(
+            Setup(face="scope"),
+            (Listener("session", "after_transaction_end", Act("select")),),
+            _ADDED,
+            "raise",
+            times=2,
+        ),
+    ),
+    "no commit, where somebody hears of deleted objects": (
+        "sqlite",
+        FailsAtCommit,
+        Program(listeners=(Listener("session", "deleted_to_detached", Act("select")),), end="commit"),
+    ),
+    "no commit, after a failed read": (
+        "psycopg",
+        FailsAtCommit,
+        Program(steps=(Execute("unknown column"),), end="commit"),
+    ),
+    "no commit at the end of a scope that is not doomed": (
+        "psycopg",
+        FailsAtCommit,
+        Program(Setup(face="scope"), steps=(*_ADDED, Nested((Execute("unknown column"),), fails=True))),
+    ),
+    "a commit on a connection that was lost": (
+        "psycopg",
+        HidesWhatIsLost,
+        Program(steps=(*_ADDED, Other("kill"), Commit())),
+    ),
 }

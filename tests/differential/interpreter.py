@@ -54,9 +54,6 @@ async def perform(program: m.Program, place: Place, side: Stock, trace: Trace) -
         await world.close()
 
 
-_STREAM_REFUSED = ("error", "AsyncMethodRequired")
-
-
 class Mistake(BaseException):
     """The machine itself is at fault."""
 
@@ -135,8 +132,9 @@ class _Run(Steps):
                 raise Mistake(m.text(step)) from error
             seen.outcome, seen.sqlstate, seen.message = failed(error), sqlstate_of(error), str(error)[:200]
             seen.states = states_of(error)
-        if seen.outcome == _STREAM_REFUSED:
-            gc.collect(0)  # what it had loaded stays as long as the refused result does, which may be in a cycle
+            if seen.sqlstate == "25P02":  # what PostgreSQL then refuses is not looked at: no other error is like that
+                seen.outcome += ("the transaction is doomed",)
+        gc.collect(0)  # what an error has loaded lives as long as its traceback, which may be in a cycle
         seen.objects = {name: object_state(obj) for name, obj in sorted(self.slots.items())}
         session = self.session
         seen.session = (len(session.new), len(session.dirty), len(session.deleted))

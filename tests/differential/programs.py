@@ -271,10 +271,10 @@ def _without_chance(made: m.Program) -> m.Program:
         getattr(step, "parent", None) == 77 or getattr(step, "statement", "") == "no such widget" for step in steps
     )
     doomed = any(isinstance(step, m.Nested) for step in steps) and any(map(_fails, steps))  # its RELEASE fails
-    if heard or lost or doomed:
+    if heard or lost or doomed or m.kills(made):
         made = replace(made, steps=_on_one(made.steps))
-    if m.kills(made) and any(listener.target == "pool" for listener in _listeners(made)):
-        # a pool that looks at its connections meets what their listeners have left open
+    if m.kills(made) and (made.setup.reset is None or any(each.target == "pool" for each in _listeners(made))):
+        # a pool that looks at its connections meets what nobody resets, or their listeners have left open
         made = replace(made, steps=_without_kills(made.steps))
     return made
 

@@ -17,6 +17,16 @@ from sqlalchemy.util import greenlet_spawn
 
 import respool
 from respool.engine import AsyncFairPool, FairPool
+from respool.engine.dialects import readonly
+from tests.differential.meant import (
+    AsyncPool,
+    Pool,
+    begin_before_savepoints,
+    end_refused_transactions,
+    meant_session,
+    roll_back_what_is_lost,
+    say_goodbye,
+)
 from tests.differential.model import Setup
 from tests.differential.places import DRIVERS, Place
 
@@ -27,6 +37,8 @@ _POOL_TIMEOUT, _SQLITE_TIMEOUT = 3.0, 0.05
 
 #: Seconds that a pool of ours waits at its end for a connection that is out.
 _CLOSING = 0.2
+
+_QUEUES = {False: QueuePool, True: AsyncAdaptedQueuePool}
 
 _names = itertools.count()
 
@@ -46,14 +58,18 @@ class Stock:
     name = "stock"
 
     def __init__(self, session_class: type[orm.Session] = orm.Session) -> None:
-        self.session_class = session_class
+        self.session_class = self.meant(session_class)
+
+    def meant(self, session_class: type[orm.Session]) -> type[orm.Session]:
+        """The class with what ours is documented to do otherwise."""
+        return meant_session(session_class)
 
     def pool(self, setup: Setup, asynchronous: bool, kills: bool) -> dict[str, Any]:
         """The pool's arguments for ``create_engine``. One with ``kills`` looks at its connections, as ours does."""
         if setup.pool in ("null", "static"):
             return {"poolclass": NullPool if setup.pool == "null" else StaticPool}
         return {
-            "poolclass": AsyncAdaptedQueuePool if asynchronous else QueuePool,
+            "poolclass": (AsyncPool if asynchronous else Pool) if setup.pool == "ours" else _QUEUES[asynchronous],
             "pool_size": setup.size,
             "max_overflow": 0,
             "pool_timeout": _POOL_TIMEOUT,
@@ -69,11 +85,14 @@ class Stock:
         """Those that are SQLAlchemy's own."""
         return {"expire_on_commit": setup.expire_on_commit, "autoflush": setup.autoflush, "autobegin": setup.autobegin}
 
-    def mend(self, engine: Engine) -> None:
+    def mend(self, engine: Engine, setup: Setup) -> None:
         """Have an engine do what ours is documented to do otherwise."""
         if engine.dialect.name == "sqlite":
-            _begin_before_savepoints(engine.dialect)
-            _end_refused_transactions(engine.dialect)
+            begin_before_savepoints(engine)
+            end_refused_transactions(engine.dialect)
+        elif setup.pool == "ours":
+            readonly.watch(engine.dialect)
+            roll_back_what_is_lost(engine.dialect)
 
     @asynccontextmanager
     async def session(self, world: World) -> AsyncIterator[Any]:
@@ -119,6 +138,7 @@ class Stock:
                 await got(session.commit())
         finally:
             with suppress(Exception):
+                await (session.run_sync(say_goodbye) if world.asynchronous else got(say_goodbye(session)))
                 await got(session.close())
 
     _async_class: Any = sa_asyncio.AsyncSession
@@ -143,7 +163,10 @@ class Ours(Stock):
             "check_after": 0.0 if kills else 60.0,  # how quick this machine is makes no difference
         }
 
-    def mend(self, engine: Engine) -> None:
+    def meant(self, session_class: type[orm.Session]) -> type[orm.Session]:
+        return session_class
+
+    def mend(self, engine: Engine, setup: Setup) -> None:
         pass
 
     def options(self, setup: Setup) -> dict[str, Any]:
@@ -163,7 +186,7 @@ class Ours(Stock):
             async with database.scope("program") as session:
                 yield session
         else:
-            plain = respool.Database(world.engine, **keywords)
+            plain = respool.Database(world.engine, session_class=self.session_class, **keywords)
             world.at_close.append(partial(plain.close, _CLOSING))
             with plain.scope("program") as session:
                 yield session
@@ -237,7 +260,7 @@ class World:
         make: Any = sa_asyncio.create_async_engine if self.asynchronous else create_engine
         made = make(url, connect_args=self._connect_args(), **options)
         self._all.append(made)
-        self.side.mend(getattr(made, "sync_engine", made))
+        self.side.mend(getattr(made, "sync_engine", made), setup)
         self._listen(getattr(made, "sync_engine", made))
         if (level := self._level("options")) is not None:
             made = made.execution_options(isolation_level=level)
@@ -296,32 +319,3 @@ def _to_autocommit(dbapi_connection: Any, record: object) -> None:
 
 def _send_begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN")
-
-
-def _begin_before_savepoints(dialect: Any) -> None:
-    """The driver begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit."""
-    do_savepoint = dialect.do_savepoint
-
-    def savepoint(connection: Any, name: str) -> None:
-        driver = connection.connection.driver_connection
-        if driver.isolation_level is not None and not driver.in_transaction:
-            cursor = connection.connection.cursor()
-            cursor.execute("BEGIN")
-            cursor.close()
-        do_savepoint(connection, name)
-
-    dialect.do_savepoint = savepoint
-
-
-def _end_refused_transactions(dialect: Any) -> None:
-    """SQLAlchemy takes a transaction whose COMMIT was refused for over, SQLite does not: it would go on in the pool."""
-    do_commit = dialect.do_commit
-
-    def commit(dbapi_connection: Any) -> None:
-        try:
-            do_commit(dbapi_connection)
-        except dialect.loaded_dbapi.Error:
-            dialect.do_rollback(dbapi_connection)
-            raise
-
-    dialect.do_commit = commit

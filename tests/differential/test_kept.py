@@ -213,14 +213,6 @@ KEPT: dict[str, tuple[str, Program]] = {
         "psycopg2",
         Program(steps=(Get("Gauge", 1), Connect(), Other("kill"), Get("Widget", 99))),
     ),
-    "a connection that is lost, and given back as it is": (
-        "psycopg2",
-        Program(
-            Setup(face="connection", reset=None),
-            (Listener("engine", "engine_connect", Act("select")),),
-            (Other("kill"),),
-        ),
-    ),
     "a connection whose rollback a listener has kept from being sent comes back": (
         "psycopg2",
         Program(
@@ -276,6 +268,88 @@ KEPT: dict[str, tuple[str, Program]] = {
         Program(
             Setup(isolation=("engine", "READ UNCOMMITTED"), autocommit=True),
             steps=(Nested((Execute("text: update"),)),),
+        ),
+    ),
+    "a savepoint, and who commits as he hears of it": (
+        "sqlite",
+        Program(
+            listeners=(Listener("engines", "savepoint", Act("commit")),),
+            steps=(Nested((Add("Audit"),)),),
+            times=2,
+        ),
+    ),
+    "the first error of several while a connection is given back": (
+        "sqlite",
+        Program(
+            Setup(size=1),
+            (Listener("pool", "checkin", Act("fail")), Listener("pool", "close", Act("raise"))),
+            (Connect(), Rollback()),
+        ),
+    ),
+    "a commit whose listener fails leaves deleted objects as they are where it would have expired all": (
+        "sqlite",
+        Program(
+            Setup(expire_on_commit=True),
+            (Listener("session", "after_commit", Act("select")),),
+            (Add("Widget", into="b"), Execute("text: one"), Delete("b")),
+            "commit",
+        ),
+    ),
+    "what lives as long as an error's traceback does": (
+        "psycopg_async",
+        Program(
+            listeners=(
+                Listener("sessions", "after_transaction_create", Act("autocommit")),
+                Listener("session", "persistent_to_detached", Act("fail", "execute")),
+            ),
+            steps=(Execute("text: one"), Other("kill"), Reset(), Query("Widget")),
+            end="interrupt",
+        ),
+    ),
+    "two errors after a failed read, of which one is the doomed transaction's": (
+        "asyncpg",
+        Program(steps=(Execute("division in a later row"), Execute("lastval"))),
+    ),
+    "who hears of the end of a transaction whose connection was lost": (
+        "psycopg",
+        Program(
+            Setup(face="scope"),
+            (Listener("session", "after_transaction_end"),),
+            (Execute("text: one"), Other("kill")),
+            "interrupt",
+        ),
+    ),
+    "a read that has found no connection has begun nothing": (
+        "psycopg2",
+        Program(
+            Setup(size=1),
+            (Listener("pool", "connect", Act("raise", once=True)),),
+            (Get("Widget", 1), Block((Get("Widget", 2),))),
+        ),
+    ),
+    "a block that is refused on one side, and whose commit is on the other by who hears of it": (
+        "sqlite",
+        Program(
+            listeners=(Listener("session", "after_commit", Act("select")),),
+            steps=(Execute("widgets"), Block()),
+        ),
+    ),
+    "who begins to listen after a read that has found no connection": (
+        "sqlite",
+        Program(
+            listeners=(Listener("dialect", "do_connect", Act("raise")),),
+            steps=(Get("Gauge", 2), Listen(Listener("session", "after_transaction_end")), Close()),
+        ),
+    ),
+    "who hears that a commit lets go of a deleted object": (
+        "psycopg_async",
+        Program(
+            steps=(
+                Get("Widget", 1, "b"),
+                Delete("b"),
+                Listen(Listener("session", "deleted_to_detached")),
+                Commit(),
+            )
         ),
     ),
 }

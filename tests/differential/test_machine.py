@@ -13,13 +13,13 @@ from sqlalchemy import orm
 from tests.differential import model
 from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
-from tests.differential.faults import FAULTS, HangsAtCommit, HangsWhateverComes
+from tests.differential.faults import FAULTS, HIDDEN, HangsAtCommit, HangsWhateverComes
 from tests.differential.limits import STOCK as STOCK_SECONDS
 from tests.differential.limits import TookTooLong, limit
 from tests.differential.model import Commit, Get, Listener, Program, flat, text
 from tests.differential.programs import program
 from tests.differential.search import kind_of, search, smaller
-from tests.differential.sides import Stock
+from tests.differential.sides import Ours, Stock
 
 STOCK = {
     "sqlite": 60,
@@ -46,6 +46,17 @@ def test_a_fault_is_found(fault: str) -> None:
     with Arena("sqlite", ours=FAULTS[fault]) as arena:
         tally = search(arena, range(400))
     assert tally.found is not None, f"not within {tally.programs} programs"
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(n, marks=() if "sqlite" in d else pytest.mark.postgres) for n, (d, *_) in HIDDEN.items()]
+)
+def test_a_fault_is_found_behind_a_difference_that_is_meant(fault: str, server_of: Any) -> None:
+    driver, session_class, program = HIDDEN[fault]
+    with Arena(driver, server_of(driver)) as arena:
+        assert arena.compare(program) == []
+    with Arena(driver, server_of(driver), ours=Ours(session_class)) as arena:
+        assert arena.compare(program) != []
 
 
 @pytest.mark.parametrize("driver", ["sqlite", "aiosqlite"])

@@ -104,7 +104,9 @@ def sqlstate_of(error: BaseException) -> str | None:
 def states_of(error: BaseException | None) -> tuple[str, ...]:
     """The codes of an error, and of those that it came up after: a listener's may hide the statement's."""
     found: list[str] = []
-    while error is not None:
+    seen: set[int] = set()  # they may go round
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if (state := sqlstate_of(error)) is not None:
             found.append(state)
         error = error.__cause__ or error.__context__

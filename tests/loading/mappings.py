@@ -156,6 +156,7 @@ class Mapping:
             connection.execute(table.delete())
         things, owners = self.Thing.__table__, self.Owner.__table__
         connection.execute(owners.insert(), [{"id": n, "name": f"owner {n}"} for n in (1, 2)])
+        rows = []
         for n in range(1, self.ROWS + 1):
             key = self.key(n)
             values: dict[str, Any] = {"a": key[0], "b": key[1]} if self.shape.key == "pair" else {"id": key}
@@ -168,7 +169,8 @@ class Mapping:
                 values["version"] = 1
             if "mutable" in self.shape.extras:
                 values["bag"] = {"n": n}
-            connection.execute(things.insert().values(**values))
+            rows.append(values)
+        connection.execute(things.insert(), rows)
 
 
 def mapped(shape: Shape) -> Mapping:

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, event, inspect, or_, orm, select
 from sqlalchemy.orm import defer, selectinload
+from sqlalchemy.orm.interfaces import UserDefinedOption
 
 from tests.loading.mappings import Mapping
 
@@ -41,7 +42,7 @@ def view(instance: Any, session: Any) -> Any:
         {name: _value(value) for name, value in state.committed_state.items()},
         sorted(state.unloaded),
         repr(state.load_path),
-        [type(option).__name__ for option in state.load_options],
+        [(type(option).__name__, getattr(option, "payload", None)) for option in state.load_options],
         sorted(state.callables),
         state.session is sync_of(session),
         {a.key: repr(_history(a)) for a in state.attrs if a.key in vars(instance) and not isinstance(a.value, list)},
@@ -70,6 +71,16 @@ def everything(session: Any) -> Any:
     )
 
 
+class Noting(UserDefinedOption):
+    """An option that objects are marked with; SQLAlchemy's key of a statement does not tell of it."""
+
+    propagate_to_loaders = True
+
+
+def _keys(mapping: Mapping, number: int) -> list[Any]:
+    return [mapping.key(n)[0] if mapping.shape.key == "pair" else mapping.key(n) for n in range(2, 2 + number)]
+
+
 def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
     thing, key = mapping.Thing, inspect(mapping.Thing).primary_key[0]
     statements: list[Any] = [
@@ -88,10 +99,12 @@ def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
         select(thing).where(thing.name > bindparam("a", "thing 1"), thing.kind >= bindparam("a", "thing 1")),
         select(thing).where(thing.name > bindparam("a", "thing 2"), thing.kind >= bindparam("b", "a")).limit(1 + n % 3),
         select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
+        select(thing).where(key.in_(_keys(mapping, n % 5)), thing.kind.in_(["thing"])).order_by(thing.name),
+        select(thing).where(key.not_in(_keys(mapping, n % 3))).options(Noting(n)).order_by(thing.name).limit(4),
     ]
     if mapping.shape.many not in (None, "dynamic", "write_only"):
         more = selectinload(mapping.Owner.things)
-        statements += [select(mapping.Owner).options(more).order_by(mapping.Owner.id)]
+        statements += [select(mapping.Owner).options(more, *[Noting(n)] * (n % 2)).order_by(mapping.Owner.id)]
         if mapping.shape.one is not None:
             deep = more.selectinload(thing.owner)
             statements += [select(mapping.Owner).options(deep).where(mapping.Owner.id < 3)]
@@ -331,7 +344,7 @@ def _steps(names: Any) -> Any:
     return names.flatmap(
         lambda name: st.tuples(
             st.just(name),
-            st.integers(0, 288 if name == "select" else 14 if name.startswith(("select", "scalar")) else 7),
+            st.integers(0, 322 if name == "select" else 16 if name.startswith(("select", "scalar")) else 7),
         )
     )
 

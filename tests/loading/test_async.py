@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from sqlalchemy.util.concurrency import in_greenlet
 
 from respool import AsyncDatabase, PoolConfig
@@ -189,6 +192,40 @@ async def test_an_error_is_told_as_ever(place: Place) -> None:
     assert told[2].startswith("SELECT")
 
 
+async def test_a_column_that_becomes_another_type(place: Place) -> None:
+    """What was prepared on the server does not hold any more; which statements the driver has prepared is its business."""
+    if place.driver.startswith("sqlite"):
+        pytest.skip("its columns do not change their types")
+    change = "MODIFY pages" if place.driver.startswith("mysql") else "ALTER pages TYPE"
+
+    async def program(database: AsyncDatabase) -> Any:
+        seen: list[Any] = []
+
+        async def look(key: int, *, begins: bool) -> None:
+            async with database.scope("read") as session:
+                try:
+                    if begins:
+                        await session.connection()
+                    book = await session.get(Book, key)
+                    seen.append(book.pages)
+                    seen.append((await session.scalars(select(Book).where(Book.id == key + 1))).one().pages)
+                except DBAPIError as error:
+                    seen.append((type(error), str(error)))
+                await session.rollback()
+
+        for key in range(1, 8):  # psycopg prepares what was executed five times
+            await look(key, begins=bool(key % 2))
+        place.aside(f"ALTER TABLE books {change} varchar(20)")
+        for key in range(1, 5):
+            await look(key, begins=bool(key % 2))
+        place.aside("ALTER TABLE books ADD COLUMN more integer")
+        for key in range(1, 3):
+            await look(key, begins=bool(key % 2))
+        return seen
+
+    assert (await place.both(program))[-2:] == ["2", "3"]
+
+
 async def test_a_connection_that_died_at_rest(
     postgres: PostgresServer, pg_url: str, alone: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +255,29 @@ async def test_a_connection_of_mariadb_that_died_at_rest(
                 assert await read(database, 2) == "book 2"
                 assert len(alone) == went + 1
                 assert database.pool.stats().acquired == 0
+
+
+@pytest.mark.parametrize("plans", [False, True])
+async def test_a_read_that_is_cancelled_while_its_dead_connection_is_replaced(
+    place: Place, plans: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place.driver.startswith("sqlite"):
+        pytest.skip("it has no server")
+    server = request.getfixturevalue("mariadb" if place.driver.startswith("mysql") else "postgres")
+    monkeypatch.setattr("respool.engine.pools.fair.REST", math.inf)  # else it is found before
+    async with place.opened(plans=plans) as database:
+        for steps in (0, 2, 3, 4, 5, 6, 8, 11, 15, 20, 30):  # of the loop
+            await read(database)
+            server.terminate_backends(place.url.rpartition("/")[2])
+            task = asyncio.create_task(read(database, 2))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await task == "book 2"
+            assert await read(database, 3) == "book 3"
+            stats = database.pool.stats()
+            assert (stats.acquired, stats.total) == (0, 1)
 
 
 @pytest.mark.parametrize("driver", ["mysql+aiomysql", "mysql+asyncmy"])
@@ -299,6 +359,35 @@ async def test_a_cancelled_read_costs_no_connection(pg_url: str, driver: str, al
         stats = database.pool.stats()
         assert (stats.acquired, stats.total) == (0, 1)
     engine.dispose()
+
+
+async def select_one(database: AsyncDatabase, key: int) -> Any:
+    async with database.scope("select") as session:
+        return (await session.scalars(select(Book).where(Book.id == key))).one().title
+
+
+@pytest.mark.parametrize("read_", [read, select_one])
+@pytest.mark.parametrize("again", [None, 0, 2], ids=["once", "at once again", "again while it is told"])
+async def test_a_read_that_is_cancelled_at_any_moment(place: Place, alone: list[str], read_: Any, again: Any) -> None:
+    """Whatever the driver does then, psycopg closes its connection: who waits is told of the cancellation."""
+    async with place.opened() as database:
+        for _ in range(2):
+            await read_(database, 1)
+        for steps in (0, 1, 2, 3, 4, 5, 6, 8, 11, 15, 20, 30, 50, 100):  # of the loop
+            task = asyncio.create_task(read_(database, 2))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            if again is not None:
+                for _ in range(again):
+                    await asyncio.sleep(0)
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await task == "book 2"
+            assert await read_(database, 3) == "book 3"
+            stats = database.pool.stats()
+            assert (stats.acquired, stats.total) == (0, 1)
+    assert len(alone) > 20
 
 
 async def test_two_tasks_on_one_session(place: Place) -> None:
@@ -390,3 +479,41 @@ async def test_an_option_that_there_is_not_is_refused(place: Place) -> None:
                 await call(select(Book).where(Book.id == 1), nonsense=None)
         with pytest.raises(TypeError):
             await session.get(Book, 1, nonsense=None)
+
+
+@pytest.mark.parametrize("name", ["before_execute", "checkout", "do_orm_execute", "loaded_as_persistent", "load"])
+async def test_a_listener_after_many_reads(place: Place, alone: list[str], name: str) -> None:
+    async with place.opened() as database:
+        for _ in range(100):
+            await read(database)
+        assert len(alone) == 100
+        engine = database.engine.sync_engine
+        targets: dict[str, Any] = {"before_execute": engine, "checkout": engine.pool, "load": Book}
+        target = targets.get(name, Session)
+        heard: list[str] = []
+
+        def listen(*anything: Any) -> None:
+            heard.append(name)
+
+        event.listen(target, name, listen)
+        try:
+            assert await read(database, 2) == "book 2"
+        finally:
+            event.remove(target, name, listen)
+        assert heard == [name]
+
+
+async def test_a_collection_in_the_middle_of_a_batch(place: Place, alone: list[str]) -> None:
+    thresholds = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        async with place.opened() as database, database.scope("read") as session:
+            for _ in range(4):
+                books = (await session.scalars(select(Book).order_by(Book.id))).all()
+                assert [book.id for book in books] == [*range(1, 11)]
+                assert len(session.identity_map) == 10
+                assert all(inspect(book).async_session is session for book in books)
+                del books
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(alone) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sqlite3
 import threading
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from respool import Database, PoolConfig
 from respool.errors import ConcurrentUse, PoolTimeout
+from respool.session.loading import running
 from tests.loading.arenas import NAMES
 from tests.loading.shelf import Author, Book, both, fill, opened, raised
 from tests.support.mariadb import MariaServer
@@ -27,6 +29,19 @@ ONE = PoolConfig(max_size=1, timeout=5.0, check_after=None)
 @pytest.fixture
 def url(sqlite_file: str) -> str:
     return fill(f"sqlite:///{sqlite_file}")
+
+
+@pytest.fixture
+def lent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that were executed on connections lent for them."""
+    plain, went = running._lent, []
+
+    def counting(session: Any, life: Any, plans: Any, plan: Any, *more: Any) -> Any:
+        went.append(plan.compiled.string)
+        return plain(session, life, plans, plan, *more)
+
+    monkeypatch.setattr(running, "_lent", counting)
+    return went
 
 
 def read(database: Database, key: int = 1) -> Any:
@@ -173,50 +188,46 @@ def test_a_second_thread_is_refused(url: str) -> None:
         assert found[0].title == "book 2"
 
 
+@pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("moment", ["cursor", "execute", "fetchall"])
-def test_an_exception_from_outside(url: str, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of it: the connection is nobody's any more, and the next read has one."""
+def test_an_exception_from_outside(url: str, moment: str, lost: bool, lent: list[str]) -> None:
+    """Ctrl-C in the middle of it: the connection is nobody's any more, and the next read has one.
 
-    class Interrupting:
-        def __init__(self, cursor: Any) -> None:
-            self.cursor = cursor
+    The driver may have closed the connection by then, which gives no other cursor.
+    """
+    armed: list[str] = []
 
-        def __getattr__(self, name: str) -> Any:
-            if name == moment and armed:
-                armed.clear()
-                raise KeyboardInterrupt
-            return getattr(self.cursor, name)
+    def passes(name: str, connection: sqlite3.Connection) -> None:
+        if name in armed:
+            armed.clear()
+            if lost:
+                connection.close()
+            raise KeyboardInterrupt
 
-    class Connection:
-        def __init__(self, connection: Any) -> None:
-            self.__dict__["connection"] = connection
+    class Cursor(sqlite3.Cursor):
+        def execute(self, *arguments: Any) -> Any:
+            passes("execute", self.connection)
+            return super().execute(*arguments)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.connection, name)
+        def fetchall(self) -> Any:
+            passes("fetchall", self.connection)
+            return super().fetchall()
 
-        def __setattr__(self, name: str, value: Any) -> None:
-            setattr(self.connection, name, value)
+    class Connection(sqlite3.Connection):
+        def cursor(self, *arguments: Any) -> Any:
+            passes("cursor", self)
+            return super().cursor(Cursor)
 
-        def cursor(self) -> Any:
-            if moment == "cursor" and armed:
-                armed.clear()
-                raise KeyboardInterrupt
-            return Interrupting(self.connection.cursor())
-
-    armed: list[int] = []
-    import sqlite3
-
-    def connect() -> Any:
-        return Connection(sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False))
-
-    with opened(url, pool=ONE, engine_options={"creator": connect}) as database:
+    with opened(url, pool=ONE, engine_options={"connect_args": {"factory": Connection}}) as database:
         read(database)
-        armed.append(1)
+        assert len(lent) == 1
+        armed.append(moment)
         with pytest.raises(KeyboardInterrupt):
             read(database, 2)
         assert armed == []
         assert database.pool.stats().acquired == 0
         assert read(database, 2) == "book 2"
+        assert len(lent) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

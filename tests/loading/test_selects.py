@@ -6,13 +6,15 @@ import copy
 import gc
 import re
 import weakref
+from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, bindparam, inspect, orm, select
+from sqlalchemy import ForeignKey, Select, bindparam, create_engine, inspect, orm, select
 from sqlalchemy import __version__ as version
 from sqlalchemy.ext import serializer
 from sqlalchemy.orm import joinedload, selectinload, strategies
+from sqlalchemy.orm.interfaces import UserDefinedOption
 
 from respool import Database
 from respool.errors import ScopeEnded
@@ -387,10 +389,107 @@ def test_criteria_of_an_option_are_those_of_each_statement(url: str) -> None:
     assert both(url, program) == [[4, 4], [3, 3], [2, 2], [1, 1]]
 
 
+class Asked(UserDefinedOption):
+    """SQLAlchemy's key of a statement does not tell of it."""
+
+    propagate_to_loaders = True
+
+
+def test_parts_are_marked_with_the_options_of_their_own_load(url: str) -> None:
+    plain = select(Author).options(selectinload(Author.books)).order_by(Author.id)
+
+    def program(database: Database) -> Any:
+        seen = []
+        for options in ((Asked(1),), (Asked(2),), (), (Asked(3),)) * 2:  # the first statement is kept
+            with database.scope("read") as session:
+                for author in session.scalars(plain.options(*options)):
+                    states = [inspect(each) for each in (author, *author.books)]
+                    asked = [[each for each in state.load_options if isinstance(each, Asked)] for state in states]
+                    seen.append([[each.payload for each in of_one] for of_one in asked])
+        return seen
+
+    both(url, program)
+
+
+def test_each_way_to_a_class_has_its_own_parts(sqlite_file: str) -> None:
+    """The same loader is used on several ways, with an option on one of them; and on one by some of the objects only."""
+
+    class Local(orm.DeclarativeBase):
+        pass
+
+    class Root(Local):
+        __tablename__ = "roots"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        left: orm.Mapped[list[Any]] = orm.relationship("Node", foreign_keys="Node.left_id", order_by="Node.id")
+        right: orm.Mapped[list[Any]] = orm.relationship("Node", foreign_keys="Node.right_id", order_by="Node.id")
+
+    class Node(Local):
+        __tablename__ = "nodes"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        kind: orm.Mapped[str]
+        left_id: orm.Mapped[int] = orm.mapped_column(ForeignKey(Root.id))
+        right_id: orm.Mapped[int] = orm.mapped_column(ForeignKey(Root.id))
+        leaves: orm.Mapped[list[Any]] = orm.relationship("Leaf", foreign_keys="Leaf.node_id", order_by="Leaf.id")
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "node", "with_polymorphic": "*"}
+
+    class Fork(Node):
+        twigs: orm.Mapped[list[Any]] = orm.relationship(
+            "Leaf", foreign_keys="Leaf.fork_id", order_by="Leaf.id", lazy="selectin"
+        )
+        __mapper_args__ = {"polymorphic_identity": "fork"}
+
+    class Leaf(Local):
+        __tablename__ = "leaves"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        name: orm.Mapped[str]
+        node_id: orm.Mapped[int] = orm.mapped_column(ForeignKey(Node.id))
+        fork_id: orm.Mapped[int] = orm.mapped_column(ForeignKey(Node.id))
+
+    engine = create_engine(f"sqlite:///{sqlite_file}")
+    Local.metadata.create_all(engine)
+    numbers = range(1, 9)
+    nodes = [
+        {"id": n, "kind": ("node", "fork")[n % 2], "left_id": n % 2 + 1, "right_id": n % 3 % 2 + 1} for n in numbers
+    ]
+    with engine.begin() as connection:
+        connection.execute(Root.__table__.insert(), [{"id": 1}, {"id": 2}])
+        connection.execute(Node.__table__.insert(), nodes)
+        leaves = [{"id": n, "name": "leaf", "node_id": 9 - n, "fork_id": n - 1 + n % 2} for n in numbers]
+        connection.execute(Leaf.__table__.insert(), leaves)
+    engine.dispose()
+
+    def seen(database: Database, statement: Any) -> Any:
+        with database.scope("read") as session:
+            found = []
+            for root in session.scalars(statement):
+                for node in (*root.left, *root.right):
+                    of_node = [node.id, type(node).__name__, repr(inspect(node).load_path)]
+                    for leaf in (*vars(node).get("leaves", ()), *vars(node).get("twigs", ())):
+                        of_node += [leaf.id, repr(inspect(leaf).load_path), sorted(inspect(leaf).unloaded)]
+                    found.append(of_node)
+            return found
+
+    left, right = selectinload(Root.left), selectinload(Root.right)
+    statements = [
+        select(Root).options(left, right).order_by(Root.id),
+        select(Root).options(left.selectinload(Node.leaves), right.selectinload(Node.leaves)).order_by(Root.id),
+        select(Root)
+        .options(left.selectinload(Node.leaves).defer(Leaf.name), right.selectinload(Node.leaves))
+        .order_by(Root.id),
+    ]
+    with (
+        closing(Database(f"sqlite:///{sqlite_file}", plans=True)) as ours,
+        closing(Database(f"sqlite:///{sqlite_file}", plans=False)) as theirs,
+    ):
+        for statement in statements:
+            for _ in range(4):
+                assert seen(ours, statement) == seen(theirs, statement)
+
+
 def test_a_statement_does_not_keep_its_engine(url: str) -> None:
-    statement = select(Book).where(Book.id == 1)
+    statements = select(Book).where(Book.id == 1), select(Author).options(selectinload(Author.books))
     with opened(url) as database:
-        for _ in range(3):
+        for statement in statements * 4:
             with database.scope("read") as session:
                 session.scalars(statement).all()
         plans = weakref.ref(plans_of(database.engine))

@@ -51,7 +51,7 @@ def test_it_has_what_the_constructor_sets(sqlite_file: str, given: Any, options:
     assert len({id(session.identity_map) for session in kept}) == 3
     assert len({session.hash_key for session in kept}) == 3
     assert len({id(session.info) for session in kept}) == 3
-    assert bool(database._sessions._template) is ("info" not in options)
+    assert bool(database.session_kind._template) is ("info" not in options)
     database.close()
 
 
@@ -80,5 +80,5 @@ async def test_so_it_is_with_both_sides_of_an_async_session(sqlite_file: str, op
             seen.append({name: (type(value), repr(value).partition(" at 0x")[0]) for name, value in facts.items()})
     assert seen[0] == seen[1] == seen[2]
     assert len({id(face.sync_session.identity_map) for face in kept}) == 3
-    assert bool(database._sessions._template) is ("info" not in options)
+    assert bool(database.session_kind._template) is ("info" not in options)
     await database.close()

@@ -38,9 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_new(commands.add_parser("new", help="make a new application from a template", description=_NEW))
     _add_probe(commands.add_parser("probe", help="whether running processes are alive and ready", description=_PROBE))
     _add_doctor(commands.add_parser("doctor", help="judge a pool's settings on a database", description=_DOCTOR))
-    page = commands.add_parser("explain", help="what the code of an error or finding means and what to do about it")
-    page.add_argument("code", nargs="?", metavar="CODE", help="such as P001, F001 or D011; without one, all are listed")
-    page.set_defaults(run=_explain)
+    page = commands.add_parser(
+        "explain", help="what a code means, or whether a statement is planned", description=_EXPLAIN
+    )
+    _add_explain(page)
     return parser
 
 
@@ -184,7 +185,33 @@ def _demo(options: argparse.Namespace) -> int:
     return run(options)
 
 
+_EXPLAIN = """Tell what the code of an error or finding means and what to do about it; or with --plan, of the processes of this
+user that observe their databases, which statements go by plans, which do not, why, and what would make it so.
+Exit codes: 0 it is told; 1 no process answers, or none knows such a statement; 2 a wrong command line, or no such code."""
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "code", nargs="?", metavar="CODE", help="such as P001, F001 or D011; without one, all are listed"
+    )
+    parser.add_argument(
+        "--plan", nargs="?", const="", metavar="TEXT", help="tell of the statements that contain TEXT, or of all"
+    )
+    parser.add_argument("--app", metavar="NAME", help="with --plan: only the processes of this application")
+    parser.add_argument("--pid", type=_pid, metavar="N", help="with --plan: only the process with this number")
+    parser.add_argument("--json", action="store_true", help="with --plan: print it as JSON")
+    parser.set_defaults(run=_explain, refuse=parser.error)
+
+
 def _explain(options: argparse.Namespace) -> int:
+    if options.plan is not None:
+        if options.code is not None:
+            options.refuse("--plan is about statements, and goes without a code")
+        from respool.cli.planned import run
+
+        return run(options)
+    if options.app is not None or options.pid is not None or options.json:
+        options.refuse("--app, --pid and --json go with --plan")
     from respool.cli.explain import explain, overview
     from respool.errors import ConfigError
 

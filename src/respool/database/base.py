@@ -95,9 +95,9 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         check_options(engine_options)
         check_plans(plans)
         self.plans = plans
-        self._begin = BeginRule(begin)
-        self._sessions = self._class_of(session_class, session_options)
-        self._current_session = asking(self._sessions.given)
+        self.begin_rule = BeginRule(begin)
+        self.session_kind = self._class_of(session_class, session_options)
+        self._current_session = asking(self.session_kind.given)
         self.made_with = pool, dict(engine_options or {})
         self.engine = self._engine_of(url, *self.made_with)
         self.given = self.engine is url  #: whether the engine is the user's own, who closes it as well
@@ -318,7 +318,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         if scope.is_request:
             scope.asked = near_line()
         # with no lock held: a class of the user's has a constructor of his
-        session, made = self._sessions.make(self.engine, scope, self._begin, self._observers, self.twophase)
+        session, made = self.session_kind.make(self.engine, scope, self.begin_rule, self._observers, self.twophase)
         life = life_of(session)
         life.planned = self.plans
         with self._making:  # two threads of one request may come at once

@@ -99,7 +99,7 @@ class Database(DatabaseBase[S]):
     @property
     def session_type(self) -> type[S]:
         """The class of its sessions, of no other database's: what ``event.listen(db.session_type, …)`` listens to."""
-        made: type[S] = self._sessions.only_here()
+        made: type[S] = self.session_kind.only_here()
         return made
 
     def scope(self, label: str, *, commit: CommitPolicy | None = None) -> ScopeBlock[S]:

@@ -15,6 +15,8 @@ __all__ = [
     "Event",
     "Finding",
     "Merged",
+    "Obstacle",
+    "Plans",
     "Process",
     "Request",
     "Route",
@@ -22,6 +24,7 @@ __all__ = [
     "Setting",
     "Silent",
     "Snapshot",
+    "Statement",
     "Waiter",
     "Worker",
 ]
@@ -156,6 +159,36 @@ class Finding(TypedDict):
     pids: NotRequired[list[int]]
 
 
+class Obstacle(TypedDict):
+    """Something that stands in the way of all planned reads of a database."""
+
+    what: str
+    stops: bool  #: no read goes by a plan; else they do, but through SQLAlchemy's connection, which takes longer
+    advice: str
+
+
+class Statement(TypedDict):
+    """A statement that was executed once by a session, and whether it is planned."""
+
+    kind: str  #: ``get``, ``lazy load``, ``select``, or ``part of a load``: a loader's, as of ``selectinload``
+    text: str  #: without its parameters
+    planned: bool
+    why: str | None  #: it is not; or it is, but goes through SQLAlchemy's connection
+    advice: str | None  #: what to do about that
+    pids: NotRequired[list[int]]
+
+
+class Plans(TypedDict):
+    """Which reads of a database go from the driver's rows to objects by plans."""
+
+    on: bool
+    advice: str | None  #: how they are switched on
+    known: int  #: statements
+    planned: int  #: of these
+    obstacles: list[Obstacle]  #: the worst first
+    statements: list[Statement]  #: those without a plan first
+
+
 class Database(TypedDict):
     """One database."""
 
@@ -170,6 +203,7 @@ class Database(TypedDict):
     scopes: list[Scope]
     requests: list[Request]  #: the latest first
     routes: list[Route]
+    plans: Plans
 
 
 class Process(TypedDict):

@@ -30,6 +30,7 @@ from respool.observe import format as form
 from respool.observe.findings.board import Finding
 from respool.observe.findings.holding import entries_of
 from respool.observe.observation import observation
+from respool.observe.planning import planning
 from respool.observe.recording.account import Account, Use, now
 from respool.observe.recording.other_pools import other_pool
 from respool.observe.recording.recorder import Recorder, recorder_of, route_of
@@ -93,6 +94,7 @@ def _of(database: DatabaseBase[Any], requests: int | None) -> form.Database:
         if recorder is None
         else [_of_request(account) for account in _some(recorder.recent(), requests)],
         "routes": [] if recorder is None else _of_routes(recorder),
+        "plans": planning(database),
     }
 
 

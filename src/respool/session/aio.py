@@ -213,6 +213,11 @@ class AsyncSessionClass(SessionClass):
             check_constructor(self.inner, {"binds": None, **self.options})
         self._settle()
 
+    @property
+    def rules(self) -> Any:
+        """The class of the sync session inside."""
+        return self.inner
+
     def _settle(self) -> None:
         super()._settle()
         self.runs = self.runs or has_own_constructor(self.inner)

@@ -172,6 +172,11 @@ class SessionClass:
         check_constructor(self.made, self.options)
         self._settle()
 
+    @property
+    def rules(self) -> Any:
+        """The class of the sync session, by which all of them read."""
+        return self.made
+
     def only_here(self) -> type[Any]:
         """The class, for those who listen to its events: one that no other database's sessions are of."""
         if self.made is Session:

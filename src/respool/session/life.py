@@ -311,7 +311,7 @@ class Life:
     def forget_deleted(self, session: orm.Session) -> None:
         """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
         if states := self.work.log.deleted_states():
-            _Theirs._expunge_states(session, states)
+            _Theirs._expunge_states(session, () if session.expire_on_commit else states)
             unloaded.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 
     def close_and_report(self, session: orm.Session, close: Callable[[], None], how: str) -> None:

@@ -69,11 +69,23 @@ FINDING: dict[str, Any] = {
 }  # fmt: skip
 
 
+PLANS: dict[str, Any] = {
+    "on": True, "advice": None, "known": 2, "planned": 1,
+    "obstacles": [{"what": "somebody listens to after_begin of Session", "stops": False, "advice": "listen otherwise"}],
+    "statements": [
+        {"kind": "select", "text": "SELECT cart.id \nFROM cart\x1b[2J", "planned": False,
+         "why": "it does not select one mapped class", "advice": "select a mapped class"},
+        {"kind": "get", "text": "SELECT item.id FROM item WHERE item.id = ?", "planned": True, "why": None, "advice": None},
+    ],
+}  # fmt: skip
+
+
 def process(pid: int, application: str = "shop", **changes: Any) -> Snapshot:
     """What one process tells."""
     database: dict[str, Any] = {
         "name": "shop", "url": "sqlite:///shop.db", "asynchronous": False, "observed": True, "pool": POOL, "settings": [],
         "connections": [HELD, BUSY, RESTING], "scopes": [SCOPE], "requests": [REQUEST], "routes": [ROUTE],
+        "plans": PLANS,
         "waiters": [{"seconds": 3.5, "who": "GET /cart (thread web-4)", "place": "shop/views.py:60 in cart()"},
                     {"seconds": 0.5, "who": "GET /cart (thread web-5)", "place": "shop/views.py:60 in cart()"}],
     }  # fmt: skip

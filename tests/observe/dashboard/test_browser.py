@@ -6,13 +6,15 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 import uvicorn
-from sqlalchemy import text
+from sqlalchemy import event, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from respool import Database, PoolConfig
 from respool.observe.dashboard import dashboard
@@ -22,8 +24,18 @@ from respool.web.wsgi import RequestScopeMiddleware
 from tests.support.browser import BrowserMissing, opened, violations
 from tests.web.clients import call_wsgi
 
-TABS = ("overview", "findings", "connections", "waiters", "requests", "routes", "sessions", "settings")
+TABS = ("overview", "findings", "connections", "waiters", "requests", "routes", "reads", "sessions", "settings")
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class Item(_Base):
+    __tablename__ = "item"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +87,11 @@ def by_wsgi(app: Any) -> Iterator[str]:
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A database of two connections: both are held, somebody waits, requests are over; and all names are an attack."""
     db = Database(
-        f"sqlite:///{tmp_path_factory.mktemp('db')}/shop.db", name=EVIL, pool=PoolConfig(max_size=2, timeout=600)
+        f"sqlite:///{tmp_path_factory.mktemp('db')}/shop.db",
+        name=EVIL,
+        begin="on_use",
+        plans=True,
+        pool=PoolConfig(max_size=2, timeout=600),
     )
     dashboard(db)
     done, errors = threading.Event(), []
@@ -96,6 +112,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         for _ in range(6):
             db.session.execute(text(f"SELECT 2 /* {EVIL} */"))
         db.session.execute(text("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY)"))
+        db.session.get(Item, 1)
+        db.session.scalars(select(Item).where(text(f"'{EVIL}' = ''"))).all()
+        db.session.execute(select(Item.id)).all()
         db.session.commit()
         start_response("200 OK", [])
         return [b""]
@@ -211,7 +230,7 @@ def test_text_stays_text(look: Any) -> None:
         turn(page, tab)
         if tab == "requests":
             page.click("#requests-table button >> nth=0")
-        if tab in ("findings", "connections", "waiters", "requests", "routes", "sessions", "settings"):
+        if tab != "overview":
             assert EVIL in page.inner_text(f"#{tab}"), tab
     assert EVIL in page.inner_text("h1")
     assert page.evaluate("window.hacked") is None
@@ -272,6 +291,52 @@ def test_a_request_that_is_looked_for(look: Any) -> None:
     assert page.locator("#requests-table tbody tr").count() == 1
     page.fill("#only", "nothing of the kind")
     assert page.is_visible("#requests-table .empty")
+
+
+def test_which_reads_are_planned(look: Any) -> None:
+    page = look("reads")
+    rows = page.locator("#reads-table tbody tr")
+    assert "Of 3 statements that are known, 2 are planned." in page.inner_text("#reads-told")
+    assert [row.partition("\t")[0] for row in rows.all_inner_texts()] == ["not planned", "planned", "planned"]
+    assert "it does not select one mapped class" in rows.nth(0).inner_text()
+    page.fill("#only-reads", "where  ITEM.id =")
+    assert rows.count() == 1
+    assert "get" in rows.nth(0).inner_text()
+    page.fill("#only-reads", "nothing of the kind")
+    assert page.is_visible("#reads-table .empty")
+
+
+def test_what_stands_in_the_way_of_all_reads(look: Any, busy: Database, tmp_path: Path) -> None:
+    page = look("reads")
+    assert 'begin="on_use"\nPlanned reads take longer. Do: leave it out' in page.inner_text("#obstacles")
+    db = Database(f"sqlite:///{tmp_path}/other.db", name="other", plans=True)
+    try:
+        _Base.metadata.create_all(db.engine)
+        with db.scope("read") as session:
+            session.get(Item, 1)
+        event.listen(db.engine, "before_execute", lambda *_: None)
+        with by_asgi(dashboard(db)) as address:
+            page = look("reads", at=address)
+            assert "listens to before_execute" in page.inner_text("#obstacles")
+            assert "No read is planned. Do: listen to before_cursor_execute" in page.inner_text("#obstacles")
+            assert "Of 1 statements that are known, 0 are planned" in page.inner_text("#reads-told")
+            page.context.close()
+    finally:
+        observation.remove(db)
+        db.close()
+
+
+def test_where_plans_are_off_it_says_how_they_are_switched_on(look: Any, tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/other.db", name="other")
+    try:
+        with by_asgi(dashboard(db)) as address:
+            page = look("reads", at=address)
+            assert "Plans are off" in page.inner_text("#reads-told")
+            assert "plans=True" in page.inner_text("#reads-told")
+            page.context.close()
+    finally:
+        observation.remove(db)
+        db.close()
 
 
 def test_it_asks_where_nothing_can_be_streamed(look: Any, busy: Database) -> None:

@@ -19,7 +19,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from respool import Database
 from respool.observe.dashboard import Dashboard, dashboard
-from respool.observe.dashboard.content import RECENT
+from respool.observe.dashboard.content import RECENT, STATEMENTS
 from respool.observe.observation import observation
 from respool.web.asgi import RequestScopeMiddleware
 from tests.web.clients import Answer, call_asgi, call_wsgi, living, talk_asgi
@@ -132,6 +132,19 @@ async def test_requests_that_are_over_are_few_where_it_is_live_and_all_in_the_sn
     assert len(live["databases"][0]["requests"]) == RECENT
     assert len(whole["databases"][0]["requests"]) == RECENT + 5
     assert live["databases"][0]["requests"][0]["label"] == f"job {RECENT + 4}"
+
+
+async def test_statements_are_few_where_it_is_live_and_all_in_the_snapshot(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"kind": "get", "text": "SELECT", "planned": False, "why": "so", "advice": "do"}
+    found = [{**row, "why": f"so {number}"} for number in range(STATEMENTS + 5)]
+    plans = {"on": True, "advice": None, "known": len(found), "planned": 0, "obstacles": [], "statements": found}
+    monkeypatch.setattr("respool.observe.snapshots.planning", lambda database: plans)
+    live, whole = [json.loads((await get(dashboard(db), path)).body) for path in ("/live", "/snapshot")]
+    (live, whole) = [seen["databases"][0]["plans"] for seen in (live, whole)]
+    assert [row["why"] for row in live["statements"]] == [f"so {number}" for number in range(STATEMENTS)]
+    assert len(whole["statements"]) == live["known"] == STATEMENTS + 5
 
 
 def test_it_observes(db: Database) -> None:

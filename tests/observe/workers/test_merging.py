@@ -110,6 +110,41 @@ def test_routes_are_added_up(pair: Pair) -> None:
     assert route["outcomes"] == {"committed": 0, "failed": 0, "unknown": 0}
 
 
+def statement(text: str, *, planned: bool, why: str | None = None) -> Any:
+    return {"kind": "select", "text": text, "planned": planned, "why": why, "advice": why and "do"}
+
+
+def plans(*statements: Any, **changes: Any) -> Any:
+    known = {"known": len(statements), "planned": sum(each["planned"] for each in statements)}
+    return {"on": True, "advice": None, **known, "obstacles": [], "statements": [*statements], **changes}
+
+
+def test_what_several_know_of_a_statement_is_told_once_with_who_knows_it(pair: Pair) -> None:
+    joined = statement("b", planned=False, why="something is joined to it")
+    echo, listener = [
+        {"what": what, "stops": what == "do_orm_execute", "advice": "do"} for what in ("echo", "do_orm_execute")
+    ]
+    first, second = pair[0][0]["databases"][0], pair[1][0]["databases"][0]
+    first["plans"] = plans(statement("a", planned=True), joined, obstacles=[echo])
+    second["plans"] = plans(
+        statement("a", planned=True), statement("b", planned=True), joined, obstacles=[echo, listener]
+    )
+    seen = both(pair)["databases"][0]["plans"]
+    assert [(row["text"], row["planned"], row["pids"]) for row in seen["statements"]] == [
+        ("b", False, [3, 5]), ("a", True, [3, 5]), ("b", True, [5])
+    ]  # fmt: skip
+    assert (seen["on"], seen["advice"], seen["known"], seen["planned"]) == (True, None, 3, 2)
+    assert seen["obstacles"] == [listener, echo]
+
+
+def test_plans_are_on_where_they_are_in_all(pair: Pair) -> None:
+    pair[0][0]["databases"][0]["plans"] = plans()
+    assert pair[1][0]["databases"][0]["plans"]["on"] is False
+    seen = both(pair)["databases"][0]["plans"]
+    assert seen["on"] is False
+    assert "plans=True" in str(seen["advice"])
+
+
 FINDING: Any = {
     "code": "F001",
     "kind": "held-idle",

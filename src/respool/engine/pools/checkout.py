@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -57,8 +57,12 @@ def _returning(record: Any, pool: Any) -> Iterator[None]:
     except BaseException as error:
         if entry.state is ACQUIRED and entry.uses == uses and record.fairy_ref is None:
             record.finalize_callback.clear()
-            record.invalidate(e=error)
-            pool._do_return_conn(record)
+            with suppress(Exception):  # of those who hear of this: the first error is the one that tells
+                record.invalidate(e=error)
+            if record.dbapi_connection is None:
+                pool._do_return_conn(record)
+            else:
+                record.respool_monitor.give(entry, CloseReason.BROKEN)
         raise
 
 

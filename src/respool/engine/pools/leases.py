@@ -8,6 +8,7 @@ when the mode changes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine
@@ -16,7 +17,7 @@ from sqlalchemy.pool.base import ResetStyle
 
 from respool.engine.dialects.arrivals import Arrival, after_reset, arrival_of, autocommits
 from respool.engine.dialects.signs import driver_of
-from respool.engine.listeners import collections_of, innermost, unknown
+from respool.engine.listeners import collections_of, innermost, of_users, unknown
 from respool.engine.pools.lending import LendingPool
 from respool.pool import CloseReason
 from respool.pool.core.entries import Claim
@@ -60,6 +61,7 @@ _AROUND_STATEMENTS = ("before_execute", "after_execute", "before_cursor_execute"
 #: ... and of these, where a transaction begins or ends.
 _AROUND_TRANSACTIONS = ("begin", "rollback", "commit", "begin_twophase", "prepare_twophase", "rollback_twophase",
                         "commit_twophase")  # fmt: skip
+_CONNECTED = "engine_connect"
 _AROUND_CHECKOUTS = ("checkout", "checkin", "reset")
 _IN_PLACE_OF_THE_DRIVER = ("do_execute", "do_execute_no_params")
 _checkouts_heard = collections_of(_AROUND_CHECKOUTS)
@@ -124,16 +126,24 @@ class LeaseRule:
 
     def strangers(self) -> list[tuple[Any, str]]:
         """The listeners for whose sake reads have to have transactions, as far as it is known; each with its event."""
-        pool, found = self._engine.pool, []
-        connection = (*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS)
+        return [(innermost(each), name) for each, name in self._everybody() if unknown([each]) and name != _CONNECTED]
+
+    def listeners(self) -> list[tuple[Any, str]]:
+        """All listeners of other people's, those too that only look; each with its event."""
+        return [(innermost(each), name) for each, name in self._everybody() if of_users([each])]
+
+    def best(self) -> Kind | None:
+        """What a plain read runs on that nobody hears of; ``None`` as long as no connection has been looked at."""
+        return self._at_best if self._engine.pool is self._pool else None
+
+    def _everybody(self) -> Iterator[tuple[Any, str]]:
         for names, dispatch in (
-            (connection, self._dispatch),
-            (_AROUND_CHECKOUTS, pool.dispatch),
+            ((*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS, _CONNECTED), self._dispatch),
+            (_AROUND_CHECKOUTS, self._engine.pool.dispatch),
             (_IN_PLACE_OF_THE_DRIVER, self._dialect.dispatch),
         ):
             for name in names:
-                found += [(innermost(each), name) for each in getattr(dispatch, name) if unknown([each])]
-        return found
+                yield from ((each, name) for each in list(getattr(dispatch, name)))
 
     def _with_listeners(self, pool: Any) -> Kind:
         heard = (pool, *map(tuple, self._listeners(pool)))
@@ -143,7 +153,7 @@ class LeaseRule:
         return self._kind
 
     def _listeners(self, pool: Any) -> list[Any]:
-        connection = [*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS, "engine_connect"]
+        connection = [*_AROUND_STATEMENTS, *_AROUND_TRANSACTIONS, _CONNECTED]
         return [
             *(getattr(self._dispatch, name) for name in connection),
             *(getattr(pool.dispatch, name) for name in _AROUND_CHECKOUTS),

@@ -21,6 +21,8 @@ __all__ = ["RECENT", "file", "live", "page", "whole"]
 
 #: How many requests that are over come with each look.
 RECENT = 40
+#: How many statements, those without a plan first; of the others the number comes along.
+STATEMENTS = 100
 #: Seconds within which the other processes have to answer.
 WITHIN = 0.25
 
@@ -63,6 +65,7 @@ def live(databases: Sequence[Any]) -> bytes:
     for database in seen["databases"]:
         latest, others = database["requests"][: RECENT // 2], database["requests"][RECENT // 2 :]
         database["requests"] = latest + nlargest(RECENT // 2, others, key=itemgetter("seconds"))
+        database["plans"]["statements"] = database["plans"]["statements"][:STATEMENTS]
     return _json(seen)
 
 

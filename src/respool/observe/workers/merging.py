@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar, cast
 
-from respool.observe.format import Database, Finding, Merged, Request, Route, Snapshot, Worker
+from respool.observe.format import Database, Finding, Merged, Plans, Request, Route, Snapshot, Statement, Worker
 from respool.observe.verdicts import verdict
 
 __all__ = ["merged", "only"]
@@ -79,6 +79,26 @@ def _database(name: str, snapshots: Sequence[Snapshot]) -> Database:
         "scopes": _rows((pid, part["scopes"]) for pid, part in parts),
         "requests": requests[:_REQUESTS],
         "routes": _routes(chain.from_iterable(each["routes"] for each in databases)),
+        "plans": _plans([(pid, part["plans"]) for pid, part in parts]),
+    }
+
+
+def _plans(parts: Sequence[tuple[int, Plans]]) -> Plans:
+    """A statement that is known to several processes, and is the same to them, is told of once."""
+    found: dict[tuple[Any, ...], Statement] = {}
+    for pid, part in parts:
+        for row in part["statements"]:
+            key = (row["kind"], row["text"], row["planned"], row["why"])
+            found.setdefault(key, {**row, "pids": []})["pids"].append(pid)
+    statements = sorted(found.values(), key=lambda row: row["planned"])
+    obstacles = {each["what"]: each for _, part in parts for each in part["obstacles"]}
+    return {
+        "on": all(part["on"] for _, part in parts),
+        "advice": next((part["advice"] for _, part in parts if part["advice"]), None),
+        "known": len(statements),
+        "planned": sum(row["planned"] for row in statements),
+        "obstacles": sorted(obstacles.values(), key=lambda each: not each["stops"]),
+        "statements": statements,
     }
 
 

@@ -27,38 +27,51 @@ _Loader: Any = getattr(strategies, "_SelectInLoader", None) or getattr(strategie
 _KEYS = "primary_keys"
 
 
+#: Of an object, and whether it gets what it has already.
+State = tuple[Any, bool]
+
+
 class Batch:
     """How one loader's statement is executed for other objects.
 
     Args:
         loader: SQLAlchemy's.
         part: the statement that it has made.
-        plans: those of the engine.
     """
 
-    __slots__ = ("_loader", "_part", "_plans")
+    __slots__ = ("_loader", "_part")
 
-    def __init__(self, loader: Any, part: Part, plans: Plans) -> None:
-        self._loader, self._part, self._plans = loader, part, plans
+    def __init__(self, loader: Any, part: Part) -> None:
+        self._loader, self._part = loader, part
 
-    def load(self, session: Any, life: Life, states: Sequence[tuple[Any, bool]]) -> Sequence[tuple[Any, bool]]:
-        """Load for objects; returns those for which it has to be done in another way."""
+    def load(
+        self, session: Any, life: Life, plans: Plans, states: Sequence[State], options: tuple[Any, ...]
+    ) -> Sequence[State]:
+        """Load for objects; returns those for which it has to be done in another way.
+
+        Args:
+            session: that loads.
+            life: its life.
+            plans: those of the engine.
+            states: of the objects.
+            options: of this load, that what is loaded is marked with: a key of SQLAlchemy's does not tell all of them.
+        """
         plan, size = self._part.plan, self._loader._chunksize
         while states and plan.rows.holds and is_quiet(session, plan):
-            if not self._load(session, life, states[:size]):
+            if not self._load(session, life, plans, states[:size], options):
                 break
             states = states[size:]
         return states
 
-    def _load(self, session: Any, life: Life, states: Sequence[tuple[Any, bool]]) -> bool:
+    def _load(self, session: Any, life: Life, plans: Plans, states: Sequence[State], options: tuple[Any, ...]) -> bool:
         info, part, identity_map = self._loader._query_info, self._part, session.identity_map
         keys = [state.key[1] for state, _ in states]
         asked = [key[0] for key in keys] if info.zero_idx else keys
-        rows = rows_of(session, life, self._plans, part.plan, {_KEYS: asked}, part.extracted)
+        rows = rows_of(session, life, plans, part.plan, {_KEYS: asked}, part.extracted)
         if rows is None or "_add_unpresent" in identity_map.__dict__:  # it has let go of all objects since
             return False
         plan, found = part.plan, defaultdict(list)
-        objects = plan.rows.objects_of(rows, identity_map, session.hash_key, new_run(), part.options)
+        objects = plan.rows.objects_of(rows, identity_map, session.hash_key, new_run(), options)
         columns = [[row[i] if process is None else process(row[i]) for row in rows] for i, process in plan.leading]
         for key, each in zip(zip(*columns, strict=True), objects, strict=True):
             found[key].append(each)
@@ -82,13 +95,16 @@ def load_parts(plan: Plan, plans: Plans, waiting: Any, context: Any, path: Any, 
         session: that loads.
         life: its life.
     """
-    if waiting.load_keys is not None:
+    if (
+        waiting.load_keys is not None or path != plan.rows.load_path.path
+    ):  # of what is loaded on two ways, each is another
         waiting.invoke(context, path)
         return
     states, loaders = list(waiting.states.items()), waiting.loaders
     for token, entry in loaders.items():
         batch = plan.batches.get(token)
-        rest = batch.load(session, life, states) if batch else states
+        options = entry[0].propagated_loader_options
+        rest = batch.load(session, life, plans, states, options) if batch else states
         if rest:
             waiting.states, waiting.loaders = dict(rest), {token: entry}
             context.parts, before = [], len(context.post_load_paths)
@@ -96,11 +112,11 @@ def load_parts(plan: Plan, plans: Plans, waiting: Any, context: Any, path: Any, 
             parts, context.parts = context.parts, None
             if batch is None and len(parts) == 1:  # it is known by now
                 more = len(context.post_load_paths) > before
-                plan.batches[token] = False if more else _batch_of(entry, parts[0], plans)
+                plan.batches[token] = False if more else _batch_of(entry, parts[0])
     waiting.states, waiting.loaders = {}, loaders
 
 
-def _batch_of(entry: Any, part: Part, plans: Plans) -> Any:
+def _batch_of(entry: Any, part: Part) -> Any:
     """The batch of a loader that does nothing but this; ``False`` of any other."""
     _, _, _, load, (_, option, depth, _), _ = entry
     loader: Any = getattr(load, "__self__", None)
@@ -111,4 +127,4 @@ def _batch_of(entry: Any, part: Part, plans: Plans) -> Any:
         return False
     if option is not None and (option._extra_criteria or option.local_opts.get("chunksize") is not None):
         return False
-    return Batch(loader, part, plans) if part.plan.call is not None else False
+    return Batch(loader, part) if part.plan.call is not None else False

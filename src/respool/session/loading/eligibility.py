@@ -33,6 +33,23 @@ class Eligibility:
         self._execute_internal = ours._execute_internal
         self._connection_for_bind = ours._connection_for_bind
 
+    def ways_of_its_own(self, cls: Any) -> list[str]:
+        """The methods of a class by which its sessions' reads go another way than ours, so that there is no plan for any.
+
+        Args:
+            cls: a class of sync sessions.
+        """
+        ours = {
+            "get_bind": self._get_bind,
+            "_execute_internal": self._execute_internal,
+            "_connection_for_bind": self._connection_for_bind,
+            "_get_impl": _GET_IMPL,
+            "_identity_lookup": _IDENTITY_LOOKUP,
+        }
+        found = [name for name, method in ours.items() if getattr(cls, name) is not method]
+        hands_on = cls.execute is _EXECUTE or cls.execute.__module__ == _HANDS_ON
+        return found if hands_on else ["execute", *found]
+
     def plans(self, session: Any, life: Life) -> Plans | None:
         """The plans of the engine that all of a session's statements go to; ``None`` if they are not all its own."""
         bind, cls, own = session.bind, type(session), session.__dict__

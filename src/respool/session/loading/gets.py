@@ -35,10 +35,15 @@ class GetPlan(Plan):
 
     __slots__ = ("identity", "keys")
 
+    kind = "get"
+
     def __init__(self, result: Any, given: Any, engine_options: Any) -> None:
         super().__init__(result, given, engine_options)
         if self.after is not None:
-            raise NoPlan("more is loaded with its object")
+            raise NoPlan(
+                "more is loaded with its object",
+                "leave the loader out of the mapping, and give it to the statements that need it",
+            )
         mapper = self.rows.mapper
         parameters = mapper._get_clause[1]
         self.identity = mapper._identity_class

@@ -34,6 +34,8 @@ class LazyPlan(GetPlan):
 
     __slots__ = ()
 
+    kind = "lazy load"
+
     def __init__(self, result: Any, given: Any, engine_options: Any) -> None:
         super().__init__(result, given, engine_options)
         self.execution_options = immutabledict(

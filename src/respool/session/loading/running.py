@@ -174,9 +174,7 @@ class Failure:
         reader, dialect, pool = self.reader, self.engine.dialect, self.engine.pool
         reader._dbapi_connection = self.checkout
         try:
-            context = self.plan.context(reader, self.given, self.extracted)
-            context.cursor.close()
-            context.cursor = cursor
+            context = self.plan.context(reader, cursor, self.given, self.extracted)
             sql, parameters = (None, None) if sent else call
             reader._handle_dbapi_exception(error, sql, parameters, cursor, context)
         except BaseException:

@@ -105,8 +105,7 @@ def _result(
         if rows is not None:
             context = None if plan.after is None else plan.query_context(session, statement, params, top)
             if isinstance(top, Load) and top.parts is not None:
-                options = () if context is None else context.propagated_loader_options
-                top.parts.append(Part(plan, sought.extracted, options))
+                top.parts.append(Part(plan, sought.extracted))
             return result_of(plan, rows, session, life, context, plans=plans, top=top, buffered=buffered)
     learns = sought is not None and sought.key is not None and not hears_of_reads(session)
     result = slow(session, statement, params, execution_options=options)

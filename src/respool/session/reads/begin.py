@@ -11,7 +11,7 @@ from sqlalchemy import Engine, orm
 from respool.engine.listeners import more_than
 from respool.engine.pools.leases import NONE, Kind, LeaseRule
 
-__all__ = ["Begin", "BeginRule", "hears_of_end", "hears_of_reads", "rule_of"]
+__all__ = ["Begin", "BeginRule", "events_heard", "hears_of_end", "hears_of_reads", "rule_of"]
 
 #: When a transaction begins; ``None``: with the first write, where the database's isolation level allows it.
 Begin = Literal["on_write", "on_use"] | None
@@ -39,6 +39,11 @@ class BeginRule:
     def may_lease(self) -> bool:
         """``False`` if no session of the database ever does."""
         return self._begin != "on_use"
+
+    @property
+    def at_any_level(self) -> bool:
+        """Whether reads are leased at every isolation level: that was asked for."""
+        return self._begin == "on_write"
 
     def is_unheard(self, engine: Engine, session: orm.Session) -> bool:
         """Whether a plain read of the session is leased in autocommit now, and nobody hears of that."""
@@ -149,6 +154,14 @@ def hears_of_reads(session: Any) -> bool:
     if heard is None and (heard := _heard_of(session)) is None:
         return more_than(0, session.dispatch, _READS)
     return any(heard.reads)
+
+
+def events_heard(cls: type[Any]) -> tuple[list[str], list[str]]:
+    """Of which events of a class of sessions somebody beside us hears: those of reads, and those of transactions."""
+    heard = _heard.get(id(cls)) or _Heard(cls)
+    reads = [name for name, listeners in zip(_READS, heard.reads, strict=True) if listeners]
+    transactions = zip(_TRANSACTIONS, heard.transactions, strict=True)
+    return reads, [name for name, listeners in transactions if len(listeners) > 1]
 
 
 def is_unheard(session: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.sql.elements import SavepointClause
 
 from respool.engine.dialects.server_hangups import has_hung_up
 from respool.engine.dialects.signs import transaction_state
@@ -47,6 +48,8 @@ def _held(kind: Any) -> Any:
         def _exec_single_context(self, dialect: Any, context: Any, statement: Any, parameters: Any) -> Any:
             if self._respool_work.after_reads:
                 _as_after_reads(self, context)
+            if self._respool_work.saving and isinstance(getattr(context.compiled, "statement", None), SavepointClause):
+                _begin_for_certain(self)
             return _noted(self, super()._exec_single_context(dialect, context, statement, parameters))
 
         def _exec_insertmany_context(self, dialect: Any, context: Any) -> Any:
@@ -70,8 +73,12 @@ def _held(kind: Any) -> Any:
             super()._commit_twophase_impl(xid, is_prepared)
 
         def _savepoint_impl(self, name: str | None = None) -> Any:
-            _begin_for_certain(self)
-            return super()._savepoint_impl(name)
+            work = self._respool_work
+            work.saving = self.dialect.name == "sqlite"
+            try:
+                return super()._savepoint_impl(name)
+            finally:
+                work.saving = False
 
         def close(self) -> None:
             if self._respool_work.doubtful:
@@ -148,7 +155,7 @@ def _as_after_reads(connection: Any, context: Any) -> None:
 def _begin_for_certain(connection: Connection) -> None:
     """Python's sqlite3 begins a transaction before a write, not before a SAVEPOINT, whose RELEASE would then commit.
 
-    In autocommit it is meant to.
+    In autocommit it is meant to.  It begins once those who hear of the savepoint have had their say.
     """
     checkout: Any = connection.connection
     driver = checkout.driver_connection

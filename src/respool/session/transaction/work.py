@@ -22,6 +22,7 @@ class Work:
 
     # What begins with the same value in every session stands here: each attribute less makes one cheaper.
     after_reads = False  #: the transaction's first statement comes after reads that were leased
+    saving = False  #: a SAVEPOINT is next, before which SQLite has to begin
     flushing = False  #: what is executed belongs to a flush
     committing = False  #: a COMMIT is under way
     unknown = False  #: nobody knows what became of it

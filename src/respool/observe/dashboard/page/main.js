@@ -5,7 +5,8 @@ import * as tabs from "./tabs.js";
 const POLL = 2000, PATIENCE = 5000, REMEMBERED = 300_000; // milliseconds
 const TABS = {
   overview: tabs.showOverview, findings: tabs.showFindings, connections: tabs.showConnections, waiters: tabs.showWaiters,
-  requests: tabs.showRequests, routes: tabs.showRoutes, sessions: tabs.showSessions, settings: tabs.showSettings,
+  requests: tabs.showRequests, routes: tabs.showRoutes, reads: tabs.showReads, sessions: tabs.showSessions,
+  settings: tabs.showSettings,
 };
 
 const seen = new Map(); // by database: what the page remembers
@@ -127,7 +128,7 @@ $("pause").addEventListener("click", () => {
   $("pause").setAttribute("aria-pressed", paused);
   if (!paused && latest) show(latest);
 });
-for (const id of ["database", "order", "only"]) $(id).addEventListener("input", () => shown && show(shown));
+for (const id of ["database", "order", "only", "only-reads"]) $(id).addEventListener("input", () => shown && show(shown));
 for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", () => shown && show(shown));
 window.addEventListener("hashchange", turn);
 turn();

@@ -237,3 +237,36 @@ const routes = table($("routes-table"), "Figures of each route", [
 ], "No request has used the database yet.");
 
 export const showRoutes = ({ database }) => routes(sorted(database.routes, ({ idle }) => idle).filter((each) => each.requests));
+
+// -- reads: which statements are planned, and why the others are not --------------------------------------------------
+
+const reads = table($("reads-table"), "Statements that sessions have executed", [
+  { head: "state", make: () => element("span", { kind: "state" }), show: (node, { planned }) => { node.dataset.state = planned ? "planned" : "unplanned"; write(node, planned ? "planned" : "not planned"); } },
+  { head: "statement", ...coded(({ text }) => text), kind: "sql" },
+  { head: "kind", of: ({ kind }) => kind },
+  { head: "why", of: ({ why }) => why ?? "", kind: "said" },
+  { head: "what to do", of: ({ advice }) => advice ?? "", kind: "said" },
+  { head: "processes", of: ({ pids }) => count(pids.length), kind: "number" },
+], "No such statement is known.");
+
+export function showReads({ database: { plans } }) {
+  const only = folded($("only-reads").value), rest = plans.known - plans.statements.length;
+  write($("reads-told"), plans.on
+    ? `A planned read goes from the driver's rows to objects by what its first execution has left. Of ${count(plans.known)} statements ` +
+      `that are known, ${count(plans.planned)} are planned.${rest > 0 ? ` ${count(rest)} are not shown here; respool explain --plan tells of all.` : ""}`
+    : `Plans are off: every read goes SQLAlchemy's way. To switch them on, ${plans.advice}.`);
+  obstacles(plans.obstacles);
+  reads(plans.statements.filter(({ text }) => folded(text).includes(only)));
+}
+
+const folded = (text) => text.replace(/\s+/g, " ").trim().toLowerCase();
+
+function obstacles(found) {
+  const list = $("obstacles"), key = JSON.stringify(found);
+  $("reads-card").hidden = !found.length;
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
+  list.replaceChildren(...found.map(({ what, stops, advice }) => element("li", {},
+    element("span", { kind: "what", text: what }),
+    element("span", { kind: "quiet seen", text: `${stops ? "No read is planned" : "Planned reads take longer"}. Do: ${advice}` }))));
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Collection
 from typing import Any
@@ -13,10 +14,15 @@ from sqlalchemy.engine.interfaces import BindTyping
 from respool.session.loading.plans.plan import Plan
 from respool.session.loading.plans.refusal import NoPlan
 
-__all__ = ["PLANS", "Plans", "Table", "plans_of"]
+__all__ = ["PLANS", "Plans", "Table", "plans_of", "text_of"]
 
 #: Where an engine keeps its plans.
 PLANS = "_respool_plans"
+#: A statement's text is kept up to so many characters.
+_SHORT = 600
+#: Where SQLAlchemy puts the values of a list into a text.
+_LISTS = re.compile(r"__\[POSTCOMPILE_[^\]]*\]")
+_REPORT = "report it with the statement: every mapping should be understood, or refused for a reason"
 #: As many as SQLAlchemy keeps compiled statements by default.
 _SIZE = 500
 
@@ -79,10 +85,26 @@ class Plans:
         try:
             plan = kind(result, given, self.options)
         except NoPlan as why:
-            plan = why.with_traceback(None)
-        except Exception as error:
-            plan = NoPlan(f"it could not be learned: {type(error).__name__}: {error}")
+            plan = why.kept(kind.kind, _text_of(result))
+        except Exception as error:  # its own words may have values in them
+            reason = f"it could not be learned: {type(error).__name__}"
+            plan = NoPlan(reason, _REPORT).kept(kind.kind, _text_of(result))
         table.note(key, plan)
+
+
+def text_of(compiled: Any) -> str:
+    """The text of a statement, without its parameters; of a long one the beginning.
+
+    Args:
+        compiled: SQLAlchemy's; ``None`` has no text.
+    """
+    text: str = getattr(compiled, "string", None) or ""
+    text = _LISTS.sub("…", text) if "[POSTCOMPILE" in text else text
+    return text if len(text) <= _SHORT else text[:_SHORT] + "…"
+
+
+def _text_of(result: Any) -> str:
+    return text_of(getattr(getattr(getattr(result, "raw", None), "context", None), "compiled", None))
 
 
 def plans_of(engine: Any) -> Plans:

@@ -70,7 +70,7 @@ class _Sources:
             return f"value_of(extracted[{self._places[id(bind)]}])"
         if bind.callable is None and not bind.required:  # put there by the compiler: SQLite's OFFSET
             return self._named(bind.value)
-        raise NoPlan("a parameter comes from elsewhere")
+        raise NoPlan("a parameter comes from elsewhere", "write its value into the statement, or give it by its name")
 
     def processed(self, name: str) -> str:
         """The value as the driver takes it."""
@@ -78,7 +78,7 @@ class _Sources:
         if processor is None:
             return self.raw(name)
         if not callable(processor):
-            raise NoPlan("a parameter is made of several")
+            raise NoPlan("a parameter is made of several", "compare single columns in place of tuples")
         return f"{self._named(processor)}({self.raw(name)})"
 
     def function(self, expression: str, **more: Any) -> Any:

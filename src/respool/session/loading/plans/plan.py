@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from sqlalchemy import __version__
 from sqlalchemy.engine.interfaces import CacheStats
 from sqlalchemy.orm import context as orm_context
 from sqlalchemy.orm import loading as orm_loading
@@ -16,7 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import immutabledict
 
 from respool.session.loading.plans.parameters import call_of
-from respool.session.loading.plans.refusal import NoPlan
+from respool.session.loading.plans.refusal import RIGHT, NoPlan
 from respool.session.loading.plans.rows import Rows, acts_at_access, columns_of
 
 __all__ = ["Load", "Part", "Plan", "SubPlan"]
@@ -29,6 +30,12 @@ _USUAL_OPTIONS = frozenset({"_result_disable_adapt_to_context", _LOAD_OPTIONS, "
 
 #: SQLAlchemy 2.1 has put an underscore before it.
 _PostLoad: Any = getattr(orm_loading, "_PostLoad", None) or getattr(orm_loading, "PostLoad", None)
+
+#: What would make a plan of it.
+_WHOLE = "select a mapped class and nothing beside: select(Item); of columns and aliases there is no plan"
+_CRITERIA = "write the criteria into where(), in place of with_loader_criteria() and with_polymorphic()"
+
+_KEYS = "install SQLAlchemy 2.1, whose loaders select a key as a column" if __version__ < "2.1" else RIGHT
 
 #: What SQLAlchemy notes of a statement that is no part of another.
 _TOPLEVEL = {"toplevel_orm"}
@@ -48,7 +55,6 @@ class Part(NamedTuple):
 
     plan: Plan
     extracted: Sequence[Any]  #: the parameters that SQLAlchemy has found in it
-    options: tuple[Any, ...]  #: that its objects are marked with
 
 
 class Plan:
@@ -81,6 +87,7 @@ class Plan:
         "statement",
     )
 
+    kind: ClassVar[str] = "select"  #: of read, in words
     usual_options: ClassVar[frozenset[str]] = _USUAL_OPTIONS
 
     def __init__(self, result: Any, given: Collection[str], engine_options: Mapping[str, Any]) -> None:
@@ -117,16 +124,19 @@ class Plan:
     def _require_known_options(self, options: Mapping[str, Any], engine_options: Mapping[str, Any]) -> None:
         for name, value in options.items():
             if name not in self.usual_options and not (name in engine_options and engine_options[name] is value):
-                raise NoPlan(f"it has the execution option {name}")
+                raise NoPlan(f"it has the execution option {name}", f"leave {name} out, or give it to the engine")
         if "schema_translate_map" in engine_options or "compiled_cache" in engine_options:
-            raise NoPlan("its engine does not keep statements as they are")
+            raise NoPlan(
+                "its engine does not keep statements as they are",
+                "make the engine without schema_translate_map and compiled_cache",
+            )
 
     def _entities_of(self, compiled: Any) -> tuple[Any, list[Any], Any]:
         """What SQLAlchemy knows of the statement, what is selected beside a mapped class, and that."""
         state: Any = compiled.compile_state
         entities: Any = getattr(state, "_entities", ())
         if len(entities) != 1:
-            raise NoPlan("it does not select one mapped class")
+            raise NoPlan("it does not select one mapped class", _WHOLE)
         _require_alone(state, entities[0])
         return state, [], entities[0]
 
@@ -168,17 +178,20 @@ class Plan:
         self.alone = self.call is not None and getattr(self.compiled, "respool_plain", False) is True
         return self.alone
 
-    def context(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+    def context(self, connection: Any, cursor: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
 
         Args:
-            connection: that it is executed on.
+            connection: that it was executed on.
+            cursor: by which; ``None`` if there is none.
             given: parameters that were given with the statement.
             extracted: what SQLAlchemy has found in the statement.
         """
-        return connection.dialect.execution_ctx_cls._init_compiled(
-            connection.dialect, connection, connection._dbapi_connection, *self.arguments(given, extracted)
+        context: Any = connection.dialect.execution_ctx_cls._init_compiled(
+            connection.dialect, connection, _Executed(cursor), *self.arguments(given, extracted)
         )
+        context._dbapi_connection = connection._dbapi_connection
+        return context
 
     def execute(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
         """Execute it on a connection of SQLAlchemy's, as that would, but for what is known already; returns the result."""
@@ -201,11 +214,22 @@ class Plan:
         return self.execution_options, self.compiled, parameters, self.statement, extracted, CacheStats.CACHE_HIT
 
 
+class _Executed:
+    """Stands for a connection that has executed already: one that is lost since would give no other cursor."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def cursor(self) -> Any:
+        return self._cursor
+
+
 class SubPlan(Plan):
     """The plan of a statement by which a loader loads for the objects of another one: keys, and objects."""
 
     __slots__ = ()
 
+    kind = "part of a load"
     usual_options: ClassVar[frozenset[str]] = _USUAL_OPTIONS | {_TOP}
 
     def __init__(self, result: Any, given: Collection[str], engine_options: Mapping[str, Any]) -> None:
@@ -217,7 +241,7 @@ class SubPlan(Plan):
         state: Any = compiled.compile_state
         *leading, entity = getattr(state, "_entities", None) or [None]
         if not leading or any(getattr(each, "_fetch_column", None) is None for each in leading):
-            raise NoPlan("it does not select keys and a mapped class")
+            raise NoPlan("it does not select keys and a mapped class", _KEYS)
         _require_alone(state, entity)
         return state, leading, entity
 
@@ -228,9 +252,9 @@ def _context_of(result: Any) -> Any:
     if not isinstance(compiled, SQLCompiler) or compiled.isplaintext or compiled.for_executemany:
         raise NoPlan("it is no select that SQLAlchemy has compiled")
     if compiled.cache_key is None or context.extracted_parameters is None:
-        raise NoPlan("SQLAlchemy does not keep it")
+        raise NoPlan("SQLAlchemy does not keep it", "set cache_ok on its types, and leave query_cache_size=0 out")
     if compiled.schema_translate_map:
-        raise NoPlan("its text is made anew each time")
+        raise NoPlan("its text is made anew each time", "leave schema_translate_map out")
     return context
 
 
@@ -239,15 +263,15 @@ def _require_alone(state: Any, entity: Any) -> None:
     statement = state.select_statement
     kind: Any = orm_context._MapperEntity
     if not isinstance(entity, kind) or not entity.entity_zero.is_mapper:
-        raise NoPlan("it does not select one mapped class")
+        raise NoPlan("it does not select one mapped class", _WHOLE)
     if entity._with_polymorphic_mappers or entity._get_entity_clauses(state):
-        raise NoPlan("its class is selected together with others")
+        raise NoPlan("its class is selected with others, or with criteria", _CRITERIA)
     if state.multi_row_eager_loaders or state.eager_joins or state.compound_eager_adapter is not None:
-        raise NoPlan("something is joined to it")
+        raise NoPlan("something is joined to it", "write selectinload() in place of joinedload()")
     if statement._for_update_arg is not None or not statement.is_select:
         raise NoPlan("it locks what it reads")
     if state.global_attributes.keys() - _TOPLEVEL:
-        raise NoPlan("it has criteria of its options")
+        raise NoPlan("it has criteria of its options", _CRITERIA)
     if state.compile_options._only_load_props or state.compile_options._for_refresh_state:
         raise NoPlan("it loads a part of its objects")
 
@@ -261,12 +285,18 @@ def _after(plan: Plan, todo: Sequence[Any]) -> tuple[Any, ...] | None:
     options = plan.compiled.compile_state.select_statement._with_options
     if not options and all(acts_at_access(prop) for prop in todo):
         return None
-    context = plan.query_context(None, plan.statement, None)  # no loader asks for the session before it loads
+    context = plan.query_context(None, plan.statement, None)
     entity, populators = plan.entity, _populators()
     for prop in todo:
-        prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
-        if any(populators.values()):
-            raise NoPlan(f"{prop} is loaded together with its object, or in a way of its own")
+        try:
+            prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
+        except Exception:  # it asks for the session, or for rows, before anything is loaded: subqueryload does
+            is_one_more = False
+        else:
+            is_one_more = not any(populators.values())
+        if not is_one_more:
+            reason = f"{prop} is loaded together with its object, or in a way of its own"
+            raise NoPlan(reason, "write selectinload() for it, or leave it to be loaded when it is asked for")
     return tuple(todo)
 
 

@@ -100,7 +100,10 @@ class Rows:
         populators = getters["cached_populators"]
         for kind in ("new", "existing", "eager", "deferred"):
             for key, _ in populators[kind]:
-                raise NoPlan(f"{mapper.class_.__name__}.{key} is deferred in a way of its own")
+                raise NoPlan(
+                    f"{mapper.class_.__name__}.{key} is loaded or deferred by an option of its own",
+                    f"leave the option for {key} out, or say it in the mapping: it is planned there",
+                )
         columns = [(key, columns_of(getter)[0]) for key, getter in populators["quick"]]
         identity = columns_of(getters["primary_key_getter"])
         self.dispatch = mapper.class_manager.dispatch
@@ -132,11 +135,11 @@ def _require_plain(mapper: Any) -> None:
     if mapper.inherits or mapper.polymorphic_map or mapper.with_polymorphic or mapper.polymorphic_on is not None:
         raise NoPlan(f"{name} is part of an inheritance")
     if mapper.always_refresh:
-        raise NoPlan(f"{name} is refreshed by every row")
+        raise NoPlan(f"{name} is refreshed by every row", "leave always_refresh out of its mapping")
     if type(manager) is not ClassManager or manager._state_constructor is not InstanceState:
         raise NoPlan(f"{name} is instrumented in a way of its own")
     if not mapper.class_.__dictoffset__:
-        raise NoPlan(f"{name} has no dictionary")
+        raise NoPlan(f"{name} has no dictionary", "write __dict__ among its __slots__, or leave those out")
 
 
 def columns_of(getter: Any) -> tuple[int, ...]:
