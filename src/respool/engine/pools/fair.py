@@ -242,7 +242,12 @@ class FairPool(QueuePoolFace):
         """Give a checkout another connection, in place of one that died before anything was done on it."""
         self.logger.info("Connection %r was dead when it was taken; replaced", checkout.dbapi_connection)
         record = checkout.let_go(place=False)
-        record.invalidate(error)
+        try:
+            record.invalidate(error)
+        except BaseException:  # in asyncio a goodbye may wait, and be cancelled; the checkout may live on in a traceback
+            self._records.discard(record)
+            checkout.let_go()
+            raise
         told = checkout.used  # of its checkout; who counts by events is told of its end, and of the other's beginning
         if told:
             record.checkin(_fairy_was_created=False)
