@@ -15,7 +15,7 @@ from respool.observe.format import FORMAT, Database, Merged, Plans, Statement
 
 __all__ = ["report", "run"]
 
-_UNKNOWN = """A process knows the statements that a session of a database with plans=True has executed once: get(), lazy loads, and
+_UNKNOWN = """A process knows the statements that a session has executed once: get(), lazy loads, and
 selects of mapped classes. Of text(), statements of other kinds, and those with options of their own there is no plan."""
 
 

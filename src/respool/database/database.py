@@ -64,7 +64,7 @@ class Database(DatabaseBase[S]):
         twophase: commit in two phases where a request has changes in several databases: all prepare, then all commit.
             PostgreSQL (psycopg, psycopg2; ``max_prepared_transactions`` above zero), MySQL.
         plans: whether reads that SQLAlchemy has done once go from the driver's rows to objects at once the next time;
-            not by default, as long as that is new.
+            with ``False`` each goes SQLAlchemy's whole way.
         session_class: the class of its sessions: a subclass of ours, of SQLAlchemy's ``Session`` or of SQLModel's. What
             is not ours has it mixed in below.
         session_options: what each session is made with, as for SQLAlchemy's ``Session``: ``{"autoflush": False}``.
@@ -86,7 +86,7 @@ class Database(DatabaseBase[S]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
-        plans: bool = False,
+        plans: bool = True,
         session_class: type[S] | None = None,
         session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,
@@ -279,7 +279,7 @@ class AsyncDatabase(DatabaseBase[AS]):
         commit: CommitPolicy = "manual",
         begin: Begin = None,
         twophase: bool = False,
-        plans: bool = False,
+        plans: bool = True,
         session_class: type[AS] | None = None,
         session_options: Mapping[str, Any] | None = None,
         engine_options: Mapping[str, Any] | None = None,

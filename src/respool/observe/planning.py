@@ -11,7 +11,7 @@ from respool.session.session import eligibility
 
 __all__ = ["SWITCH", "planning"]
 
-SWITCH = "write Database(…, plans=True); from_env() reads RESPOOL_PLANS=on"
+SWITCH = "leave out plans=False, or RESPOOL_PLANS=off where from_env() reads it"
 
 
 def planning(database: DatabaseBase[Any]) -> Plans:

@@ -244,9 +244,7 @@ class FairPool(QueuePoolFace):
         record = checkout.let_go(place=False)
         try:
             record.invalidate(error)
-        except (
-            BaseException
-        ):  # in asyncio a goodbye may wait, and be cancelled; the checkout may live on in a traceback
+        except BaseException:  # in asyncio a goodbye may wait, and be cancelled: the place is nobody else's any more
             self._records.discard(record)
             checkout.let_go()
             raise
