@@ -249,7 +249,7 @@ def _lost(difference: Difference) -> bool:
         nothing_there = not ours.steps[index - 1].holding
         if held and nothing_there and isinstance(step, m.Invalidate) and difference.what in ("heard", "next"):
             return True
-        if held and step == m.Other("kill") and difference.stock in _DISCONNECTED:
+        if held and step == m.Other("kill") and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
             if nothing_there or _nothing_done(difference, index):
                 return difference.ours not in _DISCONNECTED
             return _commits(difference) and difference.ours in _COMMITS_LOST
@@ -278,6 +278,8 @@ def _nothing_done(difference: Difference, end: int) -> bool:
     return False
 
 
+#: What stock's session says once it has said that.
+_TO_BE_ROLLED_BACK = ("error", "PendingRollbackError")
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
 

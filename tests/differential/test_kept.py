@@ -341,6 +341,13 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Get("Gauge", 2), Listen(Listener("session", "after_transaction_end")), Close()),
         ),
     ),
+    "a connection that is lost between leased reads, on a pool that does not look at it": (
+        "asyncpg",
+        Program(
+            Setup(pool="queue"),
+            steps=(Get("Widget", 2), Other("kill"), Get("Widget", 3), Execute("text: one")),
+        ),
+    ),
     "who hears that a commit lets go of a deleted object": (
         "psycopg_async",
         Program(
