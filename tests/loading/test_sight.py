@@ -223,7 +223,7 @@ def test_where_plans_are_off_it_is_told_how_they_are_switched_on(url: str) -> No
     with opened(url, plans=False) as database:
         found = seen(database)
     assert (found["on"], found["statements"], found["obstacles"]) == (False, [], [])
-    assert "plans=True" in found["advice"]
+    assert "plans=False" in found["advice"]
 
 
 # -- what stands in the way of all --------------------------------------------------------------------------------------
