@@ -159,23 +159,24 @@ async def test_a_task_that_is_cancelled_in_line_leaves_it(seeded: AsyncDatabase)
         assert await numbers_async(db) == [1]
 
 
-async def test_a_statement_that_is_cancelled_is_rolled_back(seeded: AsyncDatabase) -> None:
+async def test_a_statement_that_is_cancelled_is_rolled_back(
+    seeded: AsyncDatabase, request: pytest.FixtureRequest
+) -> None:
     if seeded.engine.dialect.name != "postgresql":
         pytest.skip("only a server waits")
+    server, name = request.getfixturevalue("postgres"), seeded.engine.url.database
     with rolled_back(seeded) as db:
 
         async def work() -> None:
             async with db.scope("cancelled") as session:
                 session.add(Product(id=2))
                 await session.flush()
-                began.set()
                 await session.execute(text("SELECT pg_sleep(100)"))
 
         for _ in range(3):
-            began = asyncio.Event()
             task = asyncio.create_task(work())
-            await began.wait()
-            await asyncio.sleep(0)
+            while not await asyncio.to_thread(server.sleeps, name):
+                assert not task.done()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
