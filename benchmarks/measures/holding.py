@@ -16,6 +16,7 @@ from benchmarks.measures.base import Column, Measurement, Target
 from benchmarks.rounds import Budget, Rows, collect
 from benchmarks.shop import Product, fill
 from respool import AsyncDatabase, PoolConfig
+from respool.engine import only_looks
 from tests.support.postgres import PostgresServer
 
 DRIVERS = ("asyncpg", "psycopg")
@@ -105,8 +106,9 @@ class _Held:
     def __init__(self, engine: AsyncEngine) -> None:
         self.seconds = 0.0
         pool = engine.sync_engine.pool
-        event.listen(pool, "checkout", self._out)
-        event.listen(pool, "checkin", self._back)
+        # whoever does more than look has a connection held for him from the first read on
+        event.listen(pool, "checkout", only_looks(self._out))
+        event.listen(pool, "checkin", only_looks(self._back))
 
     def _out(self, connection: Any, record: Any, proxy: Any) -> None:
         record.info["out"] = monotonic()

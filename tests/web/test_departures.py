@@ -107,9 +107,24 @@ async def test_an_upload_is_read_ahead_up_to_a_limit() -> None:
     inbox.waits(lambda: None)
     for _ in range(100):
         server.queue.put_nowait(part(b"x"))
-    await until(lambda: inbox._listener is None)
+    await until(lambda: server.queue.qsize() == 84 and inbox._listener is None)
+    await asyncio.sleep(0)
     assert server.queue.qsize() == 84
     inbox.close()
+
+
+async def test_for_a_short_wait_nobody_listens() -> None:
+    server = Server()
+    inbox = Inbox(server.receive, {})
+
+    def leave() -> None:
+        raise AssertionError
+
+    for _ in range(3):
+        inbox.waits(leave)
+        assert (inbox._listener, server.readers) == (None, 0)
+        inbox.goes_on(leave)
+        assert inbox._soon is None, "nothing is left to be done"
 
 
 async def test_a_request_that_does_not_wait_is_not_listened_for(async_shop_url: str) -> None:

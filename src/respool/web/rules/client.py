@@ -19,7 +19,7 @@ Leave = Callable[[], object]
 
 #: How many messages are read ahead; a client that is still sending its body is still there.
 _AHEAD = 16
-#: Seconds between two looks, where the server does not tell.
+#: Seconds between two looks, where the server does not tell; and before anything is listened for: most waits are shorter.
 _INTERVAL = 0.05
 
 
@@ -82,6 +82,7 @@ class Inbox(Departures):
     _ahead: deque[Message] | None = None  #: what was read ahead
     _inside = 0  #: how many of the application's own calls are waiting for a message
     _listener: asyncio.Task[None] | None = None
+    _soon: asyncio.TimerHandle | None = None  #: when it is listened for
 
     def __init__(self, receive: Receive, scope: Mapping[str, Any]) -> None:
         self._receive = receive
@@ -114,7 +115,7 @@ class Inbox(Departures):
         finally:
             self._inside -= 1
             if self._leaves:  # it listened for us too
-                self._look()
+                self._look_now()
         if message["type"] == "http.disconnect":
             self.departed()
         return message
@@ -123,11 +124,24 @@ class Inbox(Departures):
         """The request is over: stop listening."""
         self._leaves = ()
         self._scope = {}  # it has the request's scopes, which have this: neither keeps the other
+        if self._soon is not None:
+            self._soon.cancel()
         if self._listener is not None:
             self._listener.cancel()
 
     def _look(self) -> None:
-        if self._listener is None and not self._inside and len(self._ahead or ()) < _AHEAD:
+        if self._soon is None:
+            self._soon = self._loop.call_later(_INTERVAL, self._look_now)
+
+    def _discard(self, leave: Leave) -> None:
+        super()._discard(leave)
+        if self._soon is not None and not self._leaves:
+            self._soon.cancel()
+            self._soon = None
+
+    def _look_now(self) -> None:
+        self._soon = None
+        if self._listener is None and self._leaves and not self._inside and len(self._ahead or ()) < _AHEAD:
             self._listener = self._loop.create_task(self._listen(), name="respool: is the client still there?")
             self._listener.add_done_callback(self._listened)
 
@@ -142,7 +156,7 @@ class Inbox(Departures):
     def _listened(self, task: asyncio.Task[None]) -> None:
         self._listener = None
         if not task.cancelled() and task.exception() is None and self._leaves:
-            self._look()
+            self._look_now()
 
 
 class Watch(Departures):
