@@ -26,7 +26,6 @@ _Loader: Any = getattr(strategies, "_SelectInLoader", None) or getattr(strategie
 #: How the loader calls the keys that it asks for.
 _KEYS = "primary_keys"
 
-
 #: Of an object, and whether it gets what it has already.
 State = tuple[Any, bool]
 
@@ -95,9 +94,8 @@ def load_parts(plan: Plan, plans: Plans, waiting: Any, context: Any, path: Any, 
         session: that loads.
         life: its life.
     """
-    if (
-        waiting.load_keys is not None or path != plan.rows.load_path.path
-    ):  # of what is loaded on two ways, each is another
+    # of what is loaded on two ways, each is another
+    if waiting.load_keys is not None or path != plan.rows.load_path.path:
         waiting.invoke(context, path)
         return
     states, loaders = list(waiting.states.items()), waiting.loaders
