@@ -133,7 +133,8 @@ def _sections(results: dict[str, Any], pictures: dict[str, str]) -> list[str]:
     for measured in results["measurements"]:
         parts.append(f"## {measured['title']}\n\n{measured['text']}\n")
         if measured["name"] in pictures:
-            parts.append(f"![{measured['title']}](images/{pictures[measured['name']]})\n")
+            alt = f"{measured['title']}: the figures of the table below as a picture"
+            parts.append(f"![{alt}](images/{pictures[measured['name']]})\n")
         parts.append(table(measured).strip() + "\n")
     return parts
 

@@ -56,7 +56,7 @@ async def hang_up(
     inbox = [{"type": "http.request", "body": body, "more_body": False}]
 
     def gone() -> bool:
-        return not inbox and (after is None or after.is_set())
+        return after is None or after.is_set()  # whether or not the application has read what it sent
 
     async def receive() -> Any:
         if inbox:
