@@ -5,7 +5,9 @@ from __future__ import annotations
 import faulthandler
 import gc
 import inspect
+import logging
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +96,16 @@ def _process() -> Iterator[None]:
     process = leftovers.Process()
     yield
     process.put_back()
+
+
+@pytest.fixture
+def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of errors: pytest keeps what is logged and what ``__del__`` raises, and with it the frames and all that they hold."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    logging.disable(logging.CRITICAL)
+    yield
+    gc.collect()  # of what was cut off while it was closed, which says so on Python 3.13
+    logging.disable(logging.NOTSET)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+
+from scripts.lowest import constraints
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -192,3 +195,11 @@ def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=installed, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def test_the_lowest_versions_are_what_the_tests_of_these_can_have() -> None:
+    """What an environment of the lowest versions is asked for beside the users' own may not want more than these."""
+    pinned = dict(line.split("==") for line in constraints() if "==" in line)
+    wanted = [each for each in map(Requirement, PROJECT["optional-dependencies"]["lowest"]) if each.name in pinned]
+    assert [str(each) for each in wanted if not each.specifier.contains(pinned[each.name])] == []
+    assert wanted

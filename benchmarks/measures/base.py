@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from benchmarks.peers import Setup, TaskPeer, ThreadPeer
 from benchmarks.rounds import Budget, Row, Rows
 
-__all__ = ["Column", "Measurement", "Target", "with_task_peer", "with_thread_peer"]
+__all__ = ["Column", "Measurement", "Target", "ratio", "with_task_peer", "with_thread_peer"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ class Target:
     value: Callable[[Rows], float]
     limit: float
     unit: str = "×"
+
+
+def ratio(claim: str, case: str, figure: str, most: float) -> Target:
+    """Of a case ours is at most so many times SQLAlchemy's own, which is called ``stock``."""
+    return Target(claim, lambda rows: rows.ratio(figure, (case, "respool"), (case, "stock")), most)
 
 
 @dataclass(frozen=True)

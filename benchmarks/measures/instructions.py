@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.callgrind import count, counted, missing
-from benchmarks.measures.base import Column, Measurement, Target
-from benchmarks.measures.reads import VARIANTS, WORKS, do, fill, start
+from benchmarks.measures.base import Column, Measurement, ratio
+from benchmarks.measures.reads import VARIANTS, WORKS, do, fill, limit_on, start
 from benchmarks.rounds import Budget, Row, Rows
 
 SQLITE = "SQLite file"
@@ -42,12 +42,6 @@ def run(budget: Budget) -> Rows:
     return rows
 
 
-def target(work: str, what: str, most: float) -> Target:
-    return Target(
-        f"{what}: at most {most:.2f} × Session", lambda rows: rows.ratio("k", (what, "respool"), (what, "stock")), most
-    )
-
-
 MEASUREMENT = Measurement(
     name="instructions",
     title="What tracked objects cost, in instructions",
@@ -59,7 +53,9 @@ MEASUREMENT = Measurement(
     compare="k",
     run=run,
     targets=tuple(
-        target(work, what, limit[SQLITE] if isinstance(limit, dict) else limit) for work, what, _, limit in WORKS
+        ratio(f"{what}: at most {most:.2f} × Session", what, "k", most)
+        for _, what, _, limit in WORKS
+        for most in [limit_on(SQLITE, limit)]
     ),
 )
 

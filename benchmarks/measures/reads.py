@@ -22,7 +22,7 @@ from sqlalchemy import ForeignKey, bindparam, create_engine, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, selectinload
 
-from benchmarks.measures.base import Column, Measurement, Target
+from benchmarks.measures.base import Column, Measurement, Target, ratio
 from benchmarks.rounds import Budget, Rows, collect
 from respool import AsyncDatabase, Database
 from tests.support.postgres import PostgresServer
@@ -81,6 +81,11 @@ def title(number: int) -> str:
     return f"book {number - 1}"
 
 
+def put_elsewhere(book: Book) -> None:
+    """Onto the next shelf, so that it is changed each time."""
+    book.shelf_id = book.shelf_id % SHELVES + 1
+
+
 class Sync:
     """With :class:`~sqlalchemy.orm.Session`."""
 
@@ -121,7 +126,7 @@ class Sync:
     @staticmethod
     def change(session: Any, number: int) -> bool:
         book = session.get(Book, number)
-        book.shelf_id = number % SHELVES + 1 if book.shelf_id == (number - 1) // EACH + 1 else (number - 1) // EACH + 1
+        put_elsewhere(book)
         session.commit()
         return True
 
@@ -169,7 +174,7 @@ class Async:
     @staticmethod
     async def change(session: Any, number: int) -> bool:
         book = await session.get(Book, number)
-        book.shelf_id = number % SHELVES + 1 if book.shelf_id == (number - 1) // EACH + 1 else (number - 1) // EACH + 1
+        put_elsewhere(book)
         await session.commit()
         return True
 
@@ -239,12 +244,12 @@ def start(variant: Variant, driver: str, url: str) -> None:
         if driver == TRACED:
             _instrument(engine.sync_engine)
         session: Any = AsyncSession if is_async else Session
-        _open = lambda: session(engine, expire_on_commit=False)  # noqa: E731
+        _open = partial(session, engine, expire_on_commit=False)
     else:
         db = (AsyncDatabase if is_async else Database)(url, **variant.options)
         if driver == TRACED:
             _instrument(db.engine.sync_engine)
-        _open = lambda: db.scope("request")  # noqa: E731
+        _open = partial(db.scope, "request")
 
 
 def _trace() -> None:
@@ -335,19 +340,23 @@ def started(driver: str, url: str) -> Iterator[dict[str, ProcessPoolExecutor]]:
         }
 
 
+def limit_on(driver: str, limit: Any) -> float:
+    """The ratio that is wanted on a driver."""
+    most: float = limit[driver] if isinstance(limit, dict) else limit
+    return most
+
+
 def targets() -> Iterator[Target]:
     for driver in DRIVERS:
         for work, what, _, limit in WORKS:
             if work != "lazy" or driver != "asyncpg":
-                most = limit[driver] if isinstance(limit, dict) else limit
-                yield target(driver, what, most)
+                yield target(driver, what, limit_on(driver, limit))
     yield target(TRACED, WORKS[1][1], 0.32)
 
 
 def target(driver: str, what: str, most: float) -> Target:
     case = f"{driver}: {what}"
-    claim = f"{case}: at most {most:.2f} × Session"
-    return Target(claim, lambda rows: rows.ratio("us", (case, "respool"), (case, "stock")), most)
+    return ratio(f"{case}: at most {most:.2f} × Session", case, "us", most)
 
 
 MEASUREMENT = Measurement(

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from benchmarks.measures.base import Column, Measurement, Target
+from benchmarks.measures.base import Column, Measurement, Target, ratio
 from benchmarks.rounds import Budget, Rows, collect
 from benchmarks.shop import Product, fill
 from respool import Database
@@ -103,10 +103,6 @@ def _sample(variant: Variant, url: str, work: Callable[[Any], object], times: in
         getattr(database, "dispose", None) and database.dispose()
 
 
-def _ratio(case: str) -> Callable[[Rows], float]:
-    return lambda rows: rows.ratio("us", (case, "respool"), (case, "stock"))
-
-
 MEASUREMENT = Measurement(
     name="sessions",
     title="What a request's session costs",
@@ -119,8 +115,8 @@ MEASUREMENT = Measurement(
     compare="us",
     run=run,
     targets=(
-        *(Target(f"{name}: a read at most 1.0 × Session", _ratio(f"{name}: {READ}"), 1.0) for name in DATABASES),
-        *(Target(f"{name}: a write at most 1.1 × Session", _ratio(f"{name}: {WRITE}"), 1.1) for name in DATABASES),
+        *(ratio(f"{name}: a read at most 1.0 × Session", f"{name}: {READ}", "us", 1.0) for name in DATABASES),
+        *(ratio(f"{name}: a write at most 1.1 × Session", f"{name}: {WRITE}", "us", 1.1) for name in DATABASES),
         Target("an unused scope: at most 5 µs", lambda rows: rows.at(UNUSED, "respool").median("us"), 5.0, " µs"),
     ),
 )

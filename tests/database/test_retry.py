@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 from sqlalchemy import make_url, select, text, update
@@ -480,7 +481,11 @@ def test_the_database_that_is_meant_is_the_one_that_is_plain(tmp_path: Any) -> N
     databases.clear()
 
 
-async def test_a_function_and_its_database_are_of_one_kind(shop_url: str, async_shop_url: str) -> None:
+async def test_a_function_and_its_database_are_of_one_kind(
+    shop_url: str, async_shop_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # those of earlier tests may be there still, as garbage
+    monkeypatch.setattr("respool.database.base._open", WeakValueDictionary())
     with opened(shop_url, name="sync") as db:
         async with opened_async(async_shop_url, name="async") as adb:
 

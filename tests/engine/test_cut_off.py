@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,17 +20,7 @@ from respool.pool.threads import Lease
 from tests.pool.test_interrupts import IGNORED, Counted, apart
 from tests.support.interrupts import Interrupt, every_instruction, interrupted_at
 
-pytestmark = IGNORED
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of errors: pytest keeps what is logged and what ``__del__`` raises, and with it the frames and all that they hold."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    logging.disable(logging.CRITICAL)
-    yield
-    gc.collect()  # of what was cut off while it was closed, which says so on Python 3.13
-    logging.disable(logging.NOTSET)
+pytestmark = [IGNORED, pytest.mark.usefixtures("nobody_is_told")]
 
 
 @pytest.fixture

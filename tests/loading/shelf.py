@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, create_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import ForeignKey, String, create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from respool import Database, PoolConfig
 
-__all__ = ["Author", "Base", "Book", "both", "fill", "opened", "raised"]
+__all__ = ["Author", "Base", "Book", "both", "collecting_all_the_time", "fill", "listened", "opened", "raised"]
 
 
 class Base(DeclarativeBase):
@@ -90,3 +91,31 @@ def raised(call: Callable[[], Any]) -> tuple[Any, ...]:
             type(cause),
             getattr(error, "orig", None) is cause,
         )
+
+
+@contextmanager
+def listened(engine: Any, name: str) -> Iterator[list[str]]:
+    """Somebody listens for the length of a block, to the engine, its pool, the class or all sessions; what is heard."""
+    targets: dict[str, Any] = {"before_execute": engine, "checkout": engine.pool, "load": Book}
+    target = targets.get(name, Session)
+    heard: list[str] = []
+
+    def listen(*anything: Any) -> None:
+        heard.append(name)
+
+    event.listen(target, name, listen)
+    try:
+        yield heard
+    finally:
+        event.remove(target, name, listen)
+
+
+@contextmanager
+def collecting_all_the_time() -> Iterator[None]:
+    """Garbage is collected in the midst of whatever is done in a block."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import math
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,14 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 from sqlalchemy.util.concurrency import in_greenlet
 
 from respool import AsyncDatabase, PoolConfig
 from respool.engine import only_looks
 from respool.errors import ConcurrentUse, PoolTimeout, ScopeEnded
 from respool.session.loading import awaited
-from tests.loading.shelf import Author, Book, fill
+from tests.loading.shelf import Author, Book, collecting_all_the_time, fill, listened
 from tests.support.mariadb import MariaServer
 from tests.support.postgres import PostgresServer
 
@@ -488,25 +486,13 @@ async def test_a_listener_after_many_reads(place: Place, alone: list[str], name:
             await read(database)
         assert len(alone) == 100
         engine = database.engine.sync_engine
-        targets: dict[str, Any] = {"before_execute": engine, "checkout": engine.pool, "load": Book}
-        target = targets.get(name, Session)
-        heard: list[str] = []
-
-        def listen(*anything: Any) -> None:
-            heard.append(name)
-
-        event.listen(target, name, listen)
-        try:
+        with listened(engine, name) as heard:
             assert await read(database, 2) == "book 2"
-        finally:
-            event.remove(target, name, listen)
         assert heard == [name]
 
 
 async def test_a_collection_in_the_middle_of_a_batch(place: Place, alone: list[str]) -> None:
-    thresholds = gc.get_threshold()
-    gc.set_threshold(3)
-    try:
+    with collecting_all_the_time():
         async with place.opened() as database, database.scope("read") as session:
             for _ in range(4):
                 books = (await session.scalars(select(Book).order_by(Book.id))).all()
@@ -514,6 +500,4 @@ async def test_a_collection_in_the_middle_of_a_batch(place: Place, alone: list[s
                 assert len(session.identity_map) == 10
                 assert all(inspect(book).async_session is session for book in books)
                 del books
-    finally:
-        gc.set_threshold(*thresholds)
     assert len(alone) == 3

@@ -13,13 +13,12 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
-from sqlalchemy.orm import Session
 
 from respool import Database, PoolConfig
 from respool.errors import ConcurrentUse, PoolTimeout
 from respool.session.loading import running
 from tests.loading.arenas import NAMES
-from tests.loading.shelf import Author, Book, both, fill, opened, raised
+from tests.loading.shelf import Author, Book, both, fill, listened, opened, raised
 from tests.support.mariadb import MariaServer
 from tests.support.postgres import PostgresServer
 
@@ -261,22 +260,8 @@ def test_a_listener_after_a_thousand_reads(url: str, name: str, planned: list[st
         for _ in range(1000):
             read(database)
         assert len(planned) == 1000
-        targets: dict[str, Any] = {
-            "before_execute": database.engine,
-            "checkout": database.engine.pool,
-            "load": Book,
-        }
-        target = targets.get(name, Session)
-        heard: list[str] = []
-
-        def listen(*anything: Any) -> None:
-            heard.append(name)
-
-        event.listen(target, name, listen)
-        try:
+        with listened(database.engine, name) as heard:
             assert read(database, 2) == "book 2"
-        finally:
-            event.remove(target, name, listen)
         assert heard == [name]
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm.interfaces import UserDefinedOption
 from respool import Database
 from respool.errors import ScopeEnded
 from respool.session.loading.plans.kept import plans_of
-from tests.loading.shelf import Author, Base, Book, both, fill, opened, raised
+from tests.loading.shelf import Author, Base, Book, both, collecting_all_the_time, fill, opened, raised
 
 BY_NAME = select(Book).where(Book.title == bindparam("title"))
 
@@ -234,18 +234,13 @@ def test_objects_are_not_made_in_an_identity_map_that_was_let_go(url: str, plann
 
 def test_a_collection_in_the_middle_of_a_batch(url: str) -> None:
     fill(url, books=300)
-    thresholds = gc.get_threshold()
-    gc.set_threshold(3)
-    try:
-        with opened(url) as database, database.scope("read") as session:
-            for _ in range(3):
-                books = session.scalars(select(Book).order_by(Book.id)).all()
-                assert [book.id for book in books] == [*range(1, 301)]
-                assert len(session.identity_map) == 300
-                assert all(inspect(book).session is session for book in books)
-                del books
-    finally:
-        gc.set_threshold(*thresholds)
+    with collecting_all_the_time(), opened(url) as database, database.scope("read") as session:
+        for _ in range(3):
+            books = session.scalars(select(Book).order_by(Book.id)).all()
+            assert [book.id for book in books] == [*range(1, 301)]
+            assert len(session.identity_map) == 300
+            assert all(inspect(book).session is session for book in books)
+            del books
 
 
 def test_a_processor_that_refuses_a_row(url: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import sys
 import threading
@@ -44,18 +43,8 @@ EACH = int(os.environ.get("RESPOOL_SOAK_INTERRUPTS", "4000")) // 8
 SEED = int(os.environ.get("RESPOOL_SOAK_SEED", "7"))
 RATE = 0.002  #: of interrupts, for each instruction
 
-pytestmark = [IGNORED, pytest.mark.timeout(0 if EACH > 5000 else 120)]
+pytestmark = [IGNORED, pytest.mark.usefixtures("nobody_is_told"), pytest.mark.timeout(0 if EACH > 5000 else 120)]
 kinds = pytest.mark.parametrize("kind", [Interrupt, TimeLimit])
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of errors: pytest keeps what is logged and what ``__del__`` raises, and with it the frames and all that they hold."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    logging.disable(logging.CRITICAL)
-    yield
-    gc.collect()  # of what was cut off while it was closed, which says so on Python 3.13
-    logging.disable(logging.NOTSET)
 
 
 @contextmanager

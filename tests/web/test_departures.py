@@ -124,7 +124,7 @@ async def test_for_a_short_wait_nobody_listens() -> None:
         inbox.waits(leave)
         assert (inbox._listener, server.readers) == (None, 0)
         inbox.goes_on(leave)
-        assert inbox._soon is None, "nothing is left to be done"
+        assert inbox._timer is None, "nothing is left to be done"
 
 
 async def test_a_request_that_does_not_wait_is_not_listened_for(async_shop_url: str) -> None:

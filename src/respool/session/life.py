@@ -99,7 +99,6 @@ class Life:
     units: Any = None  #: its ``Units``; most sessions never have any
     wait_for: Callable[[Awaitable[Any]], Any] | None = None  #: how hooks are awaited, where they can be
     watch: Watch | None = None  #: a transaction that is to end with its one read
-    _work: Work | None = None
     _news: News | None = None
     rest: weakref.ref[Rest] | None = None  #: a result that has the connection of its lease still
 
@@ -128,9 +127,8 @@ class Life:
 
     @memoized_property
     def work(self) -> Work:
-        """What it does in its transactions."""
-        self._work = Work(self.scope)
-        return self._work
+        """What it does in its transactions; made by whoever asks for it first."""
+        return Work(self.scope)
 
     @property
     def log(self) -> ChangeLog:
@@ -146,7 +144,7 @@ class Life:
 
     def objects(self, session: orm.Session) -> Mapping[ObjectState, list[object]]:
         """The model objects that the session tracks, by state."""
-        return tracked(session, self._work.log.deleted_states() if self._work is not None else ())
+        return tracked(session, self.work.log.deleted_states() if "work" in self.__dict__ else ())
 
     def changes(self, session: orm.Session) -> Changes:
         """What a rollback would lose now."""
@@ -208,8 +206,8 @@ class Life:
     def _close_results(self, *, at_end: bool) -> None:
         """The session is closed; at its scope's end the rows are refused in any case, and are not fetched."""
         if at_end:
-            if self._work is not None and self._work.fetch is not None:
-                self._work.fetch.close_streams()
+            if "work" in self.__dict__ and self.work.fetch is not None:
+                self.work.fetch.close_streams()
             if self.rest is not None:
                 rest, self.rest = self.rest(), None
                 if rest is not None:
@@ -272,7 +270,7 @@ class Life:
 
     def to_be_sealed(self, session: orm.Session) -> Sealed | None:
         """What it has to be committed with an answer that is made."""
-        if self._work is None and session._is_clean():  # nearly always, and much quicker
+        if "work" not in self.__dict__ and session._is_clean():  # nearly always, and much quicker
             return None
         changes = self.changes(session)
         return Sealed(changes) if changes else None
@@ -311,7 +309,8 @@ class Life:
     def forget_deleted(self, session: orm.Session) -> None:
         """The rows are gone for good. By itself SQLAlchemy lets go of them only together with expiring all others."""
         if states := self.work.log.deleted_states():
-            _Theirs._expunge_states(session, () if session.expire_on_commit else states)
+            if not session.expire_on_commit:
+                _Theirs._expunge_states(session, states)
             unloaded.note(states, self.scope, "by the commit that deleted its row", asynchronous=self.asynchronous)
 
     def close_and_report(self, session: orm.Session, close: Callable[[], None], how: str) -> None:
@@ -352,8 +351,8 @@ class Life:
     def _closed(self, session: orm.Session, lost: Any) -> None:
         self.read_from = ()
         self.connections = ()
-        if self._work is not None:
-            self._work.clear()
+        if "work" in self.__dict__:
+            self.work.clear()
         self.phase = CLOSED
         if self.observers.all:
             if lost:
@@ -371,7 +370,7 @@ class Life:
             if session._transaction is not None:
                 self._close_for_good(session)
                 return
-            if self._work is not None or self.rest is not None:
+            if "work" in self.__dict__ or self.rest is not None:
                 self._close_results(at_end=True)
             if session.identity_map._dict or session._new:
                 states = session.identity_map.all_states()

@@ -136,22 +136,22 @@ async def rows_of(
     if not may_be_lent(session, life, plans, plan):
         return None
     try:
-        sql, values = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
+        call = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
     except Exception:
         return None
     if life.phase is not WORKING:
         life.at_work(session)
     pool: Any = plans.engine.pool
     loan = Loan(pool)
-    if not await pool.lend(loan, sql):
+    if not await pool.lend(loan, call[0]):
         return None
     if plans.engine not in life.read_from:
         life.has_read(plans.engine)
     try:
-        rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, sql, values)
+        rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, *call)
     except BaseException as error:
         failure = Failure(session, life, plans, plan, given, extracted)
-        await greenlet_spawn(_tell, failure, loan, (sql, values), error)
+        await greenlet_spawn(_tell, failure, loan, call, error)
         return None
     loan.give_back()
     return rows

@@ -27,17 +27,18 @@ from respool.session.operations import require_usable
 from respool.session.reader import reader_of
 from respool.session.reads.begin import hears_of_reads
 
-__all__ = ["Failure", "Given", "is_quiet", "may_be_lent", "rows_of"]
+__all__ = ["LOADS", "Failure", "Given", "is_quiet", "loads_heard", "may_be_lent", "rows_of"]
 
 #: The events of a mapped class by which somebody hears that objects are loaded.
-_loads_heard = collections_of(("load", "refresh"))
+LOADS = ("load", "refresh")
+loads_heard = collections_of(LOADS)
 
 Given = Mapping[str, Any] | None
 
 
 def is_quiet(session: orm.Session, plan: Plan) -> bool:
     """Whether nobody hears of what the session loads: who listens is told by SQLAlchemy, with what it has to tell."""
-    return not (any(_loads_heard(plan.rows.dispatch)) or hears_of_reads(session))
+    return not (any(loads_heard(plan.rows.dispatch)) or hears_of_reads(session))
 
 
 def rows_of(
@@ -65,10 +66,10 @@ def rows_of(
         require_usable(life)  # else the guard has asked for that
     if may_be_lent(session, life, plans, plan):
         try:
-            sql, values = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
+            call = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
         except Exception:
             return None  # SQLAlchemy has its own way to tell
-        rows = _lent(session, life, plans, plan, sql, values, given, extracted)
+        rows = _lent(session, life, plans, plan, call, given, extracted)
         if rows is not None:
             return rows
     return _connected(session, plans, plan, given, extracted)
@@ -110,7 +111,7 @@ def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: 
 
 
 def _lent(
-    session: Any, life: Life, plans: Plans, plan: Plan, sql: str, values: Any, given: Given, extracted: Sequence[Any]
+    session: Any, life: Life, plans: Plans, plan: Plan, call: tuple[str, Any], given: Given, extracted: Sequence[Any]
 ) -> Sequence[Any] | None:
     if life.phase is not WORKING:
         if life.observers.all:
@@ -118,7 +119,7 @@ def _lent(
         else:
             life.phase = WORKING
     loan = Loan(plans.engine.pool)
-    if not loan.take(sql):
+    if not loan.take(call[0]):
         return None
     if not life.read_from:
         life.read_from = (plans.engine,)
@@ -129,14 +130,14 @@ def _lent(
         cursor = loan.connection.cursor()
         if plans.driver == "asyncpg":  # what its execution context does before
             cursor._invalidate_schema_cache_asof = plans.dialect._invalidate_schema_cache_asof
-        cursor.execute(sql, values)
+        cursor.execute(*call)
         sent = True
         rows: Sequence[Any] = cursor.fetchall()
         cursor.close()
     except BaseException as error:
         failure = Failure(session, life, plans, plan, given, extracted)
         if not failure.replaced(loan, error, sent):
-            failure.report(cursor, (sql, values), error, sent)
+            failure.report(cursor, call, error, sent)
         return None
     loan.give_back()
     return rows

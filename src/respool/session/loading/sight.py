@@ -11,20 +11,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
-from respool.engine.listeners import collections_of
 from respool.engine.pools.leases import NONE, TRANSACTION
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.kept import PLANS, Plans, text_of
 from respool.session.loading.plans.plan import Plan
 from respool.session.loading.plans.refusal import NoPlan
+from respool.session.loading.running import LOADS, loads_heard
 from respool.session.reads.begin import BeginRule, events_heard, rule_of
 from respool.whereabouts import handler_name
 
 __all__ = ["Known", "Obstacle", "known", "obstacles"]
 
-#: The events of a mapped class by which somebody hears that objects are loaded.
-_LOADS = ("load", "refresh")
-_loads_heard = collections_of(_LOADS)
 #: The events of an engine for whose sake SQLAlchemy executes a statement from its beginning.
 _FROM_THE_BEGINNING = ("before_execute", "after_execute")
 
@@ -77,8 +74,8 @@ def _why_not(plan: Plan) -> tuple[str | None, str | None]:
     rows, name = plan.rows, plan.rows.mapper.class_.__name__
     if not rows.holds:
         return f"the mapping of {name} has changed since", "nothing: it is learned anew when it is executed next"
-    if any(_loads_heard(rows.dispatch)):
-        return f"somebody listens to {' or '.join(_LOADS)} of {name}", "do it without that listener, or @reconstructor"
+    if any(loads_heard(rows.dispatch)):
+        return f"somebody listens to {' or '.join(LOADS)} of {name}", "do it without that listener, or @reconstructor"
     return None, None
 
 

@@ -47,12 +47,9 @@ class BeginRule:
 
     def is_unheard(self, engine: Engine, session: orm.Session) -> bool:
         """Whether a plain read of the session is leased in autocommit now, and nobody hears of that."""
-        if self._begin == "on_use" or not session.autobegin:
+        if self._begin == "on_use" or not session.autobegin or not is_unheard(session):
             return False
-        heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))  # as _heard_of(), written out
-        if not (is_unheard(session) if heard is None else [*map(len, heard.every)] == _BY_US):
-            return False
-        rule = engine.__dict__.get(_RULE) or rule_of(engine)
+        rule = rule_of(engine)
         return rule.is_unheard() and (rule.committed or self._begin is not None)
 
     def kind(self, engine: Engine, session: orm.Session) -> Kind:
@@ -166,7 +163,7 @@ def events_heard(cls: type[Any]) -> tuple[list[str], list[str]]:
 
 def is_unheard(session: Any) -> bool:
     """Whether nobody beside us hears of transactions or reads of the session's."""
-    heard = _heard_of(session)
-    if heard is None:
+    heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))  # as above
+    if heard is None and (heard := _heard_of(session)) is None:
         return not (more_than(1, session.dispatch, _TRANSACTIONS) or more_than(0, session.dispatch, _READS))
     return [*map(len, heard.every)] == _BY_US

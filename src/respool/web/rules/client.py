@@ -82,7 +82,7 @@ class Inbox(Departures):
     _ahead: deque[Message] | None = None  #: what was read ahead
     _inside = 0  #: how many of the application's own calls are waiting for a message
     _listener: asyncio.Task[None] | None = None
-    _soon: asyncio.TimerHandle | None = None  #: when it is listened for
+    _timer: asyncio.TimerHandle | None = None  #: when it is listened for
 
     def __init__(self, receive: Receive, scope: Mapping[str, Any]) -> None:
         self._receive = receive
@@ -124,23 +124,23 @@ class Inbox(Departures):
         """The request is over: stop listening."""
         self._leaves = ()
         self._scope = {}  # it has the request's scopes, which have this: neither keeps the other
-        if self._soon is not None:
-            self._soon.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()
 
     def _look(self) -> None:
-        if self._soon is None:
-            self._soon = self._loop.call_later(_INTERVAL, self._look_now)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_INTERVAL, self._look_now)
 
     def _discard(self, leave: Leave) -> None:
         super()._discard(leave)
-        if self._soon is not None and not self._leaves:
-            self._soon.cancel()
-            self._soon = None
+        if self._timer is not None and not self._leaves:
+            self._timer.cancel()
+            self._timer = None
 
     def _look_now(self) -> None:
-        self._soon = None
+        self._timer = None
         if self._listener is None and self._leaves and not self._inside and len(self._ahead or ()) < _AHEAD:
             self._listener = self._loop.create_task(self._listen(), name="respool: is the client still there?")
             self._listener.add_done_callback(self._listened)
