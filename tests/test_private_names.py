@@ -104,7 +104,7 @@ SQLALCHEMY = {
     "sqlalchemy.sql.elements": ("_annotations", "_isnull"),
     "sqlalchemy.sql.type_api": ("_is_tuple_type", "_unwrapped_dialect_impl"),
     "sqlalchemy.sql.base": ("_propagate_attrs",),
-    "sqlalchemy.sql.cache_key": ("_generate_cache_key",),
+    "sqlalchemy.sql.cache_key": ("_generate_cache_key", "_is_has_cache_key"),
     "sqlalchemy.sql.selectable": ("_for_update_arg", "_with_options"),
     "sqlalchemy.util.langhelpers": ("_set_memoized_attribute",),
 }

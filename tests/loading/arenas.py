@@ -117,7 +117,7 @@ class Arena:
                 self._begin(connection, mapping, told)
             for number in (1, 2, 3):
                 with _counted(number, went, told), database.scope("script") as session:
-                    told.seen += play(session, mapping, script)
+                    told.seen += play(session, mapping, script, number)
                     session.rollback()
         finally:
             database.close()
@@ -131,7 +131,7 @@ class Arena:
             for number in (1, 2, 3):
                 with _counted(number, went, told):
                     async with database.scope("script") as session:
-                        told.seen += await greenlet_spawn(play, Face(session), mapping, script)
+                        told.seen += await greenlet_spawn(play, Face(session), mapping, script, number)
                         await session.rollback()
         finally:
             await database.close()

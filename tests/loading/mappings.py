@@ -124,7 +124,7 @@ def shapes(draw: Any) -> Shape:
         columns=tuple(columns),
         one=draw(st.sampled_from(["select", None] if plain else [*LAZY_ONE, None])),
         many=draw(st.sampled_from(["select", None] if plain else [*LAZY_MANY, None])),
-        extras=frozenset() if plain else frozenset(draw(st.lists(st.sampled_from(EXTRAS), max_size=3))),
+        extras=frozenset(draw(st.lists(st.sampled_from(["query_expression"] if plain else EXTRAS), max_size=3))),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, event, inspect, or_, orm, select
-from sqlalchemy.orm import defer, selectinload
+from sqlalchemy import bindparam, event, inspect, literal, or_, orm, select
+from sqlalchemy.orm import defer, selectinload, subqueryload, with_expression
 from sqlalchemy.orm.interfaces import UserDefinedOption
 
 from tests.loading.mappings import Mapping
@@ -81,35 +81,54 @@ def _keys(mapping: Mapping, number: int) -> list[Any]:
     return [mapping.key(n)[0] if mapping.shape.key == "pair" else mapping.key(n) for n in range(2, 2 + number)]
 
 
-def _statement(mapping: Mapping, n: int) -> tuple[Any, Any]:
+def _statement(mapping: Mapping, n: int, time: int) -> tuple[Any, Any]:
+    """The n-th statement, with the values of this time."""
     thing, key = mapping.Thing, inspect(mapping.Thing).primary_key[0]
+    last = f"thing {1 + (n + time) % 5}"
     statements: list[Any] = [
-        select(thing).where(thing.name == "thing 3"),
+        select(thing).where(thing.name == last),
         select(thing).order_by(thing.name),
-        select(thing).order_by(thing.name).limit(2),
-        select(thing).where(thing.name.in_([f"thing {i}" for i in range(n)])).order_by(thing.name),
-        select(thing).where(thing.name == bindparam("name"), thing.owner_id > 0),
+        select(thing).order_by(thing.name).limit(1 + time),
+        select(thing).where(thing.name.in_([f"thing {i}" for i in range(time, n + time)])).order_by(thing.name),
+        select(thing).where(thing.name == bindparam("name"), thing.owner_id > time),
         select(thing).where(thing.owner_id == None).order_by(thing.name.desc()),  # noqa: E711
         select(thing)
         .join(mapping.Owner, mapping.Owner.id == thing.owner_id)
-        .where(mapping.Owner.id == 2)
+        .where(mapping.Owner.id == 1 + time % 2)
         .order_by(thing.name),
-        select(thing, thing.name).order_by(thing.name).offset(1).limit(3),
+        select(thing, thing.name).order_by(thing.name).offset(time).limit(3),
         select(mapping.Owner).order_by(mapping.Owner.id.desc()),
-        select(thing).where(thing.name > bindparam("a", "thing 1"), thing.kind >= bindparam("a", "thing 1")),
-        select(thing).where(thing.name > bindparam("a", "thing 2"), thing.kind >= bindparam("b", "a")).limit(1 + n % 3),
-        select(thing).where(or_(thing.name < "thing 3", key.is_(None))).order_by(thing.name).offset(1),
-        select(thing).where(key.in_(_keys(mapping, n % 5)), thing.kind.in_(["thing"])).order_by(thing.name),
-        select(thing).where(key.not_in(_keys(mapping, n % 3))).options(Noting(n)).order_by(thing.name).limit(4),
+        select(thing).where(thing.name > bindparam("a", last), thing.kind >= bindparam("a", last)),
+        select(thing).where(thing.name > bindparam("a", last), thing.kind >= bindparam("b", "a")).limit(1 + n % 3),
+        select(thing).where(or_(thing.name < last, key.is_(None))).order_by(thing.name).offset(1),
+        select(thing).where(key.in_(_keys(mapping, (n + time) % 5)), thing.kind.in_(["thing"])).order_by(thing.name),
+        select(thing).where(key.not_in(_keys(mapping, n % 3))).options(Noting(time)).order_by(thing.name).limit(4),
     ]
-    if mapping.shape.many not in (None, "dynamic", "write_only"):
-        more = selectinload(mapping.Owner.things)
-        statements += [select(mapping.Owner).options(more, *[Noting(n)] * (n % 2)).order_by(mapping.Owner.id)]
-        if mapping.shape.one is not None:
-            deep = more.selectinload(thing.owner)
-            statements += [select(mapping.Owner).options(deep).where(mapping.Owner.id < 3)]
-            statements += [select(thing).options(selectinload(thing.owner), defer(thing.kind)).order_by(thing.name)]
-    return statements[n % len(statements)], {"name": "thing 2"} if n % len(statements) == 4 else None
+    statements += _collections(mapping, n, last)
+    if hasattr(thing, "extra"):
+        statements += [select(thing).options(with_expression(thing.extra, literal(last))).order_by(thing.name)]
+    if mapping.shape.one is not None:
+        statements += [select(thing).options(selectinload(thing.owner), defer(thing.kind)).order_by(thing.name)]
+    return statements[n % len(statements)], {"name": last} if n % len(statements) == 4 else None
+
+
+def _collections(mapping: Mapping, n: int, last: str) -> list[Any]:
+    """Statements that load a collection, too; none if it is not loaded so."""
+    if mapping.shape.many in (None, "dynamic", "write_only"):
+        return []
+    owner, thing, more = mapping.Owner, mapping.Thing, selectinload(mapping.Owner.things)
+    loaders = [
+        [more],
+        [more, *[Noting(last)] * (n % 2)],
+        [selectinload(owner.things.and_(thing.name <= last))],
+        [more.load_only(thing.name)],
+        [subqueryload(owner.things)],
+    ]
+    if mapping.shape.one is not None:
+        loaders += [[more.selectinload(thing.owner)]]
+    if hasattr(thing, "extra"):
+        loaders += [[more.with_expression(thing.extra, literal(last))]]
+    return [select(owner).options(*each).where(owner.id < 2 + n % 2).order_by(owner.id) for each in loaders]
 
 
 def _seen(found: Any) -> Any:
@@ -154,16 +173,20 @@ class Player:
     Args:
         session: on which.
         mapping: with what.
+        time: how often it was done before: statements have other values each time.
     """
 
-    def __init__(self, session: Any, mapping: Mapping) -> None:
-        self.session, self.mapping = session, mapping
+    def __init__(self, session: Any, mapping: Mapping, time: int) -> None:
+        self.session, self.mapping, self.time = session, mapping, time
         self.kept: list[Any] = []
         self.savepoints: list[Any] = []
 
     def do(self, name: str, n: int) -> Any:
         """One step; what comes of it."""
         return STEPS[name](self, n)
+
+    def statement(self, n: int) -> Any:
+        return _statement(self.mapping, n, self.time)
 
     def get(self, n: int) -> Any:
         found = self.session.get(self.mapping.Thing, self.mapping.key(n % 8))
@@ -248,44 +271,67 @@ class Player:
         made.name, made.kind = f"merged {n}", "thing"
         self.kept.append(self.session.merge(made))
 
+    def trace(self, n: int) -> Any:
+        """From now on somebody hears of what is executed, with SQLAlchemy's record of it."""
+
+        def executed(connection: Any, cursor: Any, sql: str, values: Any, context: Any, many: bool) -> None:
+            statement = context.invoked_statement
+            given = None if statement is None else repr(_error(lambda: statement.compile().params))
+            noted = sql, repr(values), given, repr(context.compiled_parameters), sorted(context.execution_options)
+            self.mapping.heard.append(("executed", *noted, context.isinsert, context.root_connection is connection))
+
+        event.listen(sync_of(self.session).get_bind(), "after_cursor_execute", executed)
+
     def listen(self, n: int) -> Any:
         name = ("do_orm_execute", "loaded_as_persistent")[n % 2]
         event.listen(sync_of(self.session), name, lambda *args: self.mapping.heard.append((name, len(args))))
 
     def select(self, n: int) -> Any:
         """Some statement, and some way to fetch from it."""
-        statement, given = _statement(self.mapping, n)
+        statement, given = self.statement(n)
         result = self.session.execute(statement, given) if n % 2 else self.session.scalars(statement, given)
         found = FETCHES[n % len(FETCHES)](result)
         self.kept.append(found)
         return _seen(found)
 
+    def collection(self, n: int) -> Any:
+        """Objects, and a collection of each."""
+        statements = _collections(self.mapping, n, f"thing {1 + (n + self.time) % 5}")
+        if not statements:
+            return None
+        owners = self.session.scalars(statements[n % len(statements)]).all()
+        self.kept.append(owners)
+        return _seen([(owner, _seen(list(owner.things))) for owner in owners])
+
     def select_again(self, n: int) -> Any:
         """The same statement, twice, with what is held in between."""
-        statement, given = _statement(self.mapping, n)
+        statement, given = self.statement(n)
         return [_seen(self.session.scalars(statement, given).all()) for _ in (1, 2)]
 
     def named(self, n: int) -> Any:
         """Statements that differ in the names of their parameters only."""
         thing, found = self.mapping.Thing, []
         for first, second in (("a", "a"), ("a", "b"), ("b", "a"), ("a", "a"))[n % 3 :]:
-            criteria = thing.name > bindparam(first, f"thing {n % 3}"), thing.kind >= bindparam(second, "a")
+            criteria = (
+                thing.name > bindparam(first, f"thing {(n + self.time) % 3}"),
+                thing.kind >= bindparam(second, "a"),
+            )
             found.append(_seen(self.session.scalars(select(thing).where(*criteria).order_by(thing.name)).all()))
         return found
 
     def scalar(self, n: int) -> Any:
-        return _seen(self.session.scalar(*_statement(self.mapping, n)))
+        return _seen(self.session.scalar(*self.statement(n)))
 
     def late(self, n: int) -> Any:
         """What was executed is fetched when the session has gone on."""
-        result = self.session.scalars(*_statement(self.mapping, n))
+        result = self.session.scalars(*self.statement(n))
         self.do(("expunge_all", "rollback", "change", "expire_all", "flush", "close", "delete", "get")[n], n)
         return _seen(result.all())
 
     def anew(self, n: int) -> Any:
         """Over what is there already."""
         options = ({"populate_existing": True}, {"yield_per": 2}, {"autoflush": False})[n % 3]
-        statement, given = _statement(self.mapping, n)
+        statement, given = self.statement(n)
         return _seen(self.session.scalars(statement, given, execution_options=options).all())
 
     def get_anew(self, n: int) -> Any:
@@ -333,18 +379,32 @@ STEPS: dict[str, Callable[[Player, int], Any]] = {
     **{
         name: method
         for name, method in vars(Player).items()
-        if name not in ("__init__", "do", "thing") and callable(method)
+        if name not in ("__init__", "do", "thing", "statement") and callable(method)
     },
     **{name: _call(name) for name in ("flush", "commit", "rollback", "expire_all", "expunge_all", "close")},
 }
-_OFTEN = ("get", "get", "get", "get_owner", "change", "expire", "lazy", "read", "select", "select", "select_again")
+_OFTEN = (
+    "get",
+    "get",
+    "get",
+    "get_owner",
+    "change",
+    "expire",
+    "lazy",
+    "read",
+    "select",
+    "select",
+    "select_again",
+    "collection",
+    "collection",
+)
 
 
 def _steps(names: Any) -> Any:
     return names.flatmap(
         lambda name: st.tuples(
             st.just(name),
-            st.integers(0, 322 if name == "select" else 16 if name.startswith(("select", "scalar")) else 7),
+            st.integers(0, 322 if name == "select" else 20 if name.startswith(("select", "scalar")) else 7),
         )
     )
 
@@ -356,9 +416,9 @@ def scripts(draw: Any) -> Sequence[Step]:
     return draw(st.lists(_steps(names), min_size=2, max_size=9))
 
 
-def play(session: Any, mapping: Mapping, script: Sequence[Step]) -> list[Any]:
-    """Do it; what was seen at each step."""
-    player, seen = Player(session, mapping), []
+def play(session: Any, mapping: Mapping, script: Sequence[Step], time: int) -> list[Any]:
+    """Do it; what was seen at each step. See :class:`Player`."""
+    player, seen = Player(session, mapping, time), []
     mapping.heard.clear()
     for name, n in script:
         try:

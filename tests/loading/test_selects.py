@@ -6,11 +6,11 @@ import copy
 import gc
 import re
 import weakref
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, Select, bindparam, create_engine, inspect, orm, select
+from sqlalchemy import ForeignKey, Select, bindparam, create_engine, event, exc, inspect, literal, orm, select
 from sqlalchemy import __version__ as version
 from sqlalchemy.ext import serializer
 from sqlalchemy.orm import joinedload, selectinload, strategies
@@ -382,6 +382,59 @@ def test_criteria_of_an_option_are_those_of_each_statement(url: str) -> None:
         return found
 
     assert both(url, program) == [[4, 4], [3, 3], [2, 2], [1, 1]]
+
+
+def test_values_of_an_option_are_those_of_each_statement(sqlite_file: str) -> None:
+    class Local(orm.DeclarativeBase):
+        pass
+
+    class Parent(Local):
+        __tablename__ = "parents"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        children: orm.Mapped[list[Any]] = orm.relationship("Child", order_by="Child.id")
+
+    class Child(Local):
+        __tablename__ = "children"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        parent_id: orm.Mapped[int] = orm.mapped_column(ForeignKey("parents.id"))
+        shown: orm.Mapped[str] = orm.query_expression()
+
+    def program(database: Database) -> Any:
+        Local.metadata.drop_all(database.engine)
+        Local.metadata.create_all(database.engine)
+        with database.scope("fill") as session:
+            session.add(Parent(id=1, children=[Child(id=1), Child(id=2)]))
+            session.commit()
+        found = []
+        for word in ("one", "two", "three", "four"):
+            shown = orm.with_expression(Child.shown, literal(word))
+            with database.scope("read") as session:
+                parents = session.scalars(select(Parent).options(selectinload(Parent.children).options(shown)))
+                found.append([child.shown for parent in parents for child in parent.children])
+        return found
+
+    assert both(f"sqlite:///{sqlite_file}", program) == [["one"] * 2, ["two"] * 2, ["three"] * 2, ["four"] * 2]
+
+
+@pytest.mark.parametrize("name", ["after_cursor_execute", "handle_error"])
+def test_who_hears_of_a_statement_hears_of_that_one(url: str, name: str) -> None:
+    def program(database: Database) -> Any:
+        told: list[Any] = []
+
+        def hear(*what: Any) -> None:
+            context = what[0].execution_context if len(what) == 1 else what[4]
+            told.append((context.invoked_statement.compile().params, context.compiled_parameters))
+
+        event.listen(database.engine, name, hear)
+        for number in (1, 2, 3):
+            if number == 3 and name == "handle_error":
+                Base.metadata.drop_all(database.engine)
+                told.clear()
+            with database.scope("read") as session, suppress(exc.OperationalError):
+                session.scalars(select(Book).where(Book.id == number)).all()
+        return told[-1]
+
+    assert both(url, program) == ({"id_1": 3}, [{"id_1": 3}])
 
 
 class Asked(UserDefinedOption):

@@ -18,14 +18,14 @@ def watched() -> Iterator[list[str]]:
     went: list[str] = []
     plain, plain_awaited = running.rows_of, awaited.rows_of
 
-    def rows_of(session: Any, life: Any, plans: Any, plan: Any, given: Any, extracted: Any) -> Any:
-        rows = plain(session, life, plans, plan, given, extracted)
+    def rows_of(session: Any, life: Any, plans: Any, plan: Any, *asked: Any) -> Any:
+        rows = plain(session, life, plans, plan, *asked)
         if rows is not None:
             went.append(plan.compiled.string)
         return rows
 
-    async def awaited_rows(session: Any, life: Any, plans: Any, plan: Any, given: Any, extracted: Any) -> Any:
-        rows = await plain_awaited(session, life, plans, plan, given, extracted)
+    async def awaited_rows(session: Any, life: Any, plans: Any, plan: Any, *asked: Any) -> Any:
+        rows = await plain_awaited(session, life, plans, plan, *asked)
         if rows is not None:
             went.append(plan.compiled.string)
         return rows

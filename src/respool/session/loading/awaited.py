@@ -20,9 +20,9 @@ from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.gets import ELSEWHERE, asks_for_more, look, one
 from respool.session.loading.plans.kept import Plans
 from respool.session.loading.plans.keys import find
-from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.plan import Asked, Plan
 from respool.session.loading.results import result_of
-from respool.session.loading.running import Failure, Given, may_be_lent
+from respool.session.loading.running import Failure, may_be_lent
 from respool.session.loading.selects import is_for_plans, wanted
 from respool.session.operations import require_usable
 
@@ -66,7 +66,7 @@ async def _find(session: Any, life: Life, eligibility: Eligibility, entity: Any,
     plan, found = look(session, plans, entity, ident)
     if plan is None:
         return found
-    rows = await rows_of(session, life, plans, plan, found, plan.extracted)
+    rows = await rows_of(session, life, plans, plan, Asked(found, plan.extracted, plan.statement))
     return ELSEWHERE if rows is None else one(plan, rows, session, life)
 
 
@@ -113,7 +113,7 @@ async def _result(session: Any, life: Life, eligibility: Eligibility, statement:
     plan = wanted(session, sought)
     if plan is None or sought is None or plan.after is not None:  # what loads more has to wait for that
         return None
-    rows = await rows_of(session, life, plans, plan, params, sought.extracted)
+    rows = await rows_of(session, life, plans, plan, Asked(params, sought.extracted, statement))
     return None if rows is None else result_of(plan, rows, session, life, plans=plans, buffered=True)
 
 
@@ -126,9 +126,7 @@ async def leave(life: Life, session: Any) -> None:
         life.guard.leave(life, session)
 
 
-async def rows_of(
-    session: Any, life: Life, plans: Plans, plan: Plan, given: Given, extracted: Sequence[Any]
-) -> Sequence[Any] | None:
+async def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Asked) -> Sequence[Any] | None:
     """As :func:`running.rows_of`, on a connection that is lent; ``None`` where it takes a greenlet."""
     if session._new or session._deleted or session.identity_map._modified:
         return None
@@ -136,7 +134,7 @@ async def rows_of(
     if not may_be_lent(session, life, plans, plan):
         return None
     try:
-        call = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
+        call = plan.call(asked.given, asked.extracted)  # type: ignore[misc]  # else it may not
     except Exception:
         return None
     if life.phase is not WORKING:
@@ -150,7 +148,7 @@ async def rows_of(
     try:
         rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, *call)
     except BaseException as error:
-        failure = Failure(session, life, plans, plan, given, extracted)
+        failure = Failure(session, life, plans, plan, asked)
         await greenlet_spawn(_tell, failure, loan, call, error)
         return None
     loan.give_back()

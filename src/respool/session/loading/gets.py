@@ -16,7 +16,7 @@ from respool.scope.scope import ENDED
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.kept import Plans
-from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.plan import Asked, Plan
 from respool.session.loading.plans.refusal import NoPlan
 from respool.session.loading.plans.rows import new_run
 from respool.session.loading.running import is_quiet, rows_of
@@ -101,7 +101,7 @@ def _find(session: Any, life: Life, plans: Plans, entity: Any, ident: Any) -> An
     plan, found = look(session, plans, entity, ident)
     if plan is None:
         return found
-    rows = rows_of(session, life, plans, plan, found, plan.extracted)
+    rows = rows_of(session, life, plans, plan, Asked(found, plan.extracted, plan.statement))
     return ELSEWHERE if rows is None else one(plan, rows, session, life)
 
 

@@ -18,6 +18,7 @@ from respool.session.life import Life
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.gets import GetPlan, is_of, one
 from respool.session.loading.plans.kept import Plans
+from respool.session.loading.plans.plan import Asked
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
 
@@ -79,7 +80,7 @@ def _found(loader: Any, session: Any, life: Life, plans: Plans, state: Any, iden
     if type(plan) is not LazyPlan or None in identity or not is_quiet(session, plan):
         return slow()
     given = dict(zip(plan.keys, identity, strict=True))
-    rows = rows_of(session, life, plans, plan, given, plan.extracted)
+    rows = rows_of(session, life, plans, plan, Asked(given, plan.extracted, plan.statement))
     return slow() if rows is None else one(plan, rows, session, life)
 
 

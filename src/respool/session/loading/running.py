@@ -8,7 +8,7 @@ transaction, so listeners, tracing and the three kinds of lease are as ever.  On
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import orm
@@ -22,18 +22,16 @@ from respool.scope.scope import ENDED
 from respool.scope.session_phase import WORKING
 from respool.session.life import Life
 from respool.session.loading.plans.kept import Plans
-from respool.session.loading.plans.plan import Plan
+from respool.session.loading.plans.plan import Asked, Plan
 from respool.session.operations import require_usable
 from respool.session.reader import reader_of
 from respool.session.reads.begin import hears_of_reads
 
-__all__ = ["LOADS", "Failure", "Given", "is_quiet", "loads_heard", "may_be_lent", "rows_of"]
+__all__ = ["LOADS", "Failure", "is_quiet", "loads_heard", "may_be_lent", "rows_of"]
 
 #: The events of a mapped class by which somebody hears that objects are loaded.
 LOADS = ("load", "refresh")
 loads_heard = collections_of(LOADS)
-
-Given = Mapping[str, Any] | None
 
 
 def is_quiet(session: orm.Session, plan: Plan) -> bool:
@@ -41,9 +39,7 @@ def is_quiet(session: orm.Session, plan: Plan) -> bool:
     return not (any(loads_heard(plan.rows.dispatch)) or hears_of_reads(session))
 
 
-def rows_of(
-    session: Any, life: Life, plans: Plans, plan: Plan, given: Given, extracted: Sequence[Any]
-) -> Sequence[Any] | None:
+def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Asked) -> Sequence[Any] | None:
     """The rows of a plan, as the driver gives them.
 
     Args:
@@ -51,8 +47,7 @@ def rows_of(
         life: its life.
         plans: those of the engine.
         plan: what is executed.
-        given: the parameters that were given with the statement.
-        extracted: what SQLAlchemy has found in the statement.
+        asked: with what.
 
     Returns:
         ``None`` if it has to go SQLAlchemy's way after all: nothing has been done.
@@ -66,13 +61,13 @@ def rows_of(
         require_usable(life)  # else the guard has asked for that
     if may_be_lent(session, life, plans, plan):
         try:
-            call = plan.call(given, extracted)  # type: ignore[misc]  # else it may not
+            call = plan.call(asked.given, asked.extracted)  # type: ignore[misc]  # else it may not
         except Exception:
             return None  # SQLAlchemy has its own way to tell
-        rows = _lent(session, life, plans, plan, call, given, extracted)
+        rows = _lent(session, life, plans, plan, call, asked)
         if rows is not None:
             return rows
-    return _connected(session, plans, plan, given, extracted)
+    return _connected(session, plans, plan, asked)
 
 
 def may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
@@ -94,7 +89,7 @@ def may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
 # -- through SQLAlchemy's connection ------------------------------------------------------------------------------------
 
 
-def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: Sequence[Any]) -> Sequence[Any] | None:
+def _connected(session: Any, plans: Plans, plan: Plan, asked: Asked) -> Sequence[Any] | None:
     engine = plans.engine
     connection = session._connection_for_bind(engine)
     if connection._has_events or engine._has_events:
@@ -103,7 +98,7 @@ def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: 
             return None
     if connection._execution_options != engine._execution_options:
         return None
-    result = plan.execute(connection, given, extracted)
+    result = plan.execute(connection, asked)
     return list(result.cursor_strategy.fetchall(result, result.cursor))
 
 
@@ -111,7 +106,7 @@ def _connected(session: Any, plans: Plans, plan: Plan, given: Given, extracted: 
 
 
 def _lent(
-    session: Any, life: Life, plans: Plans, plan: Plan, call: tuple[str, Any], given: Given, extracted: Sequence[Any]
+    session: Any, life: Life, plans: Plans, plan: Plan, call: tuple[str, Any], asked: Asked
 ) -> Sequence[Any] | None:
     if life.phase is not WORKING:
         if life.observers.all:
@@ -135,7 +130,7 @@ def _lent(
         rows: Sequence[Any] = cursor.fetchall()
         cursor.close()
     except BaseException as error:
-        failure = Failure(session, life, plans, plan, given, extracted)
+        failure = Failure(session, life, plans, plan, asked)
         if not failure.replaced(loan, error, sent):
             failure.report(cursor, call, error, sent)
         return None
@@ -146,12 +141,9 @@ def _lent(
 class Failure:
     """A read on a connection that was lent has failed: SQLAlchemy tells of it, as if it had been its own."""
 
-    def __init__(
-        self, session: Any, life: Life, plans: Plans, plan: Plan, given: Given, extracted: Sequence[Any]
-    ) -> None:
+    def __init__(self, session: Any, life: Life, plans: Plans, plan: Plan, asked: Asked) -> None:
         self.engine: Any = plans.engine
-        self.plan = plan
-        self.given, self.extracted = given, extracted
+        self.plan, self.asked = plan, asked
         readers = life.readers or {}
         self.reader: Any = readers.get(self.engine) or reader_of(self.engine, session)
         self.checkout: Any = None
@@ -175,7 +167,7 @@ class Failure:
         reader, dialect, pool = self.reader, self.engine.dialect, self.engine.pool
         reader._dbapi_connection = self.checkout
         try:
-            context = self.plan.context(reader, cursor, self.given, self.extracted)
+            context = self.plan.context(reader, cursor, self.asked)
             sql, parameters = (None, None) if sent else call
             reader._handle_dbapi_exception(error, sql, parameters, cursor, context)
         except BaseException:

@@ -12,7 +12,7 @@ from sqlalchemy.util import EMPTY_DICT
 from respool.session.life import Life, life_of
 from respool.session.loading.eligibility import Eligibility
 from respool.session.loading.plans.keys import Sought, find
-from respool.session.loading.plans.plan import Load, Part, Plan, SubPlan
+from respool.session.loading.plans.plan import Asked, Load, Part, Plan, SubPlan
 from respool.session.loading.results import result_of
 from respool.session.loading.running import is_quiet, rows_of
 from respool.session.reads.begin import hears_of_reads
@@ -101,7 +101,7 @@ def _result(
     sought = find(plans, statement, params, "part" if top is not None else buffered)
     plan = wanted(session, sought)
     if plan is not None and sought is not None:
-        rows = rows_of(session, life, plans, plan, params, sought.extracted)
+        rows = rows_of(session, life, plans, plan, Asked(params, sought.extracted, statement, top))
         if rows is not None:
             context = None if plan.after is None else plan.query_context(session, statement, params, top)
             if isinstance(top, Load) and top.parts is not None:

@@ -20,7 +20,7 @@ from respool.session.loading.plans.parameters import call_of
 from respool.session.loading.plans.refusal import RIGHT, NoPlan
 from respool.session.loading.plans.rows import Rows, acts_at_access, columns_of
 
-__all__ = ["Load", "Part", "Plan", "SubPlan"]
+__all__ = ["Asked", "Load", "Part", "Plan", "SubPlan"]
 
 #: The option by which a loader tells of which load its statement is a part.
 _TOP = "sa_top_level_orm_context"
@@ -48,6 +48,15 @@ class Load(orm_context.QueryContext):
 
     partials: Any
     parts: list[Part] | None
+
+
+class Asked(NamedTuple):
+    """What a plan is executed with."""
+
+    given: Mapping[str, Any] | None  #: the parameters that were given with the statement
+    extracted: Sequence[Any]  #: those that SQLAlchemy has found in it
+    statement: Any  #: itself, for who hears of it
+    top: Any = None  #: the record of the load that it is a part of
 
 
 class Part(NamedTuple):
@@ -149,18 +158,8 @@ class Plan:
             given: the parameters that were given with it.
             top: the record of the load that this one is a part of.
         """
-        load_options: Any = orm_context.QueryContext.default_load_options
-        if top is not None:
-            load_options += {"_sa_top_level_orm_context": top}
-        context = Load(
-            self.compiled.compile_state,
-            statement,
-            statement,
-            given or {},
-            session,
-            load_options,
-            self.execution_options,
-        )
+        state, options = self.compiled.compile_state, self.execution_options
+        context = Load(state, statement, statement, given or {}, session, _load_options(top), options)
         context.post_load_paths = top.post_load_paths if top is not None else {}
         context.partials = {}
         context.parts = None
@@ -178,25 +177,24 @@ class Plan:
         self.alone = self.call is not None and getattr(self.compiled, "respool_plain", False) is True
         return self.alone
 
-    def context(self, connection: Any, cursor: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+    def context(self, connection: Any, cursor: Any, asked: Asked) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
 
         Args:
             connection: that it was executed on.
             cursor: by which; ``None`` if there is none.
-            given: parameters that were given with the statement.
-            extracted: what SQLAlchemy has found in the statement.
+            asked: with what.
         """
         context: Any = connection.dialect.execution_ctx_cls._init_compiled(
-            connection.dialect, connection, _Executed(cursor), *self.arguments(given, extracted)
+            connection.dialect, connection, _Executed(cursor), *self.arguments(asked)
         )
         context._dbapi_connection = connection._dbapi_connection
         return context
 
-    def execute(self, connection: Any, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> Any:
+    def execute(self, connection: Any, asked: Asked) -> Any:
         """Execute it on a connection of SQLAlchemy's, as that would, but for what is known already; returns the result."""
         dialect = connection.dialect
-        options, compiled, parameters, *rest = self.arguments(given, extracted)
+        options, compiled, parameters, *rest = self.arguments(asked)
         return connection._execute_context(
             dialect,
             dialect.execution_ctx_cls._init_compiled,
@@ -208,10 +206,12 @@ class Plan:
             *rest,
         )
 
-    def arguments(self, given: Mapping[str, Any] | None, extracted: Sequence[Any]) -> tuple[Any, ...]:
+    def arguments(self, asked: Asked) -> tuple[Any, ...]:
         """What SQLAlchemy has to know of an execution beside the connection."""
-        parameters = [given] if given else []
-        return self.execution_options, self.compiled, parameters, self.statement, extracted, CacheStats.CACHE_HIT
+        parameters, options = [asked.given] if asked.given else [], self.execution_options
+        if asked.top is not None:
+            options = options.union({_TOP: asked.top, _LOAD_OPTIONS: _load_options(asked.top)})
+        return options, self.compiled, parameters, asked.statement, asked.extracted, CacheStats.CACHE_HIT
 
 
 class _Executed:
@@ -244,6 +244,11 @@ class SubPlan(Plan):
             raise NoPlan("it does not select keys and a mapped class", _KEYS)
         _require_alone(state, entity)
         return state, leading, entity
+
+
+def _load_options(top: Any) -> Any:
+    options: Any = orm_context.QueryContext.default_load_options
+    return options if top is None else options + {"_sa_top_level_orm_context": top}
 
 
 def _context_of(result: Any) -> Any:
