@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, event, select, text
+import sqlalchemy as sa
+from sqlalchemy import create_engine, event, orm, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from respool import Database, PoolConfig
@@ -252,6 +253,35 @@ def test_a_bind_processor_that_refuses(url: str) -> None:
             return raised(lambda: session.get(Author, 2**80)), raised(lambda: session.get(Author, "no number"))
 
     both(url, program)
+
+
+def test_a_time_limit_that_is_reached_while_values_are_made(url: str, lent: list[str]) -> None:
+    class Limited(sa.TypeDecorator[int]):
+        impl = sa.Integer
+        cache_ok = True
+
+        def process_bind_param(self, value: Any, dialect: Any) -> Any:
+            if reached:
+                raise reached.pop()
+            return value
+
+    class Base(orm.DeclarativeBase):
+        pass
+
+    class Limits(Base):
+        __tablename__ = "books"
+        id: orm.Mapped[int] = orm.mapped_column(Limited, primary_key=True)
+
+    reached: list[Exception] = []
+    with opened(url) as database, database.scope("read") as session:
+        session.get(Limits, 1)
+        session.get(Limits, 2)
+        lent.clear()
+        reached.append(TimeoutError("soft time limit"))
+        with pytest.raises(TimeoutError, match="soft time limit"):
+            session.get(Limits, 3)
+        assert lent == []
+        assert session.get_one(Limits, 3).id == 3
 
 
 @pytest.mark.parametrize("name", ["before_execute", "checkout", "do_orm_execute", "loaded_as_persistent", "load"])

@@ -133,9 +133,8 @@ async def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Ask
     require_usable(life, awaits=True)
     if not may_be_lent(session, life, plans, plan):
         return None
-    try:
-        call = plan.call(asked.given, asked.extracted)  # type: ignore[misc]  # else it may not
-    except Exception:
+    call = plan.call_with(asked)
+    if call is None:
         return None
     if life.phase is not WORKING:
         life.at_work(session)

@@ -60,10 +60,9 @@ def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Asked) ->
     elif life.asynchronous or life.over or life.scope is None or life.scope.state is ENDED:
         require_usable(life)  # else the guard has asked for that
     if may_be_lent(session, life, plans, plan):
-        try:
-            call = plan.call(asked.given, asked.extracted)  # type: ignore[misc]  # else it may not
-        except Exception:
-            return None  # SQLAlchemy has its own way to tell
+        call = plan.call_with(asked)
+        if call is None:
+            return None
         rows = _lent(session, life, plans, plan, call, asked)
         if rows is not None:
             return rows

@@ -177,6 +177,18 @@ class Plan:
         self.alone = self.call is not None and getattr(self.compiled, "respool_plain", False) is True
         return self.alone
 
+    def call_with(self, asked: Asked) -> tuple[str, Any] | None:
+        """What the driver is given, of a plan that may stand alone; ``None`` where SQLAlchemy has to tell of an error."""
+        call: Any = self.call
+        try:
+            return call(asked.given, asked.extracted)  # type: ignore[no-any-return]
+        except Exception:
+            try:
+                call(asked.given, asked.extracted)
+            except Exception:
+                return None
+            raise  # it does not come of the values: a time limit that has been reached here
+
     def context(self, connection: Any, cursor: Any, asked: Asked) -> Any:
         """SQLAlchemy's record of an execution, as it would have made it.
 
