@@ -68,9 +68,11 @@ class Search:
         try:
             played()
         except Exception as error:
-            self.differences += 1
-            told = "".join(traceback.format_exception_only(error))
-            print(f"\n{self.arena.driver}, batch {number}: {told}", flush=True)
+            found = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+            self.differences += len(found)
+            for each in found:
+                told = "".join(traceback.format_exception_only(each))
+                print(f"\n{self.arena.driver}, batch {number}: {told}", flush=True)
 
     def __str__(self) -> str:
         return (

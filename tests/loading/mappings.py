@@ -84,8 +84,10 @@ EXTRAS = (
         "refresh_event",
         "set_event",
     ),
-    *("partial_keys_off", "order_by", "query_expression", "mutable"),
+    *("partial_keys_off", "order_by", "query_expression", "mutable", "tags", "tree", "keyed", "as_set", "first"),
 )
+#: What leaves the reads of a mapping as simple as they are.
+SIMPLE_EXTRAS = ("query_expression", "tags", "tree", "keyed", "as_set", "first")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Shape:
         return (
             not self.extras
             - {"version", "server_default", "hybrid", "synonym", "own_init", "set_event", "column_property"}
+            - {*SIMPLE_EXTRAS}
+            | {"query_expression"} & self.extras
             and all(how in ("no", "yes") for _, how in self.columns)
             and self.one in (None, "select", "raise", "raise_on_sql")
             and self.many in (None, "select", "raise", "dynamic", "write_only")
@@ -124,7 +128,7 @@ def shapes(draw: Any) -> Shape:
         columns=tuple(columns),
         one=draw(st.sampled_from(["select", None] if plain else [*LAZY_ONE, None])),
         many=draw(st.sampled_from(["select", None] if plain else [*LAZY_MANY, None])),
-        extras=frozenset(draw(st.lists(st.sampled_from(["query_expression"] if plain else EXTRAS), max_size=3))),
+        extras=frozenset(draw(st.lists(st.sampled_from(SIMPLE_EXTRAS if plain else EXTRAS), max_size=3))),
     )
 
 
@@ -152,9 +156,12 @@ class Mapping:
 
     def fill(self, connection: Any) -> None:
         """Give the tables their rows, and no others."""
-        for table in reversed(self.base.metadata.sorted_tables):
+        things, owners, metadata = self.Thing.__table__, self.Owner.__table__, self.base.metadata
+        parents = {column.name: None for column in things.c if column.name.startswith("parent_")}
+        if parents:  # InnoDB looks at each row by itself
+            connection.execute(things.update().values(parents))
+        for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
-        things, owners = self.Thing.__table__, self.Owner.__table__
         connection.execute(owners.insert(), [{"id": n, "name": f"owner {n}"} for n in (1, 2)])
         rows = []
         for n in range(1, self.ROWS + 1):
@@ -162,6 +169,8 @@ class Mapping:
             values: dict[str, Any] = {"a": key[0], "b": key[1]} if self.shape.key == "pair" else {"id": key}
             for i, (kind, _) in enumerate(self.shape.columns):
                 values[f"c{i}"] = TYPES[kind][1](n)
+            if parents:
+                values |= zip(parents, _parts(self.key(n // 2)) if n > 1 else [None] * len(parents), strict=True)
             values["owner_id"] = None if n == 6 else n % 2 + 1
             values["kind"] = "thing"
             values["name"] = f"thing {n}"
@@ -171,6 +180,18 @@ class Mapping:
                 values["bag"] = {"n": n}
             rows.append(values)
         connection.execute(things.insert(), rows)
+        if "tags" in self.shape.extras:
+            connection.execute(metadata.tables["tags"].insert(), [{"id": n, "word": f"tag {n}"} for n in (1, 2, 3)])
+            links = metadata.tables["links"]
+            pairs = [(n, tag) for n in range(1, self.ROWS + 1) for tag in (1, 2, 3) if n % (tag + 1)]
+            names = [column.name for column in links.c]
+            connection.execute(
+                links.insert(), [dict(zip(names, (tag, *_parts(self.key(n))), strict=True)) for n, tag in pairs]
+            )
+
+
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
 
 
 def mapped(shape: Shape) -> Mapping:
@@ -203,9 +224,19 @@ def _owner(base: Any, shape: Shape) -> Any:
             more["back_populates"] = "owner"
         if "dataclass" in shape.extras:
             more["init"] = False
+        held: Any = list["Thing"]  # noqa: F821
+        if shape.many not in ("dynamic", "write_only"):
+            if "keyed" in shape.extras:
+                more["collection_class"], held = orm.attribute_keyed_dict("name"), dict[str, "Thing"]  # noqa: F821
+            elif "as_set" in shape.extras:
+                more["collection_class"], held = set, set["Thing"]  # noqa: F821
         body["things"] = orm.relationship("Thing", **more)
         annotation = {"dynamic": orm.DynamicMapped, "write_only": orm.WriteOnlyMapped}.get(shape.many)
-        body["__annotations__"]["things"] = annotation["Thing"] if annotation else orm.Mapped[list["Thing"]]  # noqa: F821
+        body["__annotations__"]["things"] = annotation["Thing"] if annotation else orm.Mapped[held]
+    if "first" in shape.extras:
+        own = {"init": False} if "dataclass" in shape.extras else {}
+        body["first"] = orm.relationship("Thing", viewonly=True, uselist=False, order_by="Thing.name", **own)
+        body["__annotations__"]["first"] = orm.Mapped["Thing"]
     return type("Owner", (base,), body)
 
 
@@ -243,6 +274,7 @@ def _thing(base: Any, shape: Shape) -> Any:
             more["init"] = False
         add("owner", "Owner | None", orm.relationship("Owner", **more))
         annotations["owner"] = orm.Mapped["Owner"]
+    _relations(base, shape, body, add, default)
     _extras(extras, body, add, default)
     thing = type("Thing", (base,), body)
     if "single" in extras:
@@ -251,6 +283,38 @@ def _thing(base: Any, shape: Shape) -> Any:
         more = {"__tablename__": "special", "__module__": __name__, "__annotations__": {"id": orm.Mapped[Any]}}
         type("SpecialThing", (thing,), {**more, "id": orm.mapped_column(sa.ForeignKey("things.id"), primary_key=True)})
     return thing
+
+
+def _relations(base: Any, shape: Shape, body: dict[str, Any], add: Any, default: dict[str, Any]) -> None:
+    """To many on both sides, and of a class to itself."""
+    keys = {"a": sa.Integer, "b": sa.Integer} if shape.key == "pair" else {"id": body["id"].column.type}
+    own: dict[str, Any] = {"init": False} if default else {}
+    targets = [f"things.{key}" for key in keys]
+    if "tree" in shape.extras:
+        for key, kind in keys.items():
+            add(f"parent_{key}", Any, orm.mapped_column(kind, nullable=True, **default))
+        parents = [body[f"parent_{key}"] for key in keys]
+        body["__table_args__"] = (sa.ForeignKeyConstraint([f"parent_{key}" for key in keys], targets),)
+        remote = [body[key] for key in keys]
+        body["parent"] = orm.relationship(
+            "Thing", back_populates="children", remote_side=remote, foreign_keys=parents, **own
+        )
+        body["children"] = orm.relationship("Thing", back_populates="parent", foreign_keys=parents, **own)
+        body["__annotations__"] |= {"parent": orm.Mapped["Thing"], "children": orm.Mapped[list["Thing"]]}  # noqa: F821
+    if "tags" in shape.extras:
+        tag = {"__tablename__": "tags", "__module__": __name__, "__annotations__": {"id": orm.Mapped[int]}}
+        columns = {"id": orm.mapped_column(primary_key=True), "word": orm.mapped_column(sa.String(10))}
+        tag["__annotations__"]["word"] = orm.Mapped[str]
+        tagged: Any = type("Tag", (base,), tag | columns)
+        links = sa.Table(
+            "links",
+            base.metadata,
+            sa.Column("tag_id", sa.ForeignKey("tags.id"), primary_key=True),
+            *[sa.Column(f"thing_{key}", kind, primary_key=True) for key, kind in keys.items()],
+            sa.ForeignKeyConstraint([f"thing_{key}" for key in keys], targets),
+        )
+        body["tags"] = orm.relationship(tagged, secondary=links, order_by=tagged.id, **own)
+        body["__annotations__"]["tags"] = orm.Mapped[list[tagged]]
 
 
 def _extras(extras: frozenset[str], body: dict[str, Any], add: Any, default: dict[str, Any]) -> None:

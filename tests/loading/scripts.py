@@ -45,7 +45,11 @@ def view(instance: Any, session: Any) -> Any:
         [(type(option).__name__, getattr(option, "payload", None)) for option in state.load_options],
         sorted(state.callables),
         state.session is sync_of(session),
-        {a.key: repr(_history(a)) for a in state.attrs if a.key in vars(instance) and not isinstance(a.value, list)},
+        {
+            a.key: repr(_history(a))
+            for a in state.attrs
+            if a.key in vars(instance) and not isinstance(a.value, list | set | dict)
+        },
     )
 
 
@@ -56,6 +60,10 @@ def _history(attribute: Any) -> Any:
 def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [_value(each) for each in value]
+    if isinstance(value, set):
+        return sorted(repr(_value(each)) for each in value)
+    if isinstance(value, dict):
+        return {key: _value(each) for key, each in value.items()}
     state = inspect(value, raiseerr=False)
     return (type(value).__name__, state.key) if isinstance(state, orm.InstanceState) else repr(value)
 
@@ -114,24 +122,42 @@ def _statement(mapping: Mapping, n: int, time: int) -> tuple[Any, Any]:
 
 def _collections(mapping: Mapping, n: int, last: str) -> list[Any]:
     """Statements that load a collection, too; none if it is not loaded so."""
+    owner, thing = mapping.Owner, mapping.Thing
+    found = [select(thing).options(each).order_by(thing.name) for each in _of_things(mapping, last)]
     if mapping.shape.many in (None, "dynamic", "write_only"):
-        return []
-    owner, thing, more = mapping.Owner, mapping.Thing, selectinload(mapping.Owner.things)
+        return found
+    more = selectinload(owner.things)
     loaders = [
         [more],
         [more, *[Noting(last)] * (n % 2)],
         [selectinload(owner.things.and_(thing.name <= last))],
         [more.load_only(thing.name)],
         [subqueryload(owner.things)],
+        *[[more.options(each)] for each in _of_things(mapping, last)],
     ]
     if mapping.shape.one is not None:
         loaders += [[more.selectinload(thing.owner)]]
+    if "first" in mapping.shape.extras:
+        loaders += [[selectinload(owner.first)], [more, selectinload(owner.first)]]
     if hasattr(thing, "extra"):
         loaders += [[more.with_expression(thing.extra, literal(last))]]
-    return [select(owner).options(*each).where(owner.id < 2 + n % 2).order_by(owner.id) for each in loaders]
+    return found + [select(owner).options(*each).where(owner.id < 2 + n % 2).order_by(owner.id) for each in loaders]
+
+
+def _of_things(mapping: Mapping, last: str) -> list[Any]:
+    """Options that load more of each thing."""
+    thing, loaders = mapping.Thing, []
+    if "tags" in mapping.shape.extras:
+        loaders += [selectinload(thing.tags)]
+    if "tree" in mapping.shape.extras:
+        loaders += [selectinload(thing.children), selectinload(thing.children, recursion_depth=2)]
+        loaders += [selectinload(thing.parent), selectinload(thing.children.and_(thing.name <= last))]
+    return loaders
 
 
 def _seen(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _seen(value) for key, value in found.items()}
     if isinstance(found, list | tuple) or type(found).__name__ == "Row":
         return [_seen(each) for each in found]
     return _value(found)
@@ -254,7 +280,8 @@ class Player:
         self.kept.append(owner)
         if self.mapping.shape.many in (None, "write_only", "dynamic"):
             return None
-        return sorted(map(repr, map(_value, owner.things)))
+        things = owner.things
+        return sorted(map(repr, map(_value, things.values() if isinstance(things, dict) else things)))
 
     def pickle(self, n: int) -> Any:
         state = inspect(self.thing(n)).__getstate__()
@@ -295,13 +322,18 @@ class Player:
         return _seen(found)
 
     def collection(self, n: int) -> Any:
-        """Objects, and a collection of each."""
+        """Objects, and what was loaded with each."""
         statements = _collections(self.mapping, n, f"thing {1 + (n + self.time) % 5}")
         if not statements:
             return None
-        owners = self.session.scalars(statements[n % len(statements)]).all()
-        self.kept.append(owners)
-        return _seen([(owner, _seen(list(owner.things))) for owner in owners])
+        found = self.session.scalars(statements[n % len(statements)]).all()
+        self.kept.append(found)
+        return _seen([(each, {name: _seen(value) for name, value in vars(each).items()}) for each in found])
+
+    def related(self, n: int) -> Any:
+        """What a thing leads to, one after the other."""
+        thing = self.thing(n)
+        return [_seen(getattr(thing, name)) for name in ("parent", "children", "tags") if hasattr(type(thing), name)]
 
     def select_again(self, n: int) -> Any:
         """The same statement, twice, with what is held in between."""
@@ -404,7 +436,7 @@ def _steps(names: Any) -> Any:
     return names.flatmap(
         lambda name: st.tuples(
             st.just(name),
-            st.integers(0, 322 if name == "select" else 20 if name.startswith(("select", "scalar")) else 7),
+            st.integers(0, 322 if name == "select" else 25 if name.startswith(("select", "scalar", "coll")) else 7),
         )
     )
 
