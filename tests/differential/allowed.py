@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tests.differential import model as m
 from tests.differential.compare import Difference
 from tests.differential.statements import CATALOGUE
-from tests.differential.traces import Seen
+from tests.differential.traces import Seen, Trace
 
 __all__ = ["RULES", "Rule", "not_allowed"]
 
@@ -249,11 +249,21 @@ def _lost(difference: Difference) -> bool:
         nothing_there = not ours.steps[index - 1].holding
         if held and nothing_there and isinstance(step, m.Invalidate) and difference.what in ("heard", "next"):
             return True
+        if held and isinstance(step, m.Invalidate) and difference.what == "next" and _refused(stock, ours, index):
+            return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
+        if held and step == m.Other("kill") and (difference.stock, difference.ours) == _NAMED:
+            return True
         if held and step == m.Other("kill") and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
             if nothing_there or _nothing_done(difference, index):
                 return difference.ours not in _DISCONNECTED
             return _commits(difference) and difference.ours in _COMMITS_LOST
     return False
+
+
+def _refused(stock: Trace, ours: Trace, index: int) -> bool:
+    """Whether the step has failed on both sides: whoever heard of a closing has stopped it."""
+    outcomes = [trace.steps[index].outcome for trace in (stock, ours)]
+    return all(isinstance(outcome, tuple) and outcome[:1] == ("error",) for outcome in outcomes)
 
 
 def _commits(difference: Difference) -> bool:
@@ -282,6 +292,10 @@ def _nothing_done(difference: Difference, end: int) -> bool:
 _TO_BE_ROLLED_BACK = ("error", "PendingRollbackError")
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
+
+
+#: That by SQLAlchemy, and what it is.
+_NAMED = ("error", "InternalError"), ("error", "OperationalError")
 
 
 def _asked_for(difference: Difference) -> bool:
@@ -335,8 +349,9 @@ RULES = (
         "lost connection",
         "A connection that is lost between two leased reads, or before anything was done on it, is the pool's, which"
         " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
-        " it is CommitNotSent or CommitOutcomeUnknown. Neither that nor an error while it is given back costs the"
-        " connection's place in the pool. A connection to a server that only reads counts as lost.",  # so for stock's side
+        ' it is CommitNotSent or CommitOutcomeUnknown; asyncpg\'s "cannot switch to state" is told as one that is lost.'
+        " Neither that nor an error while it is given back or closed costs the connection's place in the pool. A connection"
+        " to a server that only reads counts as lost.",  # so for stock's side
         onwards=_lost,
     ),
     Rule(

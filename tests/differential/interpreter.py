@@ -10,6 +10,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.differential import model as m
 from tests.differential.listeners import Ears, Planned, silence
 from tests.differential.places import Place
 from tests.differential.sides import Stock, World, got
-from tests.differential.steps import Steps
+from tests.differential.steps import Steps, is_read_of_objects
 from tests.differential.traces import Seen, Trace, failed, object_state, plain, sqlstate_of, states_of
 
 __all__ = ["Mistake", "driven", "perform"]
@@ -66,6 +67,8 @@ class _Run(Steps):
         self.trace = trace
 
     async def __call__(self) -> None:
+        if self.program.warm:
+            await self._warm_up()
         for listener in self.program.listeners:
             if listener.target != "session":
                 self.ears.listen(listener)
@@ -78,6 +81,18 @@ class _Run(Steps):
             await self._look_afterwards()
         finally:
             silence()
+
+    async def _warm_up(self) -> None:
+        for _ in range(2):  # what a loader loads is known later
+            with suppress(Exception):  # of an end whose session was refused by a setup
+                async with self.world.side.session(self.world) as api:
+                    self.api, self.session = api, getattr(api, "sync_session", api)
+                    for step in m.flat(self.program.steps):
+                        if is_read_of_objects(step):
+                            with suppress(Exception):
+                                await self.perform(step)
+            self.slots.clear()
+        self.told.clear()
 
     async def _live(self) -> None:
         try:

@@ -317,6 +317,7 @@ class Program:
         steps: what is done.
         end: ``"commit"``, ``"rollback"``, ``"close"``, ``"raise"``, ``"interrupt"`` (asyncio: the task is cancelled).
         times: how often all of it is done, each time with a session of its own, on the same engine.
+        warm: its reads of objects have been done before, when nobody listened: ours are answered by plans.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -324,6 +325,7 @@ class Program:
     steps: tuple[Step, ...] = ()
     end: str = "close"
     times: int = 1
+    warm: bool = False
 
 
 def flat(steps: tuple[Step, ...]) -> list[Step]:

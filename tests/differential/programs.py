@@ -75,6 +75,7 @@ class _Maker:
             steps=tuple(self.step() for _ in range(size)),
             end=self.among("close", "commit", "commit", "rollback", "raise", "interrupt"),
             times=self.mostly(1, 2, 2, 6),
+            warm=self.one_in(2),
         )
         return _without_chance(made)
 

@@ -18,6 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 import respool
 from respool.engine import AsyncFairPool, FairPool
 from respool.engine.dialects import readonly
+from respool.session.life import life_of
 from tests.differential.meant import (
     AsyncPool,
     Pool,
@@ -171,6 +172,11 @@ class Ours(Stock):
 
     def options(self, setup: Setup) -> dict[str, Any]:
         return {**super().options(setup), "begin": setup.begin}
+
+    def _make(self, world: World, bind: Any) -> Any:
+        made = super()._make(world, bind)
+        life_of(getattr(made, "sync_session", made)).planned = True  # as those of a database
+        return made
 
     @asynccontextmanager
     async def _scope(self, world: World) -> AsyncIterator[Any]:

@@ -13,7 +13,7 @@ from tests.differential.schema import MODELS, Audit, Part, Widget
 from tests.differential.sides import World, got
 from tests.differential.statements import CATALOGUE
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "is_read_of_objects"]
 
 
 class Steps:
@@ -236,3 +236,11 @@ class Steps:
         first = found[0] if found else None
         self._keep(slot, first[0] if isinstance(first, tuple) and first else first)
         return found
+
+
+def is_read_of_objects(step: m.Step) -> bool:
+    """Whether a step does nothing but to read objects, to the end."""
+    if isinstance(step, m.Execute):
+        read = CATALOGUE[step.statement].kind == "orm" and step.how in ("all", "scalars", "scalar", "first")
+        return read and step.on == "session" and not step.options and CATALOGUE[step.statement].build().is_select
+    return isinstance(step, m.Lazy) or (isinstance(step, m.Get) and not (step.lock or step.fresh))

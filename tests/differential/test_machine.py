@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import orm
 
+from respool.session.loading import running
 from tests.differential import model
 from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
@@ -44,6 +45,16 @@ def test_sqlalchemy_does_not_differ_from_itself(driver: str, server_of: Any) -> 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(fault: str) -> None:
     with Arena("sqlite", ours=FAULTS[fault]) as arena:
+        tally = search(arena, range(400))
+    assert tally.found is not None, f"not within {tally.programs} programs"
+
+
+def test_a_fault_of_plans_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside_the_transaction(session: Any, life: Any, plans: Any, plan: Any) -> bool:
+        return bool(plan.may_stand_alone()) and getattr(plans.engine.pool, "lends_bare", False)
+
+    monkeypatch.setattr(running, "may_be_lent", beside_the_transaction)
+    with Arena("sqlite") as arena:
         tally = search(arena, range(400))
     assert tally.found is not None, f"not within {tally.programs} programs"
 

@@ -34,7 +34,7 @@ def view(instance: Any, session: Any) -> Any:
     return (
         type(instance).__name__,
         state.key,
-        {name: _value(value) for name, value in vars(instance).items() if name != "_sa_instance_state"},
+        {name: _value(value) for name, value in sorted(vars(instance).items()) if name != "_sa_instance_state"},
         list(vars(state)) if not state.modified else None,
         {name: repr(value) for name, value in held.items() if name not in ("_strong_obj", "load_options", "callables")},
         (state.persistent, state.pending, state.detached, state.deleted, state.modified, state.expired),
