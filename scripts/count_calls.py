@@ -1,6 +1,6 @@
 """Counts the calls into respool's own functions that one request costs, and the files that it enters.
 
-Usage: python scripts/count_calls.py [--list]      (--list: each call of FastAPI's read, in order)
+Usage: python scripts/count_calls.py [--list "FastAPI, read"]      (--list: each call of that row, in order)
 
 The applications are FastAPI and Flask on SQLite: a plain read by ``session.get()``, and a read, a change and the commit at
 the request's end. Counted is the third request, when all that is made once is there.
@@ -141,7 +141,7 @@ def of_flask(url: str, write: bool) -> Calls:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--list", action="store_true", help="each call of FastAPI's read, in order")
+    parser.add_argument("--list", metavar="ROW", help="each call of the rows that begin so, in order")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/shop.db"
@@ -159,7 +159,7 @@ def main() -> None:
         for name, count in rows.items():
             calls = count()
             print(f"| {name} | {' | '.join(map(str, calls.figures))} |")
-            if options.list and name.startswith("FastAPI, one"):
+            if options.list and name.startswith(options.list):
                 print("\n".join(f"    {file} {function}" for file, function in calls.seen))
 
 

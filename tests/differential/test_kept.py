@@ -359,6 +359,13 @@ KEPT: dict[str, tuple[str, Program]] = {
             )
         ),
     ),
+    "no question begins a transaction where somebody has ended that of a statement": (
+        "psycopg_async",
+        Program(
+            listeners=(Listener("engine", "after_cursor_execute", Act("repeatable", commit=True)),),
+            steps=(Execute("text: one"), Other("update"), Execute("update widgets", "scalars")),
+        ),
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import TimeoutError as PoolWait
 
+from respool.engine.dialects.signs import transaction_state
 from respool.engine.pools import leases
 from respool.engine.sql.facts import Ask, Effect, Facts, Questions
 from respool.engine.sql.mysql import MySQLFacts
@@ -221,7 +222,8 @@ def asking(connection: Any, *, within_transaction: bool = False) -> Ask:
 
     Args:
         connection: the driver's, or the pool's.
-        within_transaction: there may be one of somebody's, which a question that fails must not doom.
+        within_transaction: there may be one of somebody's, which a question that fails must not doom, and one that is over
+            must not be followed by another: then there is no answer.
     """
 
     def ask(sql: str) -> Sequence[Sequence[Any]]:
@@ -233,6 +235,9 @@ def asking(connection: Any, *, within_transaction: bool = False) -> Ask:
             cursor.close()
 
     def ask_within(sql: str) -> Sequence[Sequence[Any]]:
+        note, certain = transaction_state(connection)
+        if certain and note is None:
+            raise LookupError("a question would begin a transaction")
         cursor = connection.cursor()
         try:
             cursor.execute("SAVEPOINT respool_question")
