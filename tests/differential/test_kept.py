@@ -366,6 +366,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("text: one"), Other("update"), Execute("update widgets", "scalars")),
         ),
     ),
+    "an engine whose results are streams has no plans": (
+        "aiosqlite",
+        Program(Setup(stream=True), steps=(Execute("widgets"),), times=3, warm=True),
+    ),
 }
 
 

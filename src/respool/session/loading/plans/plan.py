@@ -28,6 +28,12 @@ _LOAD_OPTIONS = "_sa_orm_load_options"
 #: The options under which SQLAlchemy executes a select of objects; of others a plan knows nothing.
 _USUAL_OPTIONS = frozenset({"_result_disable_adapt_to_context", _LOAD_OPTIONS, "prebuffer_rows"})
 
+#: Of those that an engine may have, the ones that change nothing about how rows are fetched, and what they become.
+_ENGINE_OPTIONS = frozenset(
+    {"isolation_level", "logging_token", "postgresql_readonly", "postgresql_deferrable"}
+    | {"preserve_rowcount", "insertmanyvalues_page_size"}
+)
+
 #: SQLAlchemy 2.1 has put an underscore before it.
 _PostLoad: Any = getattr(orm_loading, "_PostLoad", None) or getattr(orm_loading, "PostLoad", None)
 
@@ -132,7 +138,11 @@ class Plan:
 
     def _require_known_options(self, options: Mapping[str, Any], engine_options: Mapping[str, Any]) -> None:
         for name, value in options.items():
-            if name not in self.usual_options and not (name in engine_options and engine_options[name] is value):
+            if name in self.usual_options:
+                continue
+            if name not in _ENGINE_OPTIONS:
+                raise NoPlan(f"it has the execution option {name}", f"leave {name} out")
+            if not (name in engine_options and engine_options[name] is value):
                 raise NoPlan(f"it has the execution option {name}", f"leave {name} out, or give it to the engine")
         if "schema_translate_map" in engine_options or "compiled_cache" in engine_options:
             raise NoPlan(
