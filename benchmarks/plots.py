@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,6 +40,15 @@ COLORS = {
     "bare": "#cccccc",
     "floor": "#cccccc",
 }
+#: What stands for the colours of paper and ink where the reader's screen is dark; the other pictures have the same.
+_PAPER, _INK = "#0d1117", "#e6edf3"
+_DARK_SIDE = (
+    "<style>@media (prefers-color-scheme: dark){"
+    f'[style*="fill: #ffffff"]{{fill:{_PAPER} !important}}'
+    f"text{{fill:{_INK}}}"
+    f'[style*="stroke: #000000"]{{stroke:{_INK} !important}}'
+    "}</style>"
+)
 OURS, OTHERS = COLORS["respool"], COLORS["psycopg_pool"]
 
 
@@ -60,8 +70,10 @@ def draw(results: dict[str, Any], folder: Path) -> dict[str, str]:
             if measured["name"] in plots:
                 plots[measured["name"]](measured)
                 pictures[measured["name"]] = name = f"bench-{measured['name']}.svg"
-                plt.savefig(folder / name, metadata={"Date": None})
+                made = StringIO()
+                plt.savefig(made, format="svg", metadata={"Date": None})
                 plt.close()
+                (folder / name).write_text(made.getvalue().replace(" <defs>", f" {_DARK_SIDE}\n <defs>", 1))
     return pictures
 
 
