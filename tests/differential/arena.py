@@ -14,7 +14,7 @@ from tests.differential.allowed import not_allowed
 from tests.differential.compare import Difference, differences
 from tests.differential.interpreter import driven, perform
 from tests.differential.limits import OURS, STOCK, TookTooLong, limit
-from tests.differential.listeners import silence
+from tests.differential.listeners import deafen, silence
 from tests.differential.model import Program
 from tests.differential.places import DRIVERS, Place, SqlitePlace
 from tests.differential.servers import MariaPlace, PostgresPlace
@@ -99,7 +99,7 @@ class Arena:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a listener has left
             try:
-                with limit(seconds):
+                with limit(seconds, deafen):
                     self._drive(perform(program, place, side, trace))
             except TookTooLong:
                 trace.hung = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +19,12 @@ class TookTooLong(BaseException):
 
 
 @contextmanager
-def limit(seconds: float) -> Iterator[None]:
+def limit(seconds: float, calm: Callable[[], object] = lambda: None) -> Iterator[None]:
     """A block that is interrupted when it takes longer; once more for as long as somebody hides that.
 
     Args:
         seconds: for the block, in the main thread.
+        calm: called before that. What ends no finalizer, which Python goes on from, may end what calls one after the other.
 
     Raises:
         TookTooLong: it has.
@@ -38,6 +39,7 @@ def limit(seconds: float) -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         if not over.is_set():
             taken.set()
+            calm()
             raise TookTooLong(f"over {seconds:g} s")
 
     before = signal.signal(signal.SIGUSR1, interrupt)

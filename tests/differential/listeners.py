@@ -12,7 +12,7 @@ from sqlalchemy.orm import ORMExecuteState
 from respool.engine import only_looks
 from tests.differential.model import Act, Listener
 
-__all__ = ["ACTS", "EVENTS", "SQL", "Ears", "Planned", "silence"]
+__all__ = ["ACTS", "EVENTS", "SQL", "Ears", "Planned", "deafen", "silence"]
 
 #: The events of each target.
 EVENTS: dict[str, tuple[str, ...]] = {
@@ -126,6 +126,8 @@ class Ears:
         self.session: orm.Session | None = None  #: once there is one
         self.heard: list[str] = []  #: which events, since it was asked last
         self._acting = False
+        self._deaf = False
+        _last[:] = [self]
 
     def listen(self, listener: Listener) -> None:
         """Have somebody listen. To a session's events only once there is a session."""
@@ -150,7 +152,7 @@ class Ears:
             nonlocal spent
             if (not listener.declared or listener.event in _OF_STATEMENTS) and not _closes_again(listener.event, args):
                 self.heard.append(listener.event)
-            if self._acting or (act.once and spent):
+            if self._acting or (act.once and spent) or self._deaf:
                 return
             spent = self._acting = True
             try:
@@ -202,6 +204,16 @@ class Ears:
 
 #: Those who listen to all engines or sessions.
 _to_all: list[tuple[Any, str, Any]] = []
+
+
+#: Those of the program that runs, or ran last.
+_last: list[Ears] = []
+
+
+def deafen() -> None:
+    """The program takes too long: whoever hears of anything of it does nothing any more."""
+    for ears in _last:
+        ears._deaf = True
 
 
 def silence() -> None:

@@ -17,7 +17,7 @@ from tests.differential.arena import Arena
 from tests.differential.faults import FAULTS, HIDDEN, HangsAtCommit, HangsWhateverComes
 from tests.differential.limits import STOCK as STOCK_SECONDS
 from tests.differential.limits import TookTooLong, limit
-from tests.differential.model import Commit, Get, Listener, Program, flat, text
+from tests.differential.model import Act, Close, Commit, Get, Listener, Program, Query, Setup, flat, text
 from tests.differential.programs import program
 from tests.differential.search import kind_of, search, smaller
 from tests.differential.sides import Ours, Stock
@@ -86,6 +86,16 @@ def test_a_program_that_hangs_on_sqlalchemy_is_skipped(driver: str) -> None:
         assert arena.compare(program) == []
         assert arena.skipped == 1
         assert arena.compare(replace(program, steps=(Get("Widget", 1),))) == []
+        assert arena.skipped == 1
+
+
+@pytest.mark.usefixtures("nobody_is_told")
+def test_a_program_whose_finalizers_call_each_other_is_skipped() -> None:
+    """SQLAlchemy's pool makes one more for each connection that a listener has not let it invalidate."""
+    listeners = Listener("pool", "reset", Act("raise")), Listener("pool", "invalidate", Act("fail", "execute"))
+    steps = Query("Gauge", "count"), Close(), Get("Part", 2)
+    with Arena("sqlite", seconds=(1.0, 5.0)) as arena:
+        assert arena.compare(Program(Setup(reset=None), listeners, steps)) == []
         assert arena.skipped == 1
 
 
