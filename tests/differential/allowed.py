@@ -244,6 +244,8 @@ def _lost(difference: Difference) -> bool:
     end = min(len(stock.steps), len(ours.steps)) if difference.index is None else difference.index
     if isinstance(difference.step, m.Invalidate):
         end += 1
+    if _begins_lost(difference.program) and difference.stock in _DISCONNECTED:
+        return difference.ours not in _DISCONNECTED
     for index in range(end - 1, 0, -1):
         step, held = stock.steps[index].step, stock.steps[index - 1].holding
         nothing_there = not ours.steps[index - 1].holding
@@ -258,6 +260,21 @@ def _lost(difference: Difference) -> bool:
                 return difference.ours not in _DISCONNECTED
             return _commits(difference) and difference.ours in _COMMITS_LOST
     return False
+
+
+def _begins_lost(program: m.Program) -> bool:
+    """Whether it begins with a connection that is taken, and lost before anything is done on it."""
+    return program.setup.face == "connection" and program.steps[:1] == (m.Other("kill"),)
+
+
+def _left_open(difference: Difference) -> bool:
+    """What SQLAlchemy's pool hands on of a transaction whose COMMIT somebody has stopped who hears of it."""
+    stock, ours = difference.stock, difference.ours
+    stops = any(each.event == "commit" and each.act.what in ("fail", "raise") for each in difference.program.listeners)
+    if not (stops and difference.driver.endswith("sqlite") and difference.what == "next"):
+        return False
+    is_left = isinstance(stock, dict) and isinstance(ours, dict) and stock["in transaction"]
+    return is_left and {**stock, "in transaction": False} == ours
 
 
 def _refused(stock: Trace, ours: Trace, index: int) -> bool:
@@ -368,7 +385,8 @@ RULES = (
     Rule(
         "savepoint",
         "On SQLite the transaction begins before the first savepoint, whose release would commit by itself, and is over"
-        " when its COMMIT was refused.",  # so for stock's side
+        " when its COMMIT was refused, or stopped by who hears of it.",  # the former so for stock's side
+        here=_left_open,
     ),
 )
 
