@@ -63,6 +63,9 @@ class Arena:
             self._runner.close()
         for place in self._places:
             place.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a program has left, where another test would hear of it
+            gc.collect()
 
     def _make_place(self) -> Place:
         match DRIVERS[self.driver][0]:
