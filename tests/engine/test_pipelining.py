@@ -105,6 +105,27 @@ def test_a_first_statement_is_to_the_server_what_it_was(pg_url: str, statement: 
     assert outcome(pg_url, statement, FairPool) == outcome(pg_url, statement, None)
 
 
+@pytest.mark.parametrize("pool", [FairPool, None])
+def test_a_default_may_be_asked_for_first(pg_url: str, pool: Any) -> None:
+    """SQLAlchemy does so while it makes its record of the execution, or has none of a statement."""
+    engine = sa.create_engine(pg_url, poolclass=pool)
+    numbers = sa.Sequence("numbers", start=7)
+    column = sa.Column("id", sa.Integer, numbers, primary_key=True)
+    numbered = sa.Table("numbered", sa.MetaData(), column, sa.Column("name", sa.String), implicit_returning=False)
+    numbered.metadata.drop_all(engine)
+    numbered.metadata.create_all(engine)
+    for number in (7, 8):
+        with engine.begin() as connection:
+            made = connection.execute(sa.insert(numbered).values(name="a"))
+            assert made.inserted_primary_key == (number,)
+            assert status(connection) == "INTRANS"
+    with engine.begin() as connection:
+        assert connection.scalar(numbers) == 9
+        assert status(connection) == "INTRANS"
+        assert connection.scalar(sa.select(sa.func.count()).select_from(numbered)) == 2
+    engine.dispose()
+
+
 async def test_the_same_with_asyncio(postgres: Any, pg_url: str) -> None:
     url = sa.make_url(pg_url).set(drivername="postgresql+psycopg_async")
     engine = create_async_engine(url, poolclass=AsyncFairPool)

@@ -64,22 +64,29 @@ def _ping(dialect: Any, dbapi_connection: Any) -> float:
     return time.perf_counter() - asked
 
 
-def goes_along(context: Any, checkout: Any, statement: str) -> bool:
-    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it."""
+def goes_along(context: Any, checkout: Any, statement: str, parameters: Any = ()) -> bool:
+    """Whether the first statement of a checkout begins a transaction, and BEGIN should go along with it.
+
+    Args:
+        context: SQLAlchemy's; incomplete where a default is asked for: it is made while that is executed.
+        checkout: that the statement is executed on.
+        statement: its text.
+        parameters: its values.
+    """
     return bool(
         checkout._connection_record.respool_far
         and not context._is_server_side
         and not checkout.dbapi_connection.autocommit
-        and _is_the_same_in_a_pipeline(context, statement)
+        and _is_the_same_in_a_pipeline(context, statement, parameters)
     )
 
 
-def _is_the_same_in_a_pipeline(context: Any, statement: str) -> bool:
+def _is_the_same_in_a_pipeline(context: Any, statement: str, parameters: Any) -> bool:
     """Whether the server is asked in the same way: there, as with parameters, it takes one command and no COPY.
 
     Without parameters psycopg has another way, in which text may be several commands. What SQLAlchemy has built is one.
     """
-    if any(context.parameters):
+    if parameters:
         return True
     compiled = context.compiled
     return compiled is not None and not (context.isddl or compiled.isplaintext or ";" in statement)

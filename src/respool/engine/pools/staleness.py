@@ -110,7 +110,7 @@ def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool
         if not others or not any(other(cursor, statement, parameters, context) for other in others):
             context.dialect.do_execute(cursor, statement, parameters, context)
 
-    along = not others and pipelining.goes_along(context, checkout, statement)
+    along = not others and pipelining.goes_along(context, checkout, statement, parameters)
     return _first(checkout, context, statement, cursor, run, along=along)
 
 
