@@ -277,6 +277,18 @@ def _left_open(difference: Difference) -> bool:
     return is_left and {**stock, "in transaction": False} == ours
 
 
+def _kept_by_a_listener(difference: Difference) -> bool:
+    """A connection that SQLAlchemy's session has got once more, for who hears of its last moments."""
+    hears = any(
+        each.event.endswith("_to_detached") and each.act.what not in ("nothing", "look", "info", "raise")
+        for each in [
+            *difference.program.listeners,
+            *(step.listener for step in m.flat(difference.program.steps) if isinstance(step, m.Listen)),
+        ]
+    )
+    return hears and difference.what == "next" and difference.stock == ("error", "TimeoutError")
+
+
 def _refused(stock: Trace, ours: Trace, index: int) -> bool:
     """Whether the step has failed on both sides: whoever heard of a closing has stopped it."""
     outcomes = [trace.steps[index].outcome for trace in (stock, ours)]
@@ -315,12 +327,18 @@ _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIErr
 _NAMED = ("error", "InternalError"), ("error", "OperationalError")
 
 
+#: A flush says by what it has found out: that nothing was changed, or that there is nothing to be read.
+_GONE = {("error", "StaleDataError"), ("error", "ObjectDeletedError")}
+
+
 def _asked_for(difference: Difference) -> bool:
     """After somebody else, or another connection of the program's, has changed what leased reads had seen."""
     setup = difference.program.setup
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
     if difference.driver.endswith("sqlite") or setup.begin != "on_write" or level not in _STRICTER:
         return False
+    if difference.what == "end" and {difference.stock, difference.ours} == _GONE:  # a row, at the last flush
+        return any(_is_elsewhere(step) for step in m.flat(difference.program.steps))
     if difference.what not in ("outcome", "objects") or difference.index is None:
         return False
     stock = difference.traces[0].steps[: difference.index + 1]
@@ -380,7 +398,8 @@ RULES = (
     Rule(
         "deleted",
         "commit() detaches deleted objects also with expire_on_commit=False, and at a scope's end who hears of its last"
-        " moments and uses the session is refused.",  # so for stock's side
+        " moments and uses the session is refused.",  # the former so for stock's side
+        here=_kept_by_a_listener,
     ),
     Rule(
         "savepoint",

@@ -10,6 +10,11 @@ import pytest
 from tests.differential.places import DRIVERS
 
 
+def marks_of(driver: str) -> Any:
+    """The mark of a driver's server, which may not be there."""
+    return {"sqlite": (), "mariadb": pytest.mark.mariadb, "postgresql": pytest.mark.postgres}[DRIVERS[driver][0]]
+
+
 @pytest.fixture
 def server_of(request: pytest.FixtureRequest) -> Callable[[str], Any]:
     """A function that gives a driver's server."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.differential.arena import Arena
+from tests.differential.conftest import marks_of
 from tests.differential.model import (
     Act,
     Add,
@@ -16,6 +17,7 @@ from tests.differential.model import (
     Connect,
     Delete,
     Execute,
+    ExpireAll,
     Get,
     Invalidate,
     Listen,
@@ -370,12 +372,31 @@ KEPT: dict[str, tuple[str, Program]] = {
         "aiosqlite",
         Program(Setup(stream=True), steps=(Execute("widgets"),), times=3, warm=True),
     ),
+    "nobody is asked about a transaction where the driver has none": (
+        "asyncpg",
+        Program(
+            Setup(face="scope", autocommit=True),
+            steps=(Execute("currval"), Execute("update widgets"), Other("kill")),
+        ),
+    ),
+    "a row that is gone, at a stricter level": (
+        "mariadb",
+        Program(steps=(Get("Part", 1), Other("less parts"), ExpireAll(), Modify()), end="commit"),
+    ),
+    "who uses the session while its objects are let go of": (
+        "psycopg_async",
+        Program(
+            Setup(face="scope", size=1),
+            steps=(
+                Listen(Listener("session", "persistent_to_detached", Act("select"))),
+                Add("Part", parent=77),
+            ),
+        ),
+    ),
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if "sqlite" in d else pytest.mark.postgres) for n, (d, _) in KEPT.items()]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(driver)) for name, (driver, _) in KEPT.items()])
 def test_it_does_not_differ_any_more(name: str, server_of: Any) -> None:
     driver, program = KEPT[name]
     with Arena(driver, server_of(driver)) as arena:

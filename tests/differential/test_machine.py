@@ -14,6 +14,7 @@ from respool.session.loading import running
 from tests.differential import model
 from tests.differential.allowed import RULES
 from tests.differential.arena import Arena
+from tests.differential.conftest import marks_of
 from tests.differential.faults import FAULTS, HIDDEN, HangsAtCommit, HangsWhateverComes
 from tests.differential.limits import STOCK as STOCK_SECONDS
 from tests.differential.limits import TookTooLong, limit
@@ -31,8 +32,7 @@ STOCK = {
     "asyncpg": 25,
     "mariadb": 25,
 }
-_MARKS = {"sqlite": (), "aiosqlite": (), "mariadb": pytest.mark.mariadb}
-DRIVERS = [pytest.param(name, marks=_MARKS.get(name, pytest.mark.postgres)) for name in STOCK]
+DRIVERS = [pytest.param(name, marks=marks_of(name)) for name in STOCK]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -59,9 +59,7 @@ def test_a_fault_of_plans_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tally.found is not None, f"not within {tally.programs} programs"
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(n, marks=() if "sqlite" in d else pytest.mark.postgres) for n, (d, *_) in HIDDEN.items()]
-)
+@pytest.mark.parametrize("fault", [pytest.param(name, marks=marks_of(driver)) for name, (driver, *_) in HIDDEN.items()])
 def test_a_fault_is_found_behind_a_difference_that_is_meant(fault: str, server_of: Any) -> None:
     driver, session_class, program = HIDDEN[fault]
     with Arena(driver, server_of(driver)) as arena:

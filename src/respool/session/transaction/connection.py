@@ -114,6 +114,8 @@ def _ask(connection: Any) -> None:
         InternalError: it has given it up.
     """
     dialect, checkout = connection.dialect, connection._dbapi_connection
+    if transaction_state(checkout.dbapi_connection) == (None, True):
+        return  # there is none: the driver is in autocommit
     question, cursor = _ANYTHING["postgresql"], checkout.cursor()
     try:
         cursor.execute(question)
