@@ -286,7 +286,8 @@ def _kept_by_a_listener(difference: Difference) -> bool:
             *(step.listener for step in m.flat(difference.program.steps) if isinstance(step, m.Listen)),
         ]
     )
-    return hears and difference.what == "next" and difference.stock == ("error", "TimeoutError")
+    stock, ours = difference.traces
+    return hears and difference.what == "next" and stock.out > ours.out
 
 
 def _refused(stock: Trace, ours: Trace, index: int) -> bool:
