@@ -244,8 +244,10 @@ def _lost(difference: Difference) -> bool:
     end = min(len(stock.steps), len(ours.steps)) if difference.index is None else difference.index
     if isinstance(difference.step, m.Invalidate):
         end += 1
-    if _begins_lost(difference.program) and difference.stock in _DISCONNECTED:
+    if _begins_lost(difference) and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
         return difference.ours not in _DISCONNECTED
+    if _meets_a_dead_one(difference):
+        return True
     for index in range(end - 1, 0, -1):
         step, held = stock.steps[index].step, stock.steps[index - 1].holding
         nothing_there = not ours.steps[index - 1].holding
@@ -262,9 +264,22 @@ def _lost(difference: Difference) -> bool:
     return False
 
 
-def _begins_lost(program: m.Program) -> bool:
-    """Whether it begins with a connection that is taken, and lost before anything is done on it."""
-    return program.setup.face == "connection" and program.steps[:1] == (m.Other("kill"),)
+def _begins_lost(difference: Difference) -> bool:
+    """Whether a session's own connection is lost before anything was done on it."""
+    steps = difference.traces[0].steps
+    killed = next((i for i, seen in enumerate(steps) if seen.step == m.Other("kill")), None)
+    if difference.program.setup.face != "connection" or killed is None:
+        return False
+    return not any(seen.in_transaction for seen in steps[: killed + 1])
+
+
+def _meets_a_dead_one(difference: Difference) -> bool:
+    """Whether a pool of SQLAlchemy's that does not look hands out a connection that was lost at rest: stock had held it."""
+    stock, ours = difference.traces
+    if difference.program.setup.pool == "ours" or difference.index is None or difference.ours not in _DISCONNECTED:
+        return False
+    killed = [i for i, seen in enumerate(stock.steps[: difference.index]) if seen.step == m.Other("kill")]
+    return bool(killed) and stock.steps[killed[-1]].holding and not ours.steps[killed[-1]].holding
 
 
 def _left_open(difference: Difference) -> bool:
@@ -342,6 +357,8 @@ def _asked_for(difference: Difference) -> bool:
         return any(_is_elsewhere(step) for step in m.flat(difference.program.steps))
     if difference.what not in ("outcome", "objects") or difference.index is None:
         return False
+    if getattr(difference.step, "statement", "") == "isolation":  # that of the lease
+        return difference.ours == "read committed"
     stock = difference.traces[0].steps[: difference.index + 1]
     refused = (
         difference.what == "outcome" and isinstance(difference.stock, tuple) and difference.stock[:1] == ("error",)
@@ -387,13 +404,13 @@ RULES = (
         " replaces it, and invalidate() has none to discard; the rollback of one that is lost is no error, and a COMMIT on"
         ' it is CommitNotSent or CommitOutcomeUnknown; asyncpg\'s "cannot switch to state" is told as one that is lost.'
         " Neither that nor an error while it is given back or closed costs the connection's place in the pool. A connection"
-        " to a server that only reads counts as lost.",  # so for stock's side
+        " to a server that only reads counts as lost. SQLAlchemy's own pools replace one where pool_pre_ping has them look.",
         onwards=_lost,
     ),
     Rule(
         "asked for",
         'begin="on_write" said explicitly leases also where the engine\'s isolation level is stricter: that of'
-        " create_engine(isolation_level=…), or the server's own.",
+        " create_engine(isolation_level=…), or the server's own. Asked for its level, a lease tells its own.",
         onwards=_asked_for,
     ),
     Rule(
