@@ -295,7 +295,8 @@ def _left_open(difference: Difference) -> bool:
 def _kept_by_a_listener(difference: Difference) -> bool:
     """A connection that SQLAlchemy's session has got once more, for who hears of its last moments."""
     hears = any(
-        each.event.endswith("_to_detached") and each.act.what not in ("nothing", "look", "info", "raise")
+        each.event.endswith(("_to_detached", "_to_transient"))
+        and each.act.what not in ("nothing", "look", "info", "raise")
         for each in [
             *difference.program.listeners,
             *(step.listener for step in m.flat(difference.program.steps) if isinstance(step, m.Listen)),

@@ -393,6 +393,22 @@ KEPT: dict[str, tuple[str, Program]] = {
             ),
         ),
     ),
+    "who hears of a failed read's error may use its connection, of which there is one": (
+        "asyncpg",
+        Program(
+            Setup(size=1, autocommit=True),
+            listeners=(Listener("dialect", "handle_error", Act("select", "execute")),),
+            steps=(Execute("unknown column"),),
+        ),
+    ),
+    "the same where the transaction would be doomed": (
+        "psycopg",
+        Program(
+            Setup(size=1),
+            listeners=(Listener("engine", "handle_error", Act("select", "execute")),),
+            steps=(Execute("unknown column"),),
+        ),
+    ),
 }
 
 

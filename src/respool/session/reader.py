@@ -85,7 +85,7 @@ class Reader(Connection):
     ) -> Any:
         """As SQLAlchemy's. Who hears of an error may use its connection, on which a transaction goes on with SQLAlchemy.
 
-        PostgreSQL's would be doomed.
+        PostgreSQL's would be doomed: there it goes on with whatever connection there is, this one perhaps.
         """
         if self._is_heard_by_others(e, cursor):
             leased: Any = self._dbapi_connection
@@ -94,8 +94,9 @@ class Reader(Connection):
             self._dbapi_connection = None
             leases.give_back(leased, self.engine.pool, self.dialect)
             held: Any = None
-            with suppress(Exception):
-                held = self._hold()
+            if self.dialect.name != "postgresql":
+                with suppress(Exception):
+                    held = self._hold()
             if held is not None:
                 held._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
         super()._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
@@ -103,7 +104,7 @@ class Reader(Connection):
     def _is_heard_by_others(self, error: Any, cursor: Any) -> bool:
         """Whether somebody unknown hears of a read's error, and the connection is well."""
         dialect, leased = self.dialect, self._dbapi_connection
-        if leased is None or dialect.name == "postgresql" or not isinstance(error, dialect.loaded_dbapi.Error):
+        if leased is None or not isinstance(error, dialect.loaded_dbapi.Error):
             return False
         return unknown(dialect.dispatch.handle_error) and not dialect.is_disconnect(error, leased, cursor)
 
