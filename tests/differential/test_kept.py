@@ -401,6 +401,14 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("unknown column"),),
         ),
     ),
+    "who hears of a failed read's error hears of none of their own": (
+        "psycopg",
+        Program(
+            Setup(autocommit=True),
+            listeners=(Listener("dialect", "handle_error", Act("fail", "execute")),),
+            steps=(Execute("unknown column"), Execute("unknown column")),
+        ),
+    ),
     "the same where the transaction would be doomed": (
         "psycopg",
         Program(

@@ -52,6 +52,8 @@ def _after_begin(session: orm.Session, transaction: SessionTransaction, connecti
             work.fetch = rows.Fetch(life.scope)
         if isinstance(connection, Connection):
             hold(connection, work)
+            if life.readers and getattr(life.readers.get(connection.engine), "_reentrant_error", False):
+                connection._reentrant_error = True  # who hears of an error hears of none of their own
 
 
 def _after_transaction_end(session: orm.Session, transaction: SessionTransaction) -> None:

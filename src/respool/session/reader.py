@@ -99,7 +99,12 @@ class Reader(Connection):
                     held = self._hold()
             if held is not None:
                 held._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
-        super()._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
+        try:
+            super()._handle_dbapi_exception(e, statement, parameters, cursor, *args, **kw)
+        finally:
+            if not self._reentrant_error:  # nobody hears any more: nor does who began a transaction meanwhile
+                for connection in life_of(self._session()).connections:
+                    vars(connection).pop("_reentrant_error", None)
 
     def _is_heard_by_others(self, error: Any, cursor: Any) -> bool:
         """Whether somebody unknown hears of a read's error, and the connection is well."""
