@@ -1,8 +1,8 @@
 """What a request pays, and what it meets under load: ``python -m benchmarks.requests``.
 
 * ``overhead``: processor time of a request of the same application, with the middleware and without.
-* ``hops``: sync FastAPI, a dependency that reads in one thread and a handler that writes in another; 120 clients, 15
-  connections, 40 threads.
+* ``hops``: sync handlers, a dependency that reads in one thread and a handler that writes in another; 120 clients, 15
+  connections, 40 threads; FastAPI, Starlette, Litestar, Quart.
 * ``streams``: five clients read an answer slowly, on a pool of 5; how long do ordinary requests take?
 * ``departures``: 200 clients hang up within 0.1 s, on a pool of 5; how long does the next one wait?
 
@@ -25,12 +25,12 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from benchmarks.clients import ask, crowd
+from benchmarks.clients import ask
+from benchmarks.hops import hops
 from benchmarks.streams import streams
 from respool import AsyncDatabase, Database, PoolConfig
 from respool.web import asgi, wsgi
@@ -135,86 +135,6 @@ def in_wsgi(app: Any, requests: int) -> float:
     return (time.process_time() - began) / requests * 1e6
 
 
-# -- hops ----------------------------------------------------------------------------------------------------------------
-
-READ, WRITE = text("SELECT pg_sleep(0.005)"), text("INSERT INTO visits VALUES (1)")
-
-
-def hops(url: str, quick: bool) -> Figures:
-    """Requests in two thread hops, beside the same work in one."""
-    found: Figures = {}
-    for name, make in {
-        "one hop, the ideal": lambda: in_one_hop(url),
-        "respool": lambda: in_two_hops(url, "on_write"),
-        'respool, begin="on_use"': lambda: in_two_hops(url, "on_use"),
-        "SQLAlchemy, pool_timeout=5": lambda: in_two_hops_of_stock(url),
-    }.items():
-        app, close = make()
-        found[name] = asyncio.run(crowd(app, clients=120, requests=240 if quick else 600))
-        close()
-    return found
-
-
-def prepared(url: str) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE IF NOT EXISTS visits (id INTEGER)"))
-    engine.dispose()
-
-
-def in_one_hop(url: str) -> tuple[Any, Callable[[], None]]:
-    db = Database(url, pool=PoolConfig(max_size=15), commit="on_success")
-    app = FastAPI(openapi_url=None)
-    install(app, db)
-
-    @app.get("/")
-    def visit() -> str:
-        db.session.execute(READ)
-        db.session.execute(WRITE)
-        return "ok"
-
-    return app, db.close
-
-
-def in_two_hops(url: str, begin: str) -> tuple[Any, Callable[[], None]]:
-    db = Database(url, pool=PoolConfig(max_size=15), commit="on_success", begin=begin)
-    app = FastAPI(openapi_url=None)
-    install(app, db)
-
-    def user() -> int:
-        db.session.execute(READ)
-        return 1
-
-    @app.get("/")
-    def visit(user: Annotated[int, Depends(user)]) -> str:
-        db.session.execute(WRITE)
-        return "ok"
-
-    return app, db.close
-
-
-def in_two_hops_of_stock(url: str) -> tuple[Any, Callable[[], None]]:
-    engine = create_engine(url, pool_size=5, max_overflow=10, pool_timeout=5)
-    make = sessionmaker(engine)
-    app = FastAPI(openapi_url=None)
-
-    def get_session() -> Iterator[Session]:
-        with make() as session:
-            yield session
-
-    def user(session: Annotated[Session, Depends(get_session)]) -> int:
-        session.execute(READ)
-        return 1
-
-    @app.get("/")
-    def visit(user: Annotated[int, Depends(user)], session: Annotated[Session, Depends(get_session)]) -> str:
-        session.execute(WRITE)
-        session.commit()
-        return "ok"
-
-    return app, engine.dispose
-
-
 # -- departures ----------------------------------------------------------------------------------------------------------
 
 SLOW = text("SELECT pg_sleep(0.05)")
@@ -281,6 +201,13 @@ def of_stock(url: str) -> tuple[Any, Callable[[], Awaitable[None]]]:
 
 
 # -- the command ---------------------------------------------------------------------------------------------------------
+
+
+def prepared(url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS visits (id INTEGER)"))
+    engine.dispose()
 
 
 def main(arguments: list[str]) -> None:

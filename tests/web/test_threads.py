@@ -103,6 +103,79 @@ async def test_promise_08_who_came_first_goes_first_across_all_hops(shop_url: st
 
 
 @pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_promise_08_each_request_of_a_connection_comes_when_it_comes(shop_url: str, hop: Any) -> None:
+    """One thread, five clients whose requests have a context in common, as Sanic's connections: nobody is served twice before all."""
+    with opened(shop_url) as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        served: list[str] = []
+        loop = asyncio.get_running_loop()
+
+        def work(path: str) -> None:
+            served.append(path)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)  # the loop keeps pace
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await hop(lambda: work(scope["path"]))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+
+        middleware = RequestScopeMiddleware(app, db)
+
+        async def client(path: str) -> None:
+            for _ in range(4):
+                await call_asgi(middleware, path)
+
+        paths = [f"/{number}" for number in range(5)]
+        await asyncio.gather(*map(client, paths))
+        assert [sorted(served[turn : turn + 5]) for turn in range(0, 20, 5)] == [paths] * 4
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_what_a_request_leaves_behind_and_a_websocket_come_when_they_come(
+    shop_url: str, hop: Any, kind: str
+) -> None:
+    with opened(shop_url) as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        go, asks, running = threading.Event(), asyncio.Event(), threading.Event()
+        left: list[asyncio.Task[None]] = []
+        ran: list[str] = []
+
+        async def later() -> None:
+            await asks.wait()
+            await hop(lambda: ran.append("left behind"))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/first":
+                left.append(asyncio.create_task(later()))
+            else:
+                await hop(lambda: ran.append("second"))
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body"})
+
+        middleware = RequestScopeMiddleware(app, db)
+        if kind == "http":
+            await asyncio.create_task(call_asgi(middleware, "/first"))
+        else:
+            await asyncio.create_task(middleware({"type": "websocket", "path": "/first"}, None, None))  # type: ignore[arg-type]
+        busy = asyncio.create_task(hop(lambda: (running.set(), go.wait(60))))
+        while not running.is_set():
+            await asyncio.sleep(0)
+        second = asyncio.create_task(call_asgi(middleware, "/second"))
+        for _ in range(20):
+            await asyncio.sleep(0)  # it is in the line
+        asks.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(busy, second, *left)
+        assert ran == ["second", "left behind"]
+
+
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
 async def test_who_gives_up_leaves_the_line(db: Database, hop: Any) -> None:
     limiter = current_default_thread_limiter()
     limiter.total_tokens = 1

@@ -34,14 +34,15 @@ _ANY_NUMBER = 10_000
 _databases: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
 
 arrivals = count()
-#: The how manieth request this is.
-arrival: ContextVar[int] = ContextVar("respool_arrival")
+#: The how manieth request this is; empty when that is over, since what it leaves behind, and the next one of its connection
+#: or of a test's client, may have the same context.
+arrival: ContextVar[list[int] | None] = ContextVar("respool_arrival", default=None)
 
 
 def _turn() -> tuple[int, int]:
     """What is smaller goes first: whoever is no request comes now, and nothing is equal."""
     number = next(arrivals)
-    return (arrival.get(number), number)
+    return (next(iter(arrival.get() or ()), number), number)
 
 
 def holders_first(databases: Sequence[DatabaseBase[Any]]) -> int:

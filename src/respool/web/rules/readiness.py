@@ -14,7 +14,7 @@ from sqlalchemy import text
 from respool.config import UNLIMITED
 from respool.database.base import DatabaseBase
 from respool.database.database import AsyncDatabase, Database
-from respool.web.rules.holders_first import arrival, arrivals, holders_first
+from respool.web.rules.holders_first import holders_first
 
 __all__ = ["Readiness", "compare_with_server"]
 
@@ -44,9 +44,7 @@ class Readiness:
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
     def require(self) -> None:
-        """Prepare them for this request, unless no session needs it."""
-        if arrival.get(None) is None:  # it begins, in a context of its own; one within it is a part of it
-            arrival.set(next(arrivals))
+        """Prepare them, unless no session needs it."""
         loop = asyncio.get_running_loop()
         if self._loop is None or self._loop() is not loop:
             self._loop = weakref.ref(loop)

@@ -19,6 +19,7 @@ from respool.ending.workers import perform
 from respool.errors import ConfigError
 from respool.scope.scope import Scope
 from respool.session.changes.losses import logger
+from respool.web.rules.holders_first import arrival, arrivals
 from respool.whereabouts import Client
 
 __all__ = [
@@ -103,7 +104,10 @@ class RequestScopes:
         deadline: seconds after which a COMMIT or ROLLBACK is given up and its connection discarded.
     """
 
-    __slots__ = ("_client", "_deadline", "_found", "_held_back", "_loop", "ends", "label", "scopes", "status")
+    __slots__ = (
+        *("_arrival", "_client", "_deadline", "_found", "_held_back", "_loop"),
+        *("ends", "label", "scopes", "status"),
+    )
 
     def __init__(
         self,
@@ -117,6 +121,10 @@ class RequestScopes:
         self._client = client
         self._deadline = deadline
         self._loop = asyncio._get_running_loop()  # None, where there is none
+        self._arrival: list[int] = []
+        if self._loop is not None and not arrival.get():  # else it is a part of the one that is being served
+            self._arrival.append(next(arrivals))
+            arrival.set(self._arrival)
         self.label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
         self.ends: list[End] = []  #: so far
         self.status: int | None = None  #: of an answer that somebody holds back
@@ -146,11 +154,13 @@ class RequestScopes:
 
     def leave(self) -> None:
         """Put back what was in force before."""
+        self._arrival.clear()
         for scope in self.scopes:
             scope.leave()
 
     def hide(self) -> None:
-        """Have none in force, whatever was before."""
+        """Have none in force, whatever was before: this is no request."""
+        self._arrival.clear()
         for scope in self.scopes:
             scope.variable.set(None)
 
