@@ -210,6 +210,48 @@ async def test_promise_07_what_has_begun_goes_on_and_so_does_a_scope_of_its_own(
     assert count(shop_url) == 1
 
 
+@pytest.mark.parametrize("when", ["answering", "answered", "gone"])
+async def test_promise_07_what_a_request_leaves_behind_is_for_nobodys_client(
+    async_shop_url: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the request's context, and waits for the engine's connection by itself, after the answer."""
+    monkeypatch.setattr("respool.web.rules.client._INTERVAL", 0)
+    async with opened_async(async_shop_url, pool=ONE) as db:
+        jobs: list[asyncio.Task[Any]] = []
+        over, gone = asyncio.Event(), asyncio.Event()
+
+        async def job() -> Any:
+            await over.wait()
+            async with db.engine.connect() as connection:
+                return await connection.scalar(select(1))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await db.session.get(Product, 1)
+            jobs.append(asyncio.create_task(job()))
+            if when == "gone":
+                await receive()
+                assert await receive() == DISCONNECT
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body"})
+            if when == "answering":  # as a framework does what is to be done after the answer
+                await asyncio.wait(jobs)
+
+        request = asyncio.create_task(call_asgi(RequestScopeMiddleware(app, db), gone=gone if when == "gone" else None))
+        await until(lambda: bool(jobs))
+        gone.set()
+        if when != "answering":
+            await request
+        await until(lambda: acquired(db) == 0)
+        async with held(db):
+            over.set()
+            await until(lambda: db.pool.stats().waiting == 1 or jobs[0].done())
+            for _ in range(50):  # more than it takes to listen
+                await asyncio.sleep(0)
+        assert await jobs[0] == 1
+        await request
+
+
 async def test_promise_07_two_hundred_hang_up_and_the_next_is_served_at_once(async_shop_url: str) -> None:
     async with opened_async(async_shop_url, pool=PoolConfig(max_size=5, timeout=60)) as db:
         ran: list[str] = []

@@ -143,7 +143,8 @@ class _Around:
                 return messages
         found = request.setdefault(_SCOPES, {})
         label = f"{request.method} {request.path}"
-        ours = RequestScopes(self._databases, found, label, Watch(_gone(request)))
+        client = Watch(_gone(request))
+        ours = RequestScopes(self._databases, found, label, client)
         around: RequestScopes | None = request.get(_AROUND)
         try:
             if around is not None:  # this is an application within one that has databases
@@ -154,6 +155,7 @@ class _Around:
             return await _Answer(request, ours).give(handler, self.request)
         finally:
             ours.leave()
+            client.answered()
 
     async def _show(self, request: web.Request, place: str) -> web.StreamResponse:
         """Answer by a page of the application's."""

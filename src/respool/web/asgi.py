@@ -301,6 +301,8 @@ class _Exchange:
             elif self.failure is not None or self.interrupted:  # the rest of an answer that has not left
                 return
         await send_on(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.scopes.answered()
 
     async def _start(self, message: Message) -> Message:
         if self.waiting:

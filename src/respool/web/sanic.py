@@ -242,4 +242,7 @@ def _overload_first(default: Any) -> Any:
 
 
 def _gone(request: Request[Any, Any]) -> bool:
-    return bool(getattr(request.conn_info, "lost", False))
+    """Whether nobody is there any more who waits for the answer; what a request has left behind is not for its client."""
+    stream: Any = request.stream
+    waits = stream.request is request and stream.stage in (Stage.HANDLER, Stage.RESPONSE)
+    return waits and bool(getattr(request.conn_info, "lost", False))

@@ -28,6 +28,7 @@ class Departures:
 
     # What begins with the same value for everybody stands here: each attribute less makes a request cheaper.
     _gone = False
+    _over = False  #: it waits for nothing more: what the request does after its answer, or leaves behind, is not for it
     _leaves: tuple[Leave, ...] = ()
     _loop: asyncio.AbstractEventLoop  #: that of the request
 
@@ -46,11 +47,18 @@ class Departures:
         for leave in leaves:
             leave()
 
+    def answered(self) -> None:
+        """It has all of its answer."""
+        self._over = True
+        self._leaves = ()
+
     def _look(self) -> None:
         """Begin to look for the client's departure, unless that is being done."""
         raise NotImplementedError
 
     def _add(self, leave: Leave) -> None:
+        if self._over:
+            return
         if self._gone:
             leave()
         else:
@@ -122,7 +130,7 @@ class Inbox(Departures):
 
     def close(self) -> None:
         """The request is over: stop listening."""
-        self._leaves = ()
+        self.answered()
         self._scope = {}  # it has the request's scopes, which have this: neither keeps the other
         if self._timer is not None:
             self._timer.cancel()
