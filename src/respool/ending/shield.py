@@ -36,14 +36,28 @@ async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLIN
             that it was late.
     """
     loop = asyncio.get_running_loop()
-    task = loop.create_task(work, name="respool: end of a scope")
-    _ends.add(task)
-    task.add_done_callback(_ends.discard)
-    cancelled = await _wait(task, loop.time() + deadline)
+    over, until = loop.create_future(), loop.time() + deadline
+    task = loop.create_task(_told(work, over), name="respool: end of a scope")
+    timer = loop.call_at(until, _tell, over)
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        if deadline > 0:
+            await over  # asyncio.wait() costs a turn of the loop more, and the reply to COMMIT waits for each
+    except asyncio.CancelledError as error:
+        cancelled = error
+    finally:
+        timer.cancel()
+        if not task.done():
+            _ends.add(task)
+            task.add_done_callback(_ends.discard)
+    if not task.done():
+        cancelled = await _wait(task, until) or cancelled
     late = not task.done()
     if late:
         task.cancel()
         cancelled = await _wait(task, loop.time() + _GRACE) or cancelled
+        if task.done():
+            work.close()  # perhaps it never began
     problem = _outcome(task)
     if late:
         late_problem = DeadlinePassed(f"not finished within {deadline:g} s")
@@ -53,6 +67,18 @@ async def shielded(work: Coroutine[Any, Any, None], *, deadline: float = DEADLIN
         raise cancelled from problem
     if problem is not None:
         raise problem
+
+
+async def _told(work: Coroutine[Any, Any, None], over: asyncio.Future[None]) -> None:
+    try:
+        await work
+    finally:
+        _tell(over)
+
+
+def _tell(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 async def unhurried(work: Coroutine[Any, Any, None], *, grace: float = DEADLINE) -> None:
