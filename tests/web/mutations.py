@@ -92,12 +92,12 @@ MUTATIONS = (
     mutation(
         "a forgotten commit is not told",
         "forgotten_commit",
-        (END, "                    report(scope, lines)\n        yield", "                    pass\n        yield"),
+        (END, "                    report(scope, lines)\n", "                    pass\n"),
     ),
     mutation(
         "the first database is committed before the second is flushed",
         "two_databases",
-        (END, "if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):", "if False:"),
+        (END, "if verdict is Verdict.COMMIT and self._first is None and _unflushed(scope):", "if False:"),
         (EXCHANGE, "                        scope.session.flush()\n", "                        pass\n"),  # WSGI's, when a handler has returned
     ),
     mutation(

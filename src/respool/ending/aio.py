@@ -44,7 +44,7 @@ async def end_async(end: End, perform: Callable[[Step], Awaitable[Any]], *, dead
         try:
             await shielded(drive_async(end.conclusions(), perform), deadline=deadline)
         finally:
-            if end.has_hooks:  # never a reason for an unknown outcome: by now it is known
+            if end.hooked:  # never a reason for an unknown outcome: by now it is known
                 await unhurried(drive_async(end.afterwards(), perform), grace=deadline)
     except DeadlinePassed as late:
         if (unknown := _too_late(end, deadline)) is not None:

@@ -13,7 +13,7 @@ from respool.session import unloaded
 from respool.session.changes.losses import logger
 from respool.session.life import Life, life_of
 from respool.session.transaction.connection import discard
-from respool.session.transaction.hooks import Outcome
+from respool.session.transaction.hooks import NO_HOOKS, Outcome
 
 if TYPE_CHECKING:
     from respool.session.session import Session
@@ -98,14 +98,15 @@ def _commit(life: Life, session: Session) -> None:
 
 def _settle(life: Life, session: Session, *, stays: bool) -> None:
     """The scope's end is decided: give the connection back, and close for good unless hooks are to be run first."""
-    if life.hooks.present:
+    hooked = life.hooks is not NO_HOOKS
+    if hooked and life.hooks.present:
         try:
             _Theirs.rollback(session)
         except Exception:
             logger.warning("rolling %s back failed; its connection was discarded", life.title, exc_info=True)
             discard(life.owned)
         life.hooks.ended(Outcome.ROLLED_BACK)
-    if life.hooks.due:
+    if hooked and life.hooks.due:
         return
     if stays:
         _start_over(life, session)

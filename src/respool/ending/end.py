@@ -14,7 +14,7 @@ from operator import methodcaller
 from typing import Any
 
 from respool.ending.conclusion import Conclusion, Stays, run_last_hooks
-from respool.ending.tally import FirstFailure, Tally
+from respool.ending.tally import Tally
 from respool.errors import ConcurrentUse, UncommittedChanges
 from respool.scope.guard import ENDING
 from respool.scope.policy import Verdict, decide
@@ -47,6 +47,8 @@ class Step:
             if self.scope.state is ENDED:  # the driver gave up waiting meanwhile
                 life.end(session)
 
+
+_flush = methodcaller("flush")
 
 #: What an end is made of: steps out, results in.
 Steps = Generator[Step, Any, None]
@@ -81,40 +83,43 @@ class End:
         self.saved = False  #: whether a COMMIT of something has succeeded
         self._open: list[Scope] = []  #: taken out of use, and neither over nor given back yet
         self._verdicts: dict[Scope, Verdict] = {}
-        self._first = FirstFailure()
+        self._first: BaseException | None = None  #: of what has failed
         self._tally = Tally()
         self._cut: BaseException | None = None  #: it was given up
-        self._hooked: list[Scope] = []  # settled, and not over before their hooks have run
+        self.hooked: list[Scope] = []  #: settled, and not over before their hooks have run: see :meth:`afterwards`
 
     @property
     def failure(self) -> BaseException | None:
         """Why it failed, so far."""
-        return self.late or self._first.failure
+        return self.late or self._first
 
     def begin(self) -> bool:
         """Take the scopes out of use, and decide. Whether there are steps to be taken: any session to be seen to."""
-        family = [scope for outer in self.scopes for scope in outer.family()]
-        for scope in family:
-            if self._begins(scope):
-                self._verdicts[scope] = Verdict.ROLLBACK
-        if self._verdicts:
-            with self._first:
-                for scope in self._verdicts:
-                    if scope.taken is not None and self.error is None:
-                        raise scope.taken
-                    error = self.error or scope.failure
-                    verdict = decide(scope.policy, self.status, error, scope.doomed, scope.method)
-                    if verdict is Verdict.COMMIT and scope not in self.scopes:
-                        verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
-                    self._verdicts[scope] = verdict
-        return bool(self._verdicts) or self._first.failure is not None
+        for outer in self.scopes:
+            for scope in outer.family() if outer.children else (outer,):
+                if self._begins(scope):
+                    self._verdicts[scope] = Verdict.ROLLBACK
+        try:
+            for scope in self._verdicts:
+                if scope.taken is not None and self.error is None:
+                    raise scope.taken
+                error = self.error or scope.failure
+                verdict = decide(scope.policy, self.status, error, scope.doomed, scope.method)
+                if verdict is Verdict.COMMIT and scope not in self.scopes:
+                    verdict = Verdict.LEAVE  # a fork whose block is still open has not done its work
+                self._verdicts[scope] = verdict
+        except BaseException as problem:
+            self._fails(problem)
+        return bool(self._verdicts) or self._first is not None
 
     def flushes(self) -> Steps:
         """The steps before the first COMMIT. They are work like the user's own: it may take its time, or be cancelled."""
         for scope, verdict in self._verdicts.items():
-            if verdict is Verdict.COMMIT and self._first.failure is None and _unflushed(scope):
-                with self._first:
-                    yield Step(scope, methodcaller("flush"))
+            if verdict is Verdict.COMMIT and self._first is None and _unflushed(scope):
+                try:
+                    yield Step(scope, _flush)
+                except BaseException as problem:
+                    self._fails(problem)
 
     def conclusions(self) -> Steps:
         """The last steps. They have to be taken, whatever becomes of the caller.
@@ -125,40 +130,42 @@ class End:
             UncommittedChanges: something was left uncommitted, and the warning filters make that an error.
         """
         lost: list[tuple[Scope, list[str]]] = []
-        writing = self._writing()
+        writing = self._writing() if len(self._verdicts) > 1 else []  # with one there is nothing to agree on
         prepared = [s for s in writing if len(writing) > 1 and s.session is not None and s.session.twophase]
         for scope in prepared:
-            if self._first.failure is None:
-                with self._first:
+            if self._first is None:
+                try:
                     yield Step(scope, Session.prepare)
+                except BaseException as problem:
+                    self._fails(problem)
         # What is prepared comes last: its COMMIT can hardly fail any more, and until then it can be taken back.
         for scope in sorted(self._verdicts, key=prepared.__contains__):
             if _is_idle(scope):
                 continue
             wanted = self._verdicts[scope]
-            verdict = wanted if self._first.failure is None else Verdict.ROLLBACK
+            verdict = wanted if self._first is None else Verdict.ROLLBACK
             commits = verdict is Verdict.COMMIT
             self.committing = self.committing or commits
-            in_doubt = len(self._verdicts) > 1 or self._first.failure is not None
+            in_doubt = len(self._verdicts) > 1 or self._first is not None
             conclusion = Conclusion(verdict, self.stays, in_doubt=in_doubt)
-            with (here := FirstFailure()):
+            here: BaseException | None = None
+            try:
                 lost.append((scope, (yield Step(scope, conclusion))))
                 self.saved = self.saved or conclusion.saved
-            self._first.failure = self._first.failure or here.failure
-            self._tally.note(scope.database, here.failure, wrote=scope in writing, committing=commits)
-            if scope.life is not None and scope.life.hooks.due:
-                self._hooked.append(scope)
+            except BaseException as problem:
+                self._fails(problem)
+                here = problem
+            self._tally.note(scope.database, here, wrote=scope in writing, committing=commits)
+            if scope.life is not None and scope.life.hooks is not NO_HOOKS and scope.life.hooks.due:
+                self.hooked.append(scope)
         for scope, lines in lost:
             if lines:
-                with self._first:
+                try:
                     report(scope, lines)
-        yield from self._completions([scope for scope in self._open if scope not in self._hooked])
+                except BaseException as problem:
+                    self._fails(problem)
+        yield from self._completions()
         self._raise()
-
-    @property
-    def has_hooks(self) -> bool:
-        """Whether :meth:`afterwards` has something to do."""
-        return bool(self._hooked)
 
     def afterwards(self) -> Steps:
         """The hooks, when every database has had its last step and no session has a connection. Then the scopes are over.
@@ -166,13 +173,13 @@ class End:
         What hooks raise is logged; they cannot change what was answered to them.
         """
         try:
-            for scope in self._hooked:
+            for scope in self.hooked:
                 lines = yield Step(scope, partial(run_last_hooks, stays=self._goes_on(scope)))
                 if lines:
                     with suppress(UncommittedChanges):  # an error by the filters; it comes too late to be one here
                         report(scope, lines, how="the end of its hooks")
         finally:
-            for scope in self._hooked:
+            for scope in self.hooked:
                 self._complete(scope)
 
     def cut_off(self) -> None:
@@ -208,7 +215,7 @@ class End:
         inside = life.guard.inside
         scope.end()  # before the second attempt: who leaves the session after this cleans up
         life.last_one_out(session)
-        self._first.failure = self._first.failure or ConcurrentUse(
+        self._first = self._first or ConcurrentUse(
             f"{scope.title} ended while {inside or 'somebody'} was inside its session",
             advice=["await or join everything that uses the session before the end"],
             scope=scope.label,
@@ -222,17 +229,21 @@ class End:
         self._open.append(scope)
 
     def _goes_on(self, scope: Scope) -> bool:
-        failed = self._first.failure is not None or self._cut is not None
+        failed = self._first is not None or self._cut is not None
         return scope in self.scopes and (self.stays is Stays.ALWAYS or (failed and self.stays is Stays.ON_FAILURE))
 
-    def _completions(self, scopes: Sequence[Scope]) -> Steps:
-        for scope in scopes:
+    def _completions(self) -> Steps:
+        for scope in self._open.copy():
+            if scope in self.hooked:
+                continue
             life = scope.life
             if (
                 life is not None and life.own is not None and not (life.over or self._goes_on(scope))
             ):  # may take its time
-                with self._first:
+                try:
                     yield Step(scope, life.end)
+                except BaseException as problem:
+                    self._fails(problem)
             self._complete(scope)
 
     def _complete(self, scope: Scope) -> None:
@@ -241,7 +252,7 @@ class End:
         session, life = scope.session, scope.life
         settled = session is None or session._transaction is None
         if self._goes_on(scope):
-            scope.go_on(self._first.failure or self.error or self._cut, anew=not settled)
+            scope.go_on(self._first or self.error or self._cut, anew=not settled)
         else:
             scope.end()
         if session is not None and life is not None:
@@ -253,14 +264,18 @@ class End:
             life.guard.release()
 
     def _writing(self) -> list[Scope]:
-        """The scopes that have changes to be committed, if there are several: with one there is nothing to agree on."""
-        if len(self._verdicts) < 2:
-            return []
+        """The scopes that have changes to be committed, if there are several."""
         committing = [scope for scope, verdict in self._verdicts.items() if verdict is Verdict.COMMIT]
         return [scope for scope in committing if _has_changes(scope)] if len(committing) > 1 else []
 
+    def _fails(self, problem: BaseException) -> None:
+        """The first failure is remembered, and the end goes on; unless it is its driver that goes."""
+        if isinstance(problem, GeneratorExit):
+            raise problem
+        self._first = self._first or problem
+
     def _raise(self) -> None:
-        failure = self._first.failure
+        failure = self._first
         if failure is None:
             return
         if self.error is not None and isinstance(failure, Exception):  # the first error goes on
@@ -305,7 +320,9 @@ def _is_idle(scope: Scope) -> bool:
         return False
     if session is None or life is None:
         return True
-    if _has_begun(session, life) or scope.taken is not None:
+    if session._transaction is not None or (life.hooks is not NO_HOOKS and life.hooks.present):  # as _has_begun()
+        return False
+    if scope.taken is not None:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False
@@ -319,7 +336,7 @@ def _has_begun(session: Session, life: Life) -> bool:
 
 def _unflushed(scope: Scope) -> bool:
     session = scope.session
-    return session is not None and bool(session.new or session.dirty or session.deleted)
+    return session is not None and not session._is_clean()
 
 
 def _has_changes(scope: Scope) -> bool:
@@ -335,7 +352,7 @@ def drive(end: End) -> None:
         try:
             _drive(end.conclusions())
         finally:
-            if end.has_hooks:
+            if end.hooked:
                 _drive(end.afterwards())
 
 

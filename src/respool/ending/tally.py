@@ -7,7 +7,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from respool.errors import CommitOutcomeUnknown, ConfigError, PartialCommit
 
-__all__ = ["FirstFailure", "Tally", "check_twophase"]
+__all__ = ["Tally", "check_twophase"]
 
 
 def check_twophase(engine: Engine) -> None:
@@ -25,23 +25,6 @@ def check_twophase(engine: Engine) -> None:
             ],
             setting="twophase",
         )
-
-
-class FirstFailure:
-    """A block that goes on after a failure, and remembers the first. It may be entered any number of times."""
-
-    __slots__ = ("failure",)
-
-    def __init__(self) -> None:
-        self.failure: BaseException | None = None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if error is None or isinstance(error, GeneratorExit):
-            return False
-        self.failure = self.failure or error
-        return True
 
 
 class Tally:

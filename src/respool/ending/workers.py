@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from respool.ending.aio import in_greenlet, in_thread
+from respool.ending.aio import in_thread
 from respool.ending.end import Step
 from respool.session.life import life_of
 from respool.session.session import Session
@@ -59,5 +59,5 @@ async def perform(step: Step) -> Any:
     """Run one step of an end: an async session's here, a sync one's in a thread."""
     session = step.scope.face
     if not isinstance(session, Session):
-        return await in_greenlet(step)
+        return await session.run_sync(step.run)  # as in_greenlet(), written out
     return await in_thread(workers.for_session(session), step, session)

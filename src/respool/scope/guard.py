@@ -61,7 +61,8 @@ class Guard:
             if life.watch is not None:
                 life.has_passed(session)
         finally:
-            self.release()
+            self._thread, self._task = 0, None  # as release(), written out
+            self._lock.release()
             if life.scope is not None and life.scope.state is ENDED:
                 life.last_one_out(session)
 
@@ -77,7 +78,8 @@ class Guard:
 
     def adopt(self) -> None:
         """Act for the scope's end from here on: its steps may run in one thread after another."""
-        self._thread, self._task = running()
+        loop = _get_running_loop()  # as running(), without making an object of it
+        self._thread, self._task = get_ident(), current_task(loop) if loop is not None else None
 
     def release(self) -> None:
         """Go out, and leave the rest to the scope's end."""

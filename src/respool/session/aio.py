@@ -230,16 +230,21 @@ class AsyncSessionClass(SessionClass):
         else:
             self.own = inner
 
-    def _make(
+    def make(
         self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
     ) -> tuple[Session, Any]:
-        if self._template and self._template.bind is bind:
+        if self._template and self._template.bind is bind:  # nearly always, and quicker
             life = Life(scope, begin, observers)
             if self.own is not None:
                 life.own = self.own
             life.asynchronous, life.wait_for = True, _wait
             session = self._rules_template.make(life)
             return session, self._template.around(session)
+        return super().make(bind, scope, begin, observers, twophase)
+
+    def _make(
+        self, bind: Any, scope: Scope, begin: BeginRule, observers: Observers, twophase: bool
+    ) -> tuple[Session, Any]:
         face = self._blank(bind)
         inner = face.sync_session_class = _Inner(self.inner, scope, begin, observers, self.own)
         try:

@@ -14,7 +14,7 @@ from respool.scope.scope import ENDED
 from respool.session import unloaded
 from respool.session.life import Life, life_of
 
-__all__ = ["OPERATIONS", "guarded", "require_usable"]
+__all__ = ["OPERATIONS", "guarded", "require_own_loop", "require_usable"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,10 +73,10 @@ def require_usable(life: Life, *, awaits: bool = False) -> None:
     if life.asynchronous and life.guard.inside is not None and not life.at_hand:
         if not awaits and not in_greenlet():
             raise unloaded.not_awaited(life.title)
-        _require_own_loop(life)
+        require_own_loop(life)
 
 
-def _require_own_loop(life: Life) -> None:
+def require_own_loop(life: Life) -> None:
     """An async session belongs to the loop of its first use."""
     loop = asyncio.get_running_loop()
     if life.loop is None:

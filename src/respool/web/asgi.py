@@ -143,7 +143,7 @@ class RequestScopeMiddleware:
             label = f"{scope['method']} {scope['path']}"
             outermost = "app" not in scope  # frameworks note themselves there: ours is not inside of one
             scopes = RequestScopes(self.databases, scope.setdefault(KEY, {}), label, inbox, self.finish_timeout)
-            exchange = scope[EXCHANGE] = _Exchange(scopes, self.answer_failure, outermost)
+            exchange = scope[EXCHANGE] = _Exchange(scopes, inbox, self.answer_failure, outermost)
             try:
                 await exchange.run(self.app, scope, inbox.receive, send)
             except BaseException as error:
@@ -244,19 +244,25 @@ class _Exchange:
 
     Args:
         scopes: those of the request.
+        client: whom it answers.
         answer_by: how the application answers a failed end, where its ASGI scope does not tell.
         outermost: whether it is around the whole application.
     """
 
-    __slots__ = ("answer_by", "answered", "failure", "interrupted", "outermost", "scopes", "waiting")
+    __slots__ = (
+        *("answer_by", "answered", "client", "complete", "failure", "interrupted", "outermost"),
+        *("scopes", "waiting"),
+    )
 
-    def __init__(self, scopes: RequestScopes, answer_by: Any, outermost: bool) -> None:
+    def __init__(self, scopes: RequestScopes, client: Inbox, answer_by: Any, outermost: bool) -> None:
         self.scopes = scopes
+        self.client = client
         self.answer_by = answer_by
         self.outermost = outermost
         self.waiting = False  #: an answer waits for the end
         self.interrupted = False  #: it did not wait until the end had come
         self.answered = False  #: an answer has begun to leave
+        self.complete = False  #: all of it has left
         self.failure: BaseException | None = None  #: why the application's own answer did not
 
     async def run(self, app: ASGIApp, scope: ASGIScope, receive: Receive, send_on: Send) -> None:
@@ -301,8 +307,9 @@ class _Exchange:
             elif self.failure is not None or self.interrupted:  # the rest of an answer that has not left
                 return
         await send_on(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            self.scopes.answered()
+        if not self.complete and message["type"] == "http.response.body" and not message.get("more_body"):
+            self.complete = True
+            self.client.answered()
 
     async def _start(self, message: Message) -> Message:
         if self.waiting:

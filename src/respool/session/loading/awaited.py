@@ -24,7 +24,7 @@ from respool.session.loading.plans.plan import Asked, Plan
 from respool.session.loading.results import result_of
 from respool.session.loading.running import Failure, may_be_lent
 from respool.session.loading.selects import is_for_plans, wanted
-from respool.session.operations import require_usable
+from respool.session.operations import require_own_loop, require_usable
 
 __all__ = ["RUNS", "leave", "planned_execute", "planned_get", "rows_of"]
 
@@ -130,7 +130,9 @@ async def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Ask
     """As :func:`running.rows_of`, on a connection that is lent; ``None`` where it takes a greenlet."""
     if session._new or session._deleted or session.identity_map._modified:
         return None
-    require_usable(life, awaits=True)
+    if life.over or life.scope is None or life.scope.state is ENDED:
+        require_usable(life, awaits=True)  # else the guard has asked for that
+    require_own_loop(life)
     if not may_be_lent(session, life, plans, plan):
         return None
     call = plan.call_with(asked)
@@ -142,7 +144,9 @@ async def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Ask
     loan = Loan(pool)
     if not await pool.lend(loan, call[0]):
         return None
-    if plans.engine not in life.read_from:
+    if not life.read_from:
+        life.read_from = (plans.engine,)
+    elif plans.engine not in life.read_from:
         life.has_read(plans.engine)
     try:
         rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, *call)

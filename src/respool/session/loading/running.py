@@ -25,7 +25,7 @@ from respool.session.loading.plans.kept import Plans
 from respool.session.loading.plans.plan import Asked, Plan
 from respool.session.operations import require_usable
 from respool.session.reader import reader_of
-from respool.session.reads.begin import hears_of_reads
+from respool.session.reads.begin import hears_of_reads, is_unheard
 
 __all__ = ["LOADS", "Failure", "is_quiet", "loads_heard", "may_be_lent", "rows_of"]
 
@@ -79,7 +79,11 @@ def may_be_lent(session: Any, life: Life, plans: Plans, plan: Plan) -> bool:
         and session._trans_context_manager is None
         and not (life.holds or life.reading)
         and life.rest is None
-        and life.begin.is_unheard(plans.engine, session)
+        and life.begin.may_lease
+        and session.autobegin
+        and (plans.rule.committed or life.begin.at_any_level)
+        and is_unheard(session)
+        and plans.rule.is_unheard()
         and not plans.engine.logger.isEnabledFor(logging.INFO)
         and not plans.engine.pool.logger.isEnabledFor(logging.DEBUG)
     )

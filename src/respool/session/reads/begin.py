@@ -11,7 +11,7 @@ from sqlalchemy import Engine, orm
 from respool.engine.listeners import more_than
 from respool.engine.pools.leases import NONE, Kind, LeaseRule
 
-__all__ = ["Begin", "BeginRule", "events_heard", "hears_of_end", "hears_of_reads", "rule_of"]
+__all__ = ["Begin", "BeginRule", "events_heard", "hears_of_end", "hears_of_reads", "is_unheard", "rule_of"]
 
 #: When a transaction begins; ``None``: with the first write, where the database's isolation level allows it.
 Begin = Literal["on_write", "on_use"] | None
@@ -30,37 +30,21 @@ class BeginRule:
         begin: what was asked for.
     """
 
-    __slots__ = ("_begin",)
+    __slots__ = ("at_any_level", "may_lease")
 
     def __init__(self, begin: Begin) -> None:
-        self._begin = begin
-
-    @property
-    def may_lease(self) -> bool:
-        """``False`` if no session of the database ever does."""
-        return self._begin != "on_use"
-
-    @property
-    def at_any_level(self) -> bool:
-        """Whether reads are leased at every isolation level: that was asked for."""
-        return self._begin == "on_write"
-
-    def is_unheard(self, engine: Engine, session: orm.Session) -> bool:
-        """Whether a plain read of the session is leased in autocommit now, and nobody hears of that."""
-        if self._begin == "on_use" or not session.autobegin or not is_unheard(session):
-            return False
-        rule = rule_of(engine)
-        return rule.is_unheard() and (rule.committed or self._begin is not None)
+        self.may_lease = begin != "on_use"  #: ``False`` if no session of the database ever does
+        self.at_any_level = begin == "on_write"  #: reads are leased at every isolation level: that was asked for
 
     def kind(self, engine: Engine, session: orm.Session) -> Kind:
         """What a plain read of the session may run on now. The first call may open a connection."""
-        if self._begin == "on_use" or not session.autobegin or hears_of_transactions(session):
+        if not self.may_lease or not session.autobegin or hears_of_transactions(session):
             return NONE
         if getattr(session, "execution_options", None):  # since SQLAlchemy 2.1: they are set when a transaction begins
             return NONE
         rule = rule_of(engine)
         kind = rule.kind()
-        return kind if rule.committed or self._begin is not None else NONE
+        return kind if rule.committed or self.at_any_level else NONE
 
 
 def rule_of(engine: Engine) -> LeaseRule:
@@ -125,6 +109,15 @@ def hears_of_transactions(session: Any) -> bool:
     return max(map(len, heard.transactions)) > 1
 
 
+def hears_of_reads(session: Any) -> bool:
+    """Whether somebody listens to what the session reads."""
+    # as _heard_of(), written out: every planned read asks
+    heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))
+    if heard is None and (heard := _heard_of(session)) is None:
+        return more_than(0, session.dispatch, _READS)
+    return any(heard.reads)
+
+
 def hears_of_end(session: Any, *, commits: bool) -> bool:
     """Whether it makes a difference how a session is ended that has changed nothing.
 
@@ -137,20 +130,11 @@ def hears_of_end(session: Any, *, commits: bool) -> bool:
     """
     if commits and session.expire_on_commit:
         return True
-    heard = _heard_of(session)
-    if heard is None:
+    heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))  # as above
+    if heard is None and (heard := _heard_of(session)) is None:
         partings = more_than(0, session.dispatch, _PARTINGS)
         return partings or (commits and more_than(1, session.dispatch, _COMMITS))
     return any(heard.partings) or (commits and max(map(len, heard.commits)) > 1)
-
-
-def hears_of_reads(session: Any) -> bool:
-    """Whether somebody listens to what the session reads."""
-    # as _heard_of(), written out: every planned read asks
-    heard = None if "dispatch" in session.__dict__ else _heard.get(id(type(session)))
-    if heard is None and (heard := _heard_of(session)) is None:
-        return more_than(0, session.dispatch, _READS)
-    return any(heard.reads)
 
 
 def events_heard(cls: type[Any]) -> tuple[list[str], list[str]]:

@@ -19,8 +19,8 @@ from respool.ending.workers import perform
 from respool.errors import ConfigError
 from respool.scope.scope import Scope
 from respool.session.changes.losses import logger
-from respool.web.rules.client import Departures
 from respool.web.rules.holders_first import arrival, arrivals
+from respool.whereabouts import Client
 
 __all__ = [
     "ENVIRON_KEY",
@@ -114,7 +114,7 @@ class RequestScopes:
         databases: Iterable[DatabaseBase[Any]],
         found: MutableMapping[str, Scope],
         label: str,
-        client: Departures | None = None,
+        client: Client | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self._found = found
@@ -163,11 +163,6 @@ class RequestScopes:
         self._arrival.clear()
         for scope in self.scopes:
             scope.variable.set(None)
-
-    def answered(self) -> None:
-        """All of the answer has left: what comes now is for nobody who might go away."""
-        if self._client is not None:
-            self._client.answered()
 
     @property
     def failure(self) -> BaseException | None:
@@ -226,7 +221,10 @@ class RequestScopes:
         """
         if self.ends and status is not None and status < 400 and (broken := self.broken) is not None:
             raise broken
-        self.answers(status)
+        if status is not None:  # as answers(), written out
+            for scope in self.scopes:
+                if scope.status != status:
+                    scope.answers(status)
         if stays is Stays.ALWAYS or not end_idle(self.scopes):
             await end_async(self.end(status, error or self.failure, stays), perform, deadline=self._deadline)
 

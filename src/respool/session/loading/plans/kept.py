@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import BindTyping
 
 from respool.session.loading.plans.plan import Plan
 from respool.session.loading.plans.refusal import NoPlan
+from respool.session.reads.begin import rule_of
 
 __all__ = ["PLANS", "Plans", "Table", "plans_of", "text_of"]
 
@@ -59,6 +60,7 @@ class Plans:
         self.dialect: Any = engine.dialect
         self.options = engine._execution_options
         self.driver = engine.dialect.driver
+        self.rule = rule_of(engine)  #: what its plain reads may run on
         self.direct = _is_direct(engine.dialect)  #: a read may do without SQLAlchemy's connection
         self.lazies = Table()  #: by a lazy loader, and the mapper of the object that it loads for
         self.selects = Table()  #: by SQLAlchemy's key of a statement, and what is given with it
