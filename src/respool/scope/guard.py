@@ -22,12 +22,12 @@ ENDING = "the end of the scope"
 class Guard:
     """Who is inside a session. One at a time; the one inside may enter again."""
 
-    __slots__ = ("_lock", "_task", "_thread", "taken")
+    __slots__ = ("_lock", "_task", "taken", "thread")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.taken = self._lock.locked  #: whether somebody is inside
-        self._thread = 0  #: 0 while nobody is inside, or on nobody's behalf
+        self.thread = 0  #: of who is inside; 0 while nobody is, or on nobody's behalf
         self._task: asyncio.Task[Any] | None = None
 
     def enter(self, life: Tenant, session: Any) -> bool:
@@ -42,11 +42,11 @@ class Guard:
         loop = _get_running_loop()
         task = current_task(loop) if loop is not None else None
         thread = get_ident()
-        if self._thread == thread and self._task is task:
+        if self.thread == thread and self._task is task:
             return False
         if not self._lock.acquire(False):
             self._refuse(life)
-        self._thread, self._task = thread, task
+        self.thread, self._task = thread, task
         if life.scope is not None:
             try:
                 life.scope.require_usable()
@@ -61,7 +61,7 @@ class Guard:
             if life.watch is not None:
                 life.has_passed(session)
         finally:
-            self._thread, self._task = 0, None  # as release(), written out
+            self.thread, self._task = 0, None  # as release(), written out
             self._lock.release()
             if life.scope is not None and life.scope.state is ENDED:
                 life.last_one_out(session)
@@ -69,7 +69,7 @@ class Guard:
     @property
     def inside(self) -> Runner | None:
         """Who is inside now."""
-        thread, task = self._thread, self._task
+        thread, task = self.thread, self._task
         return Runner(thread, task) if thread else None
 
     def seize(self) -> bool:
@@ -79,11 +79,11 @@ class Guard:
     def adopt(self) -> None:
         """Act for the scope's end from here on: its steps may run in one thread after another."""
         loop = _get_running_loop()  # as running(), without making an object of it
-        self._thread, self._task = get_ident(), current_task(loop) if loop is not None else None
+        self.thread, self._task = get_ident(), current_task(loop) if loop is not None else None
 
     def release(self) -> None:
         """Go out, and leave the rest to the scope's end."""
-        self._thread, self._task = 0, None
+        self.thread, self._task = 0, None
         self._lock.release()
 
     def _refuse(self, life: Tenant) -> None:

@@ -70,7 +70,7 @@ def require_usable(life: Life, *, awaits: bool = False) -> None:
             scope.refuse_ended()
         if not life.guard.taken():  # else whoever is inside was let in
             scope.require_usable()
-    if life.asynchronous and life.guard.inside is not None and not life.at_hand:
+    if life.asynchronous and life.guard.thread and not life.at_hand:
         if not awaits and not in_greenlet():
             raise unloaded.not_awaited(life.title)
         require_own_loop(life)
