@@ -38,7 +38,7 @@ SQLALCHEMY = {
         ),
         *("_exec_single_context", "_execute_context", "_execution_options", "_handle_dbapi_exception", "_is_prepared"),
         *("_handle_dbapi_exception_noconnection", "_nested_transaction", "_safe_close_cursor", "_savepoint_impl"),
-        "_transaction",
+        *("_reentrant_error", "_transaction"),
     ),
     "sqlalchemy.engine.default": ("_init_compiled", "_is_server_side", "_on_connect_isolation_level"),
     "sqlalchemy.engine.interfaces": ("_do_ping_w_event", "_has_events"),
