@@ -131,6 +131,40 @@ async def test_promise_08_each_request_of_a_connection_comes_when_it_comes(shop_
         assert [sorted(served[turn : turn + 5]) for turn in range(0, 20, 5)] == [paths] * 4
 
 
+@pytest.mark.parametrize("hop", [in_anyio, in_executor])
+async def test_promise_08_the_parts_of_a_long_answer_come_when_they_come(shop_url: str, hop: Any) -> None:
+    """One thread, two endless downloads that make their parts in it: who comes meanwhile is served."""
+    with opened(shop_url) as db:
+        current_default_thread_limiter().total_tokens = 1
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        parts, served, loop = 0, asyncio.Event(), asyncio.get_running_loop()
+
+        def work() -> None:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)  # the loop keeps pace
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal parts
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while scope["path"] == "/download" and not served.is_set() and parts < 1000:
+                await hop(work)
+                parts += 1
+                await send({"type": "http.response.body", "body": b".", "more_body": True})
+            await send({"type": "http.response.body"})
+
+        async def handler(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/":
+                await hop(work)
+                served.set()
+            await app(scope, receive, send)
+
+        middleware = RequestScopeMiddleware(handler, db)
+        downloads = [asyncio.create_task(call_asgi(middleware, "/download")) for _ in range(2)]
+        while parts < 10:
+            await asyncio.sleep(0)
+        await asyncio.gather(call_asgi(middleware, "/"), *downloads)
+        assert parts < 100
+
+
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("hop", [in_anyio, in_executor])
 async def test_what_a_request_leaves_behind_and_a_websocket_come_when_they_come(

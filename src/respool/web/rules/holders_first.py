@@ -6,7 +6,8 @@ and wait for a connection: nobody could move until somebody's patience ends. So 
 long as it holds a connection its work gets a thread of its own. There are never more of these than connections.
 
 A request that holds none would queue anew at each hop, behind all who came after it: some would wait for a multiple of
-what others do. So they queue by the time at which their request came.
+what others do. So they queue by the time at which their request came, until its answer begins: a long answer would be before all others
+for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _ANY_NUMBER = 10_000
 _databases: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
 
 arrivals = count()
-#: The how manieth request this is; empty when that is over, since what it leaves behind, and the next one of its connection
-#: or of a test's client, may have the same context.
+#: The how manieth request this is; empty from its answer on, since the parts of that, what it leaves behind, and the next
+#: request of its connection or of a test's client may have the same context.
 arrival: ContextVar[list[int] | None] = ContextVar("respool_arrival", default=None)
 
 

@@ -227,6 +227,8 @@ class RequestScopes:
                     scope.answers(status)
         if stays is Stays.ALWAYS or not end_idle(self.scopes):
             await end_async(self.end(status, error or self.failure, stays), perform, deadline=self._deadline)
+        if stays is not Stays.ALWAYS:
+            self._arrival.clear()  # the parts of a long answer would go before all who came meanwhile
 
     def hold_back(self, status: int | None, held_back: Callable[[], bool] = lambda: True) -> None:
         """The application has begun an answer, which has not left: who opens a scope now makes the body of it.
