@@ -26,7 +26,7 @@ def lost(difference: Difference) -> bool:
             return True
         if held and isinstance(step, m.Invalidate) and difference.what == "next" and _refused(stock, ours, index):
             return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
-        if held and step == m.Other("kill") and (difference.stock, difference.ours) == _NAMED:
+        if step == m.Other("kill") and (difference.stock, difference.ours) == _NAMED:
             return True
         if held and step == m.Other("kill") and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
             if nothing_there or _nothing_done(difference, index):
@@ -61,7 +61,7 @@ def _met_a_dead_one(difference: Difference) -> bool:
     for one, other in zip(reversed(stock), reversed(ours), strict=False):
         if other.in_transaction or isinstance(one.step, m.Commit | m.Rollback | m.Close):
             return False
-        if one.outcome == other.outcome and one.outcome in _DISCONNECTED:
+        if one.outcome in _DISCONNECTED and other.outcome in _DISCONNECTED:
             return True
     return False
 

@@ -409,6 +409,19 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("unknown column"), Execute("unknown column")),
         ),
     ),
+    "who begins to listen within a block that only ours may begin, and what that one leaves": (
+        "psycopg",
+        Program(
+            steps=(
+                Get("Widget", 50),
+                Block((Listen(Listener("pool", "checkin", Act("select"))), Get("Widget", 50))),
+            ),
+        ),
+    ),
+    "a commit after a read that has met a connection lost at rest": (
+        "asyncpg",
+        Program(Setup(pool="queue"), steps=(Query("Widget"), Commit(), Other("kill")), times=6, warm=True),
+    ),
     "the same where the transaction would be doomed": (
         "psycopg",
         Program(

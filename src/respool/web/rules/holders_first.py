@@ -6,8 +6,8 @@ and wait for a connection: nobody could move until somebody's patience ends. So 
 long as it holds a connection its work gets a thread of its own. There are never more of these than connections.
 
 A request that holds none would queue anew at each hop, behind all who came after it: some would wait for a multiple of
-what others do. So they queue by the time at which their request came, until its answer begins: a long answer would be before all others
-for as long as it lasts.
+what others do. So they queue by the time at which their request came, until its answer begins: a long one would go before
+all others for as long as it lasts.
 """
 
 from __future__ import annotations
