@@ -247,6 +247,22 @@ async def client_gone(place: Place) -> None:
 
 
 @case
+async def left_behind(place: Place) -> None:
+    """What a request has left behind waits for a connection of its own accord, whether its client is there or not."""
+    async with place.open(pool=PoolConfig(max_size=1, timeout=60)) as stand:
+        assert (await stand.call("/do/leave/1")).status == 200
+        async with held(stand.db):
+            for _, ended in stand.work.jobs:
+                ended.set()
+            await until(lambda: stand.db.pool.stats().waiting == 1)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert stand.db.pool.stats().waiting == 1
+        await stand.settled()
+    assert place.saved() == 1
+
+
+@case
 async def nested_application(place: Place) -> None:
     """An application within the application shares the request."""
     async with place.open() as stand:

@@ -16,6 +16,8 @@ from tests.session.shop import Order, Product
 
 __all__ = ["AsyncWork", "SyncWork", "Work"]
 
+ORDER = text("INSERT INTO orders (product_id, note) VALUES (1, '')")
+
 
 class Work:
     """What is common: the databases, and what was seen.
@@ -180,6 +182,20 @@ class SyncWork(Work):
         self.jobs.append((thread, ended))
         return "thanks"
 
+    def leave(self, number: int) -> str:
+        """Start a thread that will order by the engine alone, after the request's end."""
+        name, ended = self.read(number), threading.Event()
+
+        def job() -> None:
+            ended.wait(60)
+            with self.db.engine.begin() as connection:
+                connection.execute(ORDER)
+
+        thread = threading.Thread(target=copy_context().run, args=(job,))
+        thread.start()
+        self.jobs.append((thread, ended))
+        return name
+
     async def finish_jobs(self) -> None:
         for thread, ended in self.jobs:
             ended.set()
@@ -315,6 +331,18 @@ class AsyncWork(Work):
         except ScopeError as error:
             self.told.append(error)
         await self.job()
+
+    async def leave(self, number: int) -> str:
+        """Start a task that will order by the engine alone, after the request's end."""
+        name, ended = await self.read(number), asyncio.Event()
+
+        async def job() -> None:
+            await ended.wait()
+            async with self.db.engine.begin() as connection:
+                await connection.execute(ORDER)
+
+        self.jobs.append((asyncio.create_task(job()), ended))
+        return name
 
     async def spawn(self, number: int) -> str:
         """Order, and start a task that will use the request's session, and a scope of its own, after its end."""
