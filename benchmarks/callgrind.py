@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["count", "counted", "missing"]
+__all__ = ["count", "counted", "counting", "missing"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,10 +47,17 @@ def count(module: str, *arguments: str, folder: Path, seed: int = 0) -> dict[str
 
 def counted(label: str, work: Callable[[], object]) -> None:
     """In the process that valgrind watches: have the instructions of some work counted, and written down."""
+    with counting(label):
+        work()
+
+
+@contextmanager
+def counting(label: str) -> Iterator[None]:
+    """The same for a block."""
     gc.collect()
     gc.freeze()  # when all that there is is looked through once more is a matter of chance
     _control("-i", "on")
-    work()
+    yield
     _control("-i", "off")
     _control("-d", label)
 

@@ -1,30 +1,38 @@
 """Where the time of one INSERT goes: respool beside ``Depends(scope="function")``, in one process, by whose code it is.
 
-Usage: python -m benchmarks.rooms
+Usage: python -m benchmarks.rooms [--instructions]
 
 The first table is processor time without a profiler; the second is a profile, which makes calls dearer than they are: its
-shares say where to look. Each order has to be in the database at the end.
+shares say where to look. With ``--instructions`` valgrind counts those of one request, which a busy machine does not change.
+Each order has to be in the database at the end.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import cProfile
 import pstats
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.applications.peers import depends_function, respool
 from benchmarks.applications.store import Store
+from benchmarks.callgrind import count as count_instructions
+from benchmarks.callgrind import counting, missing
 from tests.support.postgres import PostgresServer
 
 __all__ = ["main"]
 
 SIZE, REQUESTS, ROUNDS = 5, 400, 7
 CLIENTS = (1, SIZE, 16)
+#: Requests before those whose instructions are counted, and these.
+WARM, TIMES = 150, 100
 PEERS: dict[str, Any] = {"respool": respool, 'Depends(scope="function")': depends_function}
 
 _numbers = count(1)
@@ -120,11 +128,44 @@ def _owner(file: str) -> str:
     return "the benchmark" if "benchmarks" in parts else "Python"
 
 
+async def serve(url: str) -> None:
+    """In the process that valgrind watches."""
+    for number, peer in enumerate(PEERS.values()):
+        load = Load(peer.make(url, SIZE))
+        await load(1, WARM)
+        with counting(f"peer{number}"):
+            await load(1, TIMES)
+
+
+def instructions(url: str) -> int:
+    """Print them; returns how many orders there are."""
+    with tempfile.TemporaryDirectory(prefix="respool-bench-") as folder:
+        found = count_instructions("benchmarks.rooms", "--serve", url, folder=Path(folder))
+    ours, theirs = (found[f"peer{number}"][0] / TIMES for number in range(len(PEERS)))
+    print(f"| thousand instructions a request, 1 at a time | {' | '.join(PEERS)} | ratio |")
+    print("| --- | ---: | ---: | ---: |")
+    print(f"| one INSERT | {ours / 1000:.0f} | {theirs / 1000:.0f} | {ours / theirs:.2f} |")
+    return len(PEERS) * (WARM + TIMES)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.rooms", description=__doc__)
+    parser.add_argument("--instructions", action="store_true", help="count them, which takes valgrind")
+    parser.add_argument("--serve", metavar="URL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve))
+        return
+    if options.instructions and (tool := missing()):
+        parser.error(f"{tool} is missing, it comes with valgrind")
     with PostgresServer() as server:
         store = Store(server, "rooms")
-        tokens = asyncio.run(measure(store.url()))
-        assert store.tokens() == tokens, "an order is missing, or is there that nobody made"
+        if options.instructions:
+            made = instructions(store.url())
+            assert len(store.tokens()) == made, "an order is missing, or is there that nobody made"
+        else:
+            tokens = asyncio.run(measure(store.url()))
+            assert store.tokens() == tokens, "an order is missing, or is there that nobody made"
 
 
 if __name__ == "__main__":
