@@ -26,7 +26,7 @@ def lost(difference: Difference) -> bool:
             return True
         if held and isinstance(step, m.Invalidate) and difference.what == "next" and _refused(stock, ours, index):
             return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
-        if step == m.Other("kill") and (difference.stock, difference.ours) == _NAMED:
+        if step == m.Other("kill") and _is_named(difference):
             return True
         if held and step == m.Other("kill") and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
             if nothing_there or _nothing_done(difference, index):
@@ -100,5 +100,9 @@ _TO_BE_ROLLED_BACK = ("error", "PendingRollbackError")
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
 
 
-#: That by SQLAlchemy, and what it is.
-_NAMED = ("error", "InternalError"), ("error", "OperationalError")
+def _is_named(difference: Difference) -> bool:
+    """Whether asyncpg has read that its connection is lost, which ours tells; stock's says so otherwise, or had not read it yet."""
+    if difference.stock not in _DISCONNECTED or difference.ours != ("error", "OperationalError"):
+        return False
+    index = difference.index
+    return index is None or "asyncpg: cannot switch to state" in difference.traces[1].steps[index].message

@@ -18,6 +18,7 @@ from tests.differential.model import (
     Delete,
     Execute,
     ExpireAll,
+    Flush,
     Get,
     Invalidate,
     Listen,
@@ -421,6 +422,19 @@ KEPT: dict[str, tuple[str, Program]] = {
     "a commit after a read that has met a connection lost at rest": (
         "asyncpg",
         Program(Setup(pool="queue"), steps=(Query("Widget"), Commit(), Other("kill")), times=6, warm=True),
+    ),
+    "what follows a read whose prepared statement is none any more": (
+        "asyncpg",
+        Program(steps=(Other("migrate"), Get("Gauge", 1), Execute("text: one")), warm=True),
+    ),
+    "a connection that asyncpg knows to be lost": (
+        "asyncpg",
+        Program(
+            Setup(face="scope", pool="static"),
+            steps=(Merge(name="two"), Flush(), Other("kill")),
+            times=6,
+            warm=True,
+        ),
     ),
     "the same where the transaction would be doomed": (
         "psycopg",

@@ -95,9 +95,10 @@ def failed(error: BaseException) -> tuple[str, str]:
 def sqlstate_of(error: BaseException) -> str | None:
     """The database's code of an error."""
     orig: Any = error.orig if isinstance(error, DBAPIError) else error  # a listener has the driver's own
-    for name in ("sqlstate", "pgcode"):
-        if found := getattr(orig, name, None):
-            return str(found)
+    for each in (orig, getattr(orig, "__cause__", None)):  # SQLAlchemy's for asyncpg's has not always got it
+        for name in ("sqlstate", "pgcode"):
+            if found := getattr(each, name, None):
+                return str(found)
     return None
 
 
