@@ -436,6 +436,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             warm=True,
         ),
     ),
+    "a result of many rows that nobody reads": (
+        "psycopg2",
+        Program(Setup(pool="queue"), steps=(Execute("many rows", "nothing"),)),
+    ),
     "the same where the transaction would be doomed": (
         "psycopg",
         Program(

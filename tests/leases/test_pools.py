@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -64,6 +65,24 @@ def test_a_request_connects_once_without_a_pool(stand: Stand) -> None:
 
     once = ["opened", "closed"]
     assert stand.same(program, poolclass=NullPool) == (["leaf", 5], once, once * 2, ["written"])
+
+
+@pytest.mark.on("psycopg", "psycopg2")
+def test_a_result_that_is_dropped_half_read_leaves_no_autocommit_behind(stand: Stand) -> None:
+    """Of SQLAlchemy's own pool, which nobody tells in which mode a connection comes back by its finalizer."""
+
+    def program(side: Side) -> Any:
+        with side.request() as session:
+            first = session.scalars(sa.select(sa.func.generate_series(1, 1000))).fetchmany(1)
+            session.get(Ware, 1)
+            session.scalars(sa.select(sa.func.generate_series(1, 1000)))
+            gc.collect()
+        with side.engine.connect() as connection:
+            connection.execute(sa.insert(Note).values(text="undone"))
+            connection.rollback()
+        return first, stand.notes()
+
+    assert stand.same(program, poolclass=QueuePool, pool_size=1, max_overflow=0) == ([1], [])
 
 
 @pytest.mark.on("pysqlite", "psycopg")

@@ -19,7 +19,17 @@ from respool.engine.dialects.arrivals import NOTHING, after_reset
 from respool.engine.dialects.cancels import can_mend
 from respool.engine.dialects.cursors import watched_cursor
 from respool.engine.dialects.signs import driver_of, is_closed, transaction_note
-from respool.engine.pools.leases import ALONE, EITHER, NEVER_ALONE, TOGETHER, Loan, come_back, leave, mode_of
+from respool.engine.pools.leases import (
+    ALONE,
+    EITHER,
+    NEVER_ALONE,
+    TOGETHER,
+    Loan,
+    as_it_is,
+    come_back,
+    leave,
+    mode_of,
+)
 from respool.engine.pools.lending import LendingPool
 from respool.pool import CloseReason
 from respool.pool.core.entries import ACQUIRED
@@ -157,7 +167,8 @@ class Checkout(base._ConnectionFairy):
             return
         try:
             if wanted is ALONE:
-                record.respool_before = leave(pool._dialect, self.dbapi_connection)
+                before = record.respool_before = as_it_is(pool._dialect, self.dbapi_connection)
+                leave(pool._dialect, self.dbapi_connection, before)
             else:
                 come_back(pool._dialect, self.dbapi_connection, record.respool_before)
         except Exception as error:

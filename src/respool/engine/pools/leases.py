@@ -9,6 +9,7 @@ when the mode changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Engine
@@ -24,7 +25,7 @@ from respool.pool.core.entries import Claim
 
 __all__ = [
     "ALONE", "AUTOCOMMIT", "EITHER", "FIT", "NEVER_ALONE", "NONE", "TOGETHER", "TRANSACTION", "Kind", "LeaseRule", "Loan", "Mode",
-    "after_failure", "come_back", "give_back", "leave", "mode_of", "take",
+    "after_failure", "as_it_is", "come_back", "give_back", "leave", "mode_of", "take",
 ]  # fmt: skip
 
 #: What a plain read that finds no transaction is executed on.
@@ -248,10 +249,14 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
     if isinstance(pool, LendingPool):
         return pool.lease()
     connection = pool.connect()
+    record: Any = connection._connection_record
+    record.respool_before = None
     try:
         mode = mode_of(_arrival(pool, connection))
-        before = leave(dialect, connection.dbapi_connection) if mode is TOGETHER else None
-        connection._connection_record.respool_before = before
+        if mode is TOGETHER:
+            record.finalize_callback.append(partial(_come_back_by_itself, record, dialect))
+            record.respool_before = before = as_it_is(dialect, connection.dbapi_connection)
+            leave(dialect, connection.dbapi_connection, before)
     except BaseException as error:
         connection.invalidate(error)
         raise
@@ -264,13 +269,25 @@ def take(pool: Pool, dialect: Dialect) -> PoolProxiedConnection | None:
 def give_back(connection: Any, pool: Pool, dialect: Dialect) -> None:
     """Give it back; one of a pool that is not ours is brought back into the mode in which it came."""
     if not isinstance(pool, LendingPool) and connection.dbapi_connection is not None:
+        record = connection._connection_record
         try:
-            if (before := connection._connection_record.respool_before) is not None:
-                come_back(dialect, connection.dbapi_connection, before)
+            if record.respool_before is not None:
+                come_back(dialect, connection.dbapi_connection, record.respool_before)
+                record.respool_before = None
         except BaseException as error:
             connection.invalidate(error)
             raise
     connection.close()
+
+
+def _come_back_by_itself(record: Any, dialect: Dialect, dbapi_connection: Any) -> None:
+    """Nobody has given it back: a result that is not read to its end is dropped, an exception came out of nowhere."""
+    before, record.respool_before = record.respool_before, None
+    if before is not None:
+        try:
+            come_back(dialect, dbapi_connection, before)
+        except Exception as error:
+            record.invalidate(error)
 
 
 def after_failure(connection: Any, dialect: Dialect) -> None:
@@ -335,7 +352,9 @@ class Loan(Claim):
         record = self.record
         if record.respool_mode is TOGETHER:
             try:
-                record.respool_before = leave(self.pool._dialect, record.dbapi_connection)
+                dialect = self.pool._dialect
+                before = record.respool_before = as_it_is(dialect, record.dbapi_connection)
+                leave(dialect, record.dbapi_connection, before)
             except BaseException as error:
                 record.invalidate(error)
                 self.give_back()
@@ -373,17 +392,20 @@ class Before(NamedTuple):
     prepare_threshold: int | None  #: psycopg's: after how many executions it prepares a statement on the server
 
 
-def leave(dialect: Any, dbapi_connection: Any) -> Before:
+def as_it_is(dialect: Any, dbapi_connection: Any) -> Before:
+    """What a connection is to go back to."""
+    threshold = getattr(driver_of(dbapi_connection), "prepare_threshold", None)
+    return Before(autocommits(dialect, dbapi_connection), threshold)
+
+
+def leave(dialect: Any, dbapi_connection: Any, before: Before) -> None:
     """Put a connection into autocommit, for a read alone."""
-    driver = driver_of(dbapi_connection)
-    before = Before(autocommits(dialect, dbapi_connection), getattr(driver, "prepare_threshold", None))
     if dialect.driver in _PSYCOPG:
         # no ROLLBACK follows, which is what makes the driver forget the statements that it has prepared: a migration
         # would break them, and behind a proxy the server that has them is another one next time
-        driver.prepare_threshold = None
+        driver_of(dbapi_connection).prepare_threshold = None
     if not before.autocommit:
         _switch(dialect, dbapi_connection, True)
-    return before
 
 
 def come_back(dialect: Any, dbapi_connection: Any, before: Before) -> None:
