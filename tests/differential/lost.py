@@ -28,11 +28,19 @@ def lost(difference: Difference) -> bool:
             return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
         if step == m.Other("kill") and _is_named(difference):
             return True
-        if held and step == m.Other("kill") and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
-            if nothing_there or _nothing_done(difference, index):
-                return difference.ours not in _DISCONNECTED
-            return _commits(difference) and difference.ours in _COMMITS_LOST
+        if step == m.Other("kill") and _commits(difference) and difference.ours in _COMMITS_LOST:
+            return difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK)
+        says_so = held and step == m.Other("kill") and _told(difference) in (*_DISCONNECTED, _TO_BE_ROLLED_BACK)
+        if says_so and (nothing_there or _nothing_done(difference, index)):
+            return difference.ours not in _DISCONNECTED
     return False
+
+
+def _told(difference: Difference) -> object:
+    """What stock says where ours does not; also where that goes into a block instead."""
+    if difference.what == "order" and difference.index is not None:
+        return difference.traces[0].steps[difference.index].outcome
+    return difference.stock
 
 
 def _begins_lost(difference: Difference) -> bool:

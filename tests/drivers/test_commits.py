@@ -60,3 +60,19 @@ def test_a_lost_connection_is_named(shop: Shop) -> None:
         assert lost.value.connection_invalidated
         with pytest.raises(PendingRollbackError):
             session.commit()
+
+
+def test_a_commit_on_a_connection_that_the_driver_knows_to_be_closed_is_not_sent(shop: Shop) -> None:
+    """Somebody has used the driver's own cursor, and has caught its error: SQLAlchemy knows of nothing."""
+    engine = shop.engine(max_size=1)
+    shop.make_table(engine)
+    session: Any = Session(engine)
+    session.execute(INSERT)
+    checkout: Any = session.connection().connection
+    shop.terminate()
+    with pytest.raises(Exception, match=r"(?i)lost|closed|gone away|terminating|switch|reset|broken"):
+        checkout.dbapi_connection.cursor().execute("INSERT INTO t VALUES (3)")
+    with pytest.raises(CommitNotSent, match="nothing is saved"):
+        session.commit()
+    session.rollback()
+    assert pool_of(engine).stats().acquired == 0

@@ -17,8 +17,9 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.sql.elements import SavepointClause
 
+from respool.engine.dialects.arrivals import autocommits
 from respool.engine.dialects.server_hangups import has_hung_up
-from respool.engine.dialects.signs import transaction_state
+from respool.engine.dialects.signs import driver_of, is_closed, transaction_state
 from respool.engine.pools.checkout import Checkout
 from respool.engine.pools.lending import use_of
 from respool.errors import CommitNotSent, CommitOutcomeUnknown
@@ -99,12 +100,21 @@ def _look(connection: Any) -> None:
     if dialect.name == "sqlite" or checkout is None:
         return
     dbapi_connection = checkout.dbapi_connection
-    if transaction_state(dbapi_connection) == (None, True):
+    if transaction_state(dbapi_connection) == (None, True) and not _ends_in_one(dialect, dbapi_connection):
         return  # the driver sends none
     if has_hung_up(dbapi_connection):
         connection._respool_work.cut_off = True
         lost = dialect.loaded_dbapi.OperationalError("the server had closed the connection before COMMIT was sent")
         connection._handle_dbapi_exception(lost, None, None, None, None)
+
+
+def _ends_in_one(dialect: Any, dbapi_connection: Any) -> bool:
+    """Whether the driver knows that the connection has ended, which had a transaction then: of one it tells no more."""
+    if getattr(dbapi_connection, "_transaction", True) is None:  # SQLAlchemy's for asyncpg: none has begun
+        return False
+    with suppress(Exception):  # it tells of nothing any more
+        return is_closed(driver_of(dbapi_connection)) and not autocommits(dialect, dbapi_connection)
+    return False
 
 
 def _ask(connection: Any) -> None:
