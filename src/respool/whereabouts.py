@@ -7,6 +7,7 @@ is looked up when somebody asks, which is also what one wants to know.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import sys
@@ -23,8 +24,8 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
-    "Client", "Holder", "Place", "Runner", "Thread", "Who", "at", "caller", "calling", "client", "definition", "get_label",
-    "handler_name", "in_module_body", "is_library", "label", "line_here", "near_line", "place_of", "running", "shorten", "stack",
+    "Client", "Holder", "Place", "Runner", "Thread", "Who", "at", "caller", "calling", "client", "current_frames", "definition",
+    "get_label", "handler_name", "in_module_body", "is_library", "label", "line_here", "near_line", "place_of", "running", "shorten", "stack",
     "this_thread", "users_line", "watched",
 ]  # fmt: skip
 
@@ -176,12 +177,27 @@ class Holder:
             return iter(())
         number = self.thread.number
         here = number == threading.get_ident()
-        return _frames_here() if here else _outwards(sys._current_frames().get(number))
+        return _frames_here() if here else _outwards(current_frames().get(number))
 
     def __str__(self) -> str:
         place = self.place()
         text = self.name() if place is None else f"{self.name()}, now at {place}"
         return text + "".join(f"\n    taken at {line}" for line in self.stack)
+
+
+#: Below 3.12 CPython locks itself up where it collects garbage while it makes these frames (python/cpython#106883).
+_LOCKS_UP = sys.version_info < (3, 12)
+
+
+def current_frames() -> dict[int, FrameType]:
+    """Where each thread is now, by its number."""
+    if not (_LOCKS_UP and gc.isenabled()):
+        return sys._current_frames()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        gc.enable()
 
 
 # -- whose line it is -------------------------------------------------------------------------------------------------
@@ -335,7 +351,7 @@ def in_module_body() -> bool:
 def place_of(runner: Runner) -> str | None:
     """``file:line`` of the user's line where a thread or task is now, if there is one."""
     frame = _users(_of_task(runner.task)) if runner.task is not None else None
-    frame = frame or _users(_outwards(sys._current_frames().get(runner.thread)))
+    frame = frame or _users(_outwards(current_frames().get(runner.thread)))
     return str(Place(frame)) if frame is not None else None
 
 

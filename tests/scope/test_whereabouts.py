@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import sysconfig
@@ -215,3 +216,19 @@ def test_places_are_named_in_a_process_whose_working_directory_was_removed(
     with Database("sqlite://").scope("sale") as session:
         assert session.scope is not None
         assert __file__ in session.scope.title
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_no_garbage_is_collected_while_frames_are_asked_for(monkeypatch: pytest.MonkeyPatch, collects: bool) -> None:
+    """CPython 3.11 locked the whole process up there."""
+    seen: list[bool] = []
+    asks = sys._current_frames
+    monkeypatch.setattr(whereabouts, "_LOCKS_UP", True)
+    monkeypatch.setattr(sys, "_current_frames", lambda: (seen.append(gc.isenabled()), asks())[1])
+    was = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        frames = whereabouts.current_frames()
+        assert (threading.get_ident() in frames, seen, gc.isenabled()) == (True, [False], collects)
+    finally:
+        (gc.enable if was else gc.disable)()

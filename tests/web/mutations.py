@@ -122,6 +122,16 @@ MUTATIONS = (
         (MONITOR, "            self._inbox.append((waiter, None, None))\n", ""),
     ),
     mutation(
+        "what is left behind leaves the line with its request's client",
+        "left_behind",
+        ("web/rules/client.py", "        if self._over:\n            return\n", ""),
+    ),
+    mutation(
+        "whoever waits for a connection leaves the line",
+        "left_behind",
+        (WHEREABOUTS, "    here = client.get()\n", "    here = client.get()\n    leave()\n"),
+    ),
+    mutation(
         "what is asked of an application within the application has no session",
         "nested_application",
         (REQUESTS, "        for database in databases:\n            outer", '        for database in () if "/nested" in self.label else databases:\n            outer'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import weakref
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from respool.engine import AsyncFairPool
 from respool.observe.findings.board import Board
 from respool.pool.drivers.clock import Clock
-from respool.whereabouts import Runner, place_of
+from respool.whereabouts import Runner, current_frames, place_of
 
 __all__ = ["Loops"]
 
@@ -69,7 +68,7 @@ class Loops:
                 self._find(beat.thread, waited, database.name)
 
     def _find(self, thread: int, waited: float, database: str) -> None:
-        if thread not in sys._current_frames():  # nobody runs it any more
+        if thread not in current_frames():  # nobody runs it any more
             return
         self._board.found(
             "blocked-loop",
@@ -89,5 +88,5 @@ def _loops(pool: Any) -> list[asyncio.AbstractEventLoop]:
 
 
 def _library_line(thread: int) -> str | None:
-    frame = sys._current_frames().get(thread)
+    frame = current_frames().get(thread)
     return None if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -10,11 +10,12 @@ whoever waits for it long enough looks where all threads are, and puts a new loc
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
+
+from respool.whereabouts import current_frames
 
 __all__ = ["Reentered", "is_inside", "section", "somebody_is_inside", "waits"]
 
@@ -60,4 +61,4 @@ def is_inside(monitor: Any, frame: FrameType | None) -> bool:
 def somebody_is_inside(monitor: Any) -> bool:
     """Whether any other thread is in a section of the monitor, beyond waiting for its lock."""
     here = threading.get_ident()
-    return any(is_inside(monitor, frame) for thread, frame in sys._current_frames().items() if thread != here)
+    return any(is_inside(monitor, frame) for thread, frame in current_frames().items() if thread != here)
