@@ -178,8 +178,10 @@ class Lease(Use):
 
     def end(self) -> None:
         """The statement is over, and the use goes on."""
-        began = self.until
-        ended = self.until = now()
+        self._end_at(now())
+
+    def _end_at(self, ended: float) -> None:
+        began, self.until = self.until, ended
         self.is_executing = False
         self.seconds_in_sql += ended - began
         account = self.account
@@ -200,7 +202,7 @@ class Lease(Use):
                 account.dropped += 1
         else:
             if self.is_executing:
-                self.end()
+                self._end_at(max(self.until, began + seconds))  # never later than it is held
             account.seconds_holding += seconds
             account.note("hold", began, began + seconds)
         if len(account.uses) > 1 or account.is_over:
