@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, Protocol
 
 __all__ = [
     "Client", "Holder", "Place", "Runner", "Thread", "Who", "at", "caller", "calling", "client", "current_frames", "definition",
-    "get_label", "handler_name", "in_module_body", "is_library", "label", "line_here", "near_line", "place_of", "running", "shorten", "stack",
-    "this_thread", "users_line", "watched",
+    "get_label", "handler_name", "in_module_body", "is_library", "label", "line_here", "near_line", "place_of", "running",
+    "shorten", "stack", "this_thread", "users_line", "watched",
 ]  # fmt: skip
 
 # -- whose work it is -------------------------------------------------------------------------------------------------

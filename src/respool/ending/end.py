@@ -320,9 +320,7 @@ def _is_idle(scope: Scope) -> bool:
         return False
     if session is None or life is None:
         return True
-    if session._transaction is not None or (life.hooks is not NO_HOOKS and life.hooks.present):  # as _has_begun()
-        return False
-    if scope.taken is not None:
+    if _has_begun(session, life) or scope.taken is not None:
         return False
     if life.own is not None:  # what its class does at an end may take its time
         return False

@@ -144,10 +144,7 @@ async def rows_of(session: Any, life: Life, plans: Plans, plan: Plan, asked: Ask
     loan = Loan(pool)
     if not await pool.lend(loan, call[0]):
         return None
-    if not life.read_from:
-        life.read_from = (plans.engine,)
-    elif plans.engine not in life.read_from:
-        life.has_read(plans.engine)
+    life.has_read(plans.engine)
     try:
         rows = await RUNS[plans.driver](loan.connection, plans.engine.dialect, *call)
     except BaseException as error:

@@ -130,7 +130,7 @@ class Inbox(Departures):
 
     def close(self) -> None:
         """The request is over: stop listening."""
-        self._over, self._leaves = True, ()  # as answered()
+        self.answered()
         self._scope = {}  # it has the request's scopes, which have this: neither keeps the other
         if self._timer is not None:
             self._timer.cancel()

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from respool.database.base import DatabaseBase
 
-__all__ = ["arrival", "arrivals", "holders_first"]
+__all__ = ["arrive", "holders_first"]
 
 #: More than there ever are connections: threads are made when needed, and used again.
 _ANY_NUMBER = 10_000
@@ -34,16 +34,25 @@ _ANY_NUMBER = 10_000
 #: The databases with sync sessions.
 _databases: weakref.WeakSet[DatabaseBase[Any]] = weakref.WeakSet()
 
-arrivals = count()
+_arrivals = count()
 #: The how manieth request this is; empty from its answer on, since the parts of that, what it leaves behind, and the next
 #: request of its connection or of a test's client may have the same context.
-arrival: ContextVar[list[int] | None] = ContextVar("respool_arrival", default=None)
+_arrival: ContextVar[list[int] | None] = ContextVar("respool_arrival", default=None)
+
+
+def arrive() -> list[int]:
+    """A request has come: its place, to be emptied where its answer begins; empty for a part of one that is being served."""
+    place: list[int] = []
+    if not _arrival.get():
+        place.append(next(_arrivals))
+        _arrival.set(place)
+    return place
 
 
 def _turn() -> tuple[int, int]:
     """What is smaller goes first: whoever is no request comes now, and nothing is equal."""
-    number = next(arrivals)
-    return (next(iter(arrival.get() or ()), number), number)
+    number = next(_arrivals)
+    return (next(iter(_arrival.get() or ()), number), number)
 
 
 def holders_first(databases: Sequence[DatabaseBase[Any]]) -> int:

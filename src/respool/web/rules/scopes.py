@@ -19,7 +19,7 @@ from respool.ending.workers import perform
 from respool.errors import ConfigError
 from respool.scope.scope import Scope
 from respool.session.changes.losses import logger
-from respool.web.rules.holders_first import arrival, arrivals
+from respool.web.rules.holders_first import arrive
 from respool.whereabouts import Client
 
 __all__ = [
@@ -121,10 +121,7 @@ class RequestScopes:
         self._client = client
         self._deadline = deadline
         self._loop = asyncio._get_running_loop()  # None, where there is none
-        self._arrival: list[int] = []
-        if self._loop is not None and not arrival.get():  # else it is a part of the one that is being served
-            self._arrival.append(next(arrivals))
-            arrival.set(self._arrival)
+        self._arrival: list[int] = arrive() if self._loop is not None else []
         self.label = label if label.isprintable() else repr(label)[1:-1]  # one line in a log, whatever is sent
         self.ends: list[End] = []  #: so far
         self.status: int | None = None  #: of an answer that somebody holds back
@@ -221,10 +218,7 @@ class RequestScopes:
         """
         if self.ends and status is not None and status < 400 and (broken := self.broken) is not None:
             raise broken
-        if status is not None:  # as answers(), written out
-            for scope in self.scopes:
-                if scope.status != status:
-                    scope.answers(status)
+        self.answers(status)
         if stays is Stays.ALWAYS or not end_idle(self.scopes):
             await end_async(self.end(status, error or self.failure, stays), perform, deadline=self._deadline)
         if stays is not Stays.ALWAYS:
