@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from functools import cache
 from inspect import unwrap
 from itertools import islice
+from operator import call
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
@@ -193,11 +194,12 @@ def current_frames() -> dict[int, FrameType]:
     """Where each thread is now, by its number."""
     if not (_LOCKS_UP and gc.isenabled()):
         return sys._current_frames()
-    gc.disable()
-    try:
-        return sys._current_frames()
-    finally:
+    try:  # in one step of the interpreter: no other thread sees the collector off, nor turns it on meanwhile
+        _, frames, _ = map(call, (gc.disable, sys._current_frames, gc.enable))
+    except MemoryError:
         gc.enable()
+        raise
+    return frames  # type: ignore[return-value]
 
 
 # -- whose line it is -------------------------------------------------------------------------------------------------

@@ -232,3 +232,25 @@ def test_no_garbage_is_collected_while_frames_are_asked_for(monkeypatch: pytest.
         assert (threading.get_ident() in frames, seen, gc.isenabled()) == (True, [False], collects)
     finally:
         (gc.enable if was else gc.disable)()
+
+
+def test_whoever_asks_for_frames_leaves_the_collector_on_for_all_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that found it off would take it for the user's wish, and ask while it is turned on again."""
+    monkeypatch.setattr(whereabouts, "_LOCKS_UP", True)
+    seen: list[bool] = []
+
+    def traced(frame: Any, event: str, arg: object) -> Any:
+        if frame.f_code is not whereabouts.current_frames.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        seen.append(gc.isenabled())
+        return traced
+
+    before = sys.gettrace()
+    sys.settrace(traced)
+    try:
+        whereabouts.current_frames()
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 10
+    assert all(seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def call_wsgi(
     setup_testing_defaults(environ)
     environ.update(REQUEST_METHOD=method, PATH_INFO=path)
     environ.update({f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()})
-    environ.update({"QUERY_STRING": "", "wsgi.input": io.BytesIO()})
+    environ.update({"QUERY_STRING": "", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr})  # pytest shows that
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         assert exc_info is not None or not answer.status, "two responses"

@@ -118,7 +118,7 @@ async def success(place: Place) -> None:
     seen: list[Any] = []
     async with place.open() as stand:
         answer = await stand.call("/do/order/1", probe=lambda: seen.append((place.saved(), acquired(stand.db))))
-        assert (answer.status, answer.body) == (200, b"thanks")
+        assert (answer.status, answer.body) == (200, b"thanks"), answer
         assert seen in ([(1, 0)], [])  # a server on loopback has no probe
     assert place.saved() == 1
 
@@ -159,7 +159,7 @@ async def failing_commit_with_a_handler(place: Place) -> None:
     """The application's own handler for the error answers it."""
     async with place.open(handlers=True) as stand:
         answer = await stand.call("/do/order/999")
-        assert (answer.status, b"no such product" in answer.body) == (409, True)
+        assert (answer.status, b"no such product" in answer.body) == (409, True), answer
     assert place.saved() == 0
 
 
@@ -201,8 +201,8 @@ async def streaming(place: Place) -> None:
     """The request's session is refused to a body, by name; a scope of its own serves it."""
     async with place.open() as stand:
         answer = await stand.call("/stream", "GET", probe=lambda: acquired(stand.db))
-        assert (answer.status, answer.body) == (200, b"teatea")
-        assert answer.at_start in (0, None)
+        assert (answer.status, answer.body) == (200, b"teatea"), answer
+        assert answer.at_start in (0, None), answer
         assert [(type(error), error.scope) for error in stand.work.told] == [(ScopeEnded, "GET /stream")]
 
 
@@ -342,7 +342,7 @@ async def overload(place: Place) -> None:
     async with place.open(pool=FULL) as stand:
         async with held(stand.db):
             answer = await stand.call("/do/flushed/1")
-            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1"), answer
         assert (await stand.call("/do/order/1")).status == 200
 
 
@@ -352,7 +352,7 @@ async def overload_with_a_handler(place: Place) -> None:
     async with place.open(pool=FULL, handlers=True) as stand:
         async with held(stand.db):
             answer = await stand.call("/do/flushed/1")
-            assert (answer.status, b"busy" in answer.body) == (429, True)
+            assert (answer.status, b"busy" in answer.body) == (429, True), answer
 
 
 @case
@@ -398,7 +398,7 @@ async def dashboard(place: Place) -> None:
                 made, new_scope = [], stand.db.new_scope
                 stand.db.new_scope = lambda label, **keywords: made.append(label) or new_scope(label, **keywords)
                 answer = await stand.call("/seen/live", "GET", headers={"Key": "mine"})
-                assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+                assert (answer.status, answer.headers["content-type"]) == (200, "application/json"), answer
                 assert [each["name"] for each in json.loads(answer.body)["databases"]] == ["default", "other"]
                 assert b"page.css" in (await stand.call("/seen/", "GET", headers={"Key": "mine"})).body
                 slash = await stand.call("/seen", "GET", headers={"Key": "mine"})

@@ -182,7 +182,7 @@ async def error_answered_as_success(place: Any) -> None:
     """An exception that a handler of the framework's has made a 200 of rolls back."""
     async with place.open(guest_at="handled") as stand:
         answer = await stand.call("/do/broken/1")
-        assert (answer.status, answer.body) == (200, b"handled")
+        assert (answer.status, answer.body) == (200, b"handled"), answer
         assert (await stand.call("/do/order/1")).status == 200
     assert place.saved() == 1
 

@@ -24,6 +24,9 @@ __all__ = [
 #: libpq's states of a connection that are worth a word.
 _STATES = {1: "in a query", 2: "idle in transaction", 3: "in a failed transaction"}
 
+#: What ended the connection for MySQL's client library: CR_SERVER_GONE_ERROR, CR_SERVER_LOST, CR_SERVER_LOST_EXTENDED.
+_LOST = (2006, 2013, 2055)
+
 #: MySQL's flag of a transaction in what the server said last.
 _IN_TRANS = 1
 
@@ -89,6 +92,8 @@ def is_closed(driver: Any) -> bool:
     if getattr(driver, "closed", False) in (True, 1, 2):  # psycopg, psycopg2, aiomysql
         return True
     if getattr(driver, "open", True) in (False, 0):  # pymysql, mysqlclient
+        return True
+    if callable(ended := getattr(driver, "errno", None)) and ended() in _LOST:  # mysqlclient: how its last command did
         return True
     return getattr(driver, "connected", True) is False or getattr(driver, "_stream_broken", False) is True  # asyncmy
 
