@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from respool import Database, PoolConfig
 from respool.errors import ConcurrentUse, PoolTimeout
 from respool.session.loading import running
+from respool.session.loading.plans import plan
 from tests.loading.arenas import NAMES
 from tests.loading.shelf import Author, Book, both, fill, listened, opened, raised
 from tests.support.mariadb import MariaServer
@@ -282,6 +283,38 @@ def test_a_time_limit_that_is_reached_while_values_are_made(url: str, lent: list
             session.get(Limits, 3)
         assert lent == []
         assert session.get_one(Limits, 3).id == 3
+
+
+def test_a_time_limit_that_is_reached_while_a_plan_is_made(
+    url: str, monkeypatch: pytest.MonkeyPatch, lent: list[str]
+) -> None:
+    """It is no fault of the statement: it goes on, and the next read learns the plan."""
+    class Base(orm.DeclarativeBase):
+        pass
+
+    class Read(Base):
+        __tablename__ = "books"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+
+    reached: list[Exception] = []
+    makes = plan.call_of
+
+    def limited(*args: Any) -> Any:
+        if reached:
+            raise reached.pop()
+        return makes(*args)
+
+    monkeypatch.setattr(plan, "call_of", limited)
+    with opened(url) as database, database.scope("read") as session:
+        reached.append(TimeoutError("soft time limit"))
+        with pytest.raises(TimeoutError, match="soft time limit"):
+            session.get(Read, 1)
+        assert database.pool.stats().acquired == 0
+        session.expunge_all()
+        assert session.get_one(Read, 1).id == 1
+        lent.clear()
+        assert session.get_one(Read, 2).id == 2
+        assert len(lent) == 1
 
 
 @pytest.mark.parametrize("name", ["before_execute", "checkout", "do_orm_execute", "loaded_as_persistent", "load"])

@@ -74,7 +74,7 @@ class Plans:
         self.quick[key] = entry
 
     def learn(self, kind: type[Plan], table: Table, key: Any, result: Any, given: Collection[str]) -> None:
-        """Make a plan of what SQLAlchemy has just executed. Whatever is wrong with it, nothing is raised.
+        """Make a plan of what SQLAlchemy has just executed. Whatever is wrong with that, nothing is raised.
 
         Args:
             kind: of plan.
@@ -88,9 +88,14 @@ class Plans:
             plan = kind(result, given, self.options)
         except NoPlan as why:
             plan = why.kept(kind.kind, _text_of(result))
-        except Exception as error:  # its own words may have values in them
-            reason = f"it could not be learned: {type(error).__name__}"
-            plan = NoPlan(reason, _REPORT).kept(kind.kind, _text_of(result))
+        except Exception as error:
+            try:
+                kind(result, given, self.options)
+            except Exception:  # its own words may have values in them
+                reason = f"it could not be learned: {type(error).__name__}"
+                plan = NoPlan(reason, _REPORT).kept(kind.kind, _text_of(result))
+            else:
+                raise  # it does not come of the statement: a time limit that has been reached here
         table.note(key, plan)
 
 
