@@ -6,6 +6,9 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -14,7 +17,15 @@ from sqlalchemy import select, text
 from respool import Database, SessionPhase, transactional
 from respool.errors import NoScope, RollbackOnly, ScopeEnded, ScopeError, UncommittedChanges, UnitError, WrongScope
 from respool.scope.scope import ScopeState
+from respool.whereabouts import get_label
 from tests.session.shop import Order, Product, acquired, count, fill, opened, opened_async
+
+
+def beside(work: Callable[[], object]) -> None:
+    """In a thread of its own."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 def test_outside_of_any_scope_there_is_no_session(db: Database) -> None:
@@ -147,6 +158,115 @@ def test_promise_05_a_scope_that_has_ended_is_nobodys_parent(db: Database) -> No
     with pytest.raises(ScopeEnded):
         db.session
     scope.variable.set(None)
+
+
+def exported(db: Database) -> Iterator[Any]:
+    """A stream as users write it: what is read is not over when its reader goes."""
+    with db.scope("export") as session:
+        yield session
+        yield session
+
+
+def let_down(stream: Iterator[Any]) -> None:
+    stream.close()  # type: ignore[attr-defined]
+
+
+def collected(stream: Iterator[Any]) -> None:
+    """The last reference goes."""
+
+
+@pytest.mark.parametrize("end", [let_down, collected])
+@pytest.mark.parametrize("around", [True, False], ids=["begun within a scope", "begun outside of any"])
+def test_promise_05_a_block_that_is_closed_in_the_midst_of_others_leaves_their_session_alone(
+    db: Database, end: Any, around: bool
+) -> None:
+    """Also by the garbage collector, in any thread: what is in force there is not the stream's to put back."""
+    streams: list[Iterator[Any]] = []
+    here: list[bool] = []
+
+    def begin() -> None:
+        streams.append(exported(db))
+        next(streams[0])
+
+    def others() -> None:
+        with db.scope("others") as session:
+            end(streams.pop())
+            here.append(db.session is session)
+            here.append(get_label() == "others")
+        here.append(db.scope_here() is None)
+        here.append(get_label() is None)
+
+    def first() -> None:
+        if not around:
+            begin()
+            return
+        with db.scope("reader"):
+            begin()
+            beside(others)  # which the reader's own session would be wrong for
+
+    beside(first)
+    if not around:
+        beside(others)
+    assert here == [True] * 4
+    assert acquired(db) == 0
+    assert db.scopes() == ()
+
+
+async def test_promise_05_an_async_block_that_is_closed_in_the_midst_of_others(async_shop_url: str) -> None:
+    async def exported() -> AsyncIterator[Any]:
+        async with db.scope("export") as session:
+            yield await session.get(Product, 1)
+            yield None
+
+    async def others() -> None:
+        async with db.scope("others") as session:
+            await stream.aclose()  # type: ignore[attr-defined]
+            assert db.session is session
+
+    async with opened_async(async_shop_url) as db:
+        stream = exported()
+        async with db.scope("reader"):
+            await anext(stream)
+            await asyncio.create_task(others(), context=Context())
+        assert db.scope_here() is None
+        assert acquired(db) == 0
+
+
+def test_a_block_that_is_closed_after_the_one_around_it(db: Database) -> None:
+    stream = exported(db)
+    with db.scope("reader"):
+        own = next(stream)
+        assert db.session is own
+    assert db.scope_here() is None
+    with db.scope("next") as session:
+        let_down(stream)
+        assert db.session is session
+    assert db.scope_here() is None
+
+
+def test_where_no_scope_is_to_be_in_force_is_nobody_elses_business(db: Database) -> None:
+    @contextmanager
+    def outside() -> Iterator[None]:
+        with db.without_scope():
+            yield
+
+    block = outside()
+    with db.scope("reader") as session:
+        block.__enter__()
+        assert db.scope_here() is None
+        here: list[bool] = []
+
+        def others() -> None:
+            with db.scope("others") as own:
+                block.__exit__(None, None, None)
+                here.append(db.session is own)
+
+        beside(others)
+        assert here == [True]
+        assert db.scope_here() is None
+        with db.without_scope():
+            assert db.scope_here() is None
+    assert session.scope is not None
 
 
 def test_promise_07_a_block_that_everybody_forgot_is_not_kept_alive(db: Database) -> None:

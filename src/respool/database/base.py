@@ -7,7 +7,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import MethodType
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
@@ -288,12 +288,12 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
     @contextmanager
     def without_scope(self) -> Iterator[None]:
         """Have no scope in force for the length of a block, whatever the context was copied from."""
-        previous = self._current.get()
-        self._current.set(None)
+        token = self._current.set(None)
         try:
             yield
         finally:
-            self._current.set(previous)
+            with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
+                self._current.reset(token)
 
     def forget(self) -> None:
         """This is a forked child: forget the scopes that are open, and those in force here; they are the parent's."""

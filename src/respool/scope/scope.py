@@ -308,13 +308,21 @@ class Scope:
         return self._previous if self._previous is not None and self._previous.live else None
 
     def leave(self) -> None:
-        """Put back in force what was before. Not by token: the end may run in another context than the start."""
-        previous, self._previous = self._previous, None
-        self.variable.set(previous)
-        label.set(previous.label if previous is not None else None)
-        outer = previous.client if previous is not None else None
-        if outer is not client.get():
-            client.set(outer)
+        """Put back in force what was before, with all that was opened within and is in force still.
+
+        Not by token: the end may run in a copy of the context. It may also run where this scope is not in force at all, when
+        a generator with a block in it is closed, or collected, in the midst of somebody else's work: that goes on in its own.
+        """
+        here = self.variable.get()
+        while here is not None and here is not self:
+            here = here._previous
+        if here is self:
+            previous, self._previous = self._previous, None
+            self.variable.set(previous)
+            label.set(previous.label if previous is not None else None)
+            outer = previous.client if previous is not None else None
+            if outer is not client.get():
+                client.set(outer)
         if self._around is not None:
             around, self._around = self._around, None
             self.owner.nesting.leave(around)
