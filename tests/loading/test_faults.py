@@ -289,6 +289,7 @@ def test_a_time_limit_that_is_reached_while_a_plan_is_made(
     url: str, monkeypatch: pytest.MonkeyPatch, lent: list[str]
 ) -> None:
     """It is no fault of the statement: it goes on, and the next read learns the plan."""
+
     class Base(orm.DeclarativeBase):
         pass
 

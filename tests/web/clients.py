@@ -76,13 +76,7 @@ async def call_asgi(
         if on_message is not None:
             await on_message(message)
 
-    request = {
-        **_connection(path),
-        "type": "http",
-        "method": method,
-        "scheme": "http",
-        **(scope or {}),
-    }
+    request = {**http(path, method), **(scope or {})}
     request["headers"] = [*request["headers"], *((name.encode(), value.encode()) for name, value in headers.items())]
     try:
         await app(request, receive, send)
@@ -92,6 +86,11 @@ async def call_asgi(
             answer.status, answer.complete = 500, True
     assert answer.status or gone, "no answer"
     return answer
+
+
+def http(path: str, method: str = "GET") -> dict[str, Any]:
+    """The ASGI scope of a request."""
+    return {**_connection(path), "type": "http", "method": method, "scheme": "http"}
 
 
 async def talk_asgi(app: Any, path: str, texts: list[str]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from respool import AsyncDatabase, Database, PoolConfig
 from respool.errors import CallerGone
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.rules.client import Inbox
-from tests.session.shop import Product, acquired, count, opened, opened_async
-from tests.web.clients import call_asgi
-from tests.web.contract import held, until
+from tests.session.shop import Product, acquired, count, fill, opened, opened_async
+from tests.web.clients import call_asgi, http
+from tests.web.contract import Place, held, until
+from tests.web.stands import ALL
+from tests.web.stands.base import Stand
 
 ONE = PoolConfig(max_size=1, timeout=60)
 DISCONNECT = {"type": "http.disconnect"}
@@ -278,3 +282,47 @@ def test_a_sync_database_needs_no_event_loop(db: Database) -> None:
     with db.scope("script") as session:
         assert session.scope is not None
         assert session.scope.client is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [each for each in ALL if each.name in ("FastAPI", "Starlette", "Litestar", "ASGI") and each.kind == "async"],
+    ids=lambda kind: kind.title(),
+)
+async def test_a_request_that_is_dropped_in_the_midst_of_others_answers_nothing(
+    kind: type[Stand], shop_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a loop's requests are that is closed under them: they are collected in whichever context comes next."""
+    reached = asyncio.Event()
+    sent: list[Any] = []
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    fill(other)
+
+    async def never(what: str, number: int) -> str:
+        reached.set()
+        return str(await asyncio.Event().wait())
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with Place(kind, shop_url, other).open() as stand:
+        monkeypatch.setattr(stand.work, "do", never)
+        request = stand.app(http("/do/read/1"), asyncio.Event().wait, send)
+        await advance(request, reached)
+        async with stand.db.scope("others") as session:
+            request.close()
+            assert stand.db.session is session
+        assert sent == []
+
+
+async def advance(coroutine: Any, reached: asyncio.Event) -> None:
+    """Have a coroutine go on in a context of its own, until it has come somewhere."""
+    context = Context()
+    waits = context.run(coroutine.send, None)
+    while not reached.is_set():
+        if waits is None:
+            await asyncio.sleep(0)
+        else:
+            waits._asyncio_future_blocking = False
+            await asyncio.wait([waits])
+        waits = context.run(coroutine.send, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, overload
 
@@ -206,7 +207,8 @@ class Beginning:
             try:
                 await self.app(scope, receive, begin)
             finally:
-                making.reset(token)
+                with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
+                    making.reset(token)
         except Exception as error:  # whatever somebody further out makes of it
             await roll_back(scope.get(KEY, {}), error)
             raise

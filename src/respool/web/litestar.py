@@ -6,6 +6,7 @@ Both are around the whole application: its routing, middleware, error pages and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -159,7 +160,8 @@ async def _call(call: Any, app: Litestar, scope: Any, receive: Any, send: Any) -
     try:
         await call(app, scope, receive, send)
     finally:
-        making.reset(token)
+        with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
+            making.reset(token)
 
 
 async def _failed(error: Exception, scope: Any) -> None:

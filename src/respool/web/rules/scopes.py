@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any, Self
@@ -292,7 +292,8 @@ class Layer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        _layers.reset(self._token)
+        with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
+            _layers.reset(self._token)
 
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("respool_layers", default=())
