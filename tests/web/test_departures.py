@@ -214,7 +214,10 @@ async def test_promise_07_what_has_begun_goes_on_and_so_does_a_scope_of_its_own(
     assert count(shop_url) == 1
 
 
-@pytest.mark.parametrize("when", ["answering", "answered", "gone"])
+FILE = ("http.response.pathsend", "http.response.zerocopysend")
+
+
+@pytest.mark.parametrize("when", ["answering", *FILE, "answered", "gone"])
 async def test_promise_07_what_a_request_leaves_behind_is_for_nobodys_client(
     async_shop_url: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,14 +240,14 @@ async def test_promise_07_what_a_request_leaves_behind_is_for_nobodys_client(
                 assert await receive() == DISCONNECT
                 return
             await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body"})
-            if when == "answering":  # as a framework does what is to be done after the answer
+            await send({"type": when if when in FILE else "http.response.body"})
+            if when != "answered":  # as a framework does what is to be done after the answer
                 await asyncio.wait(jobs)
 
         request = asyncio.create_task(call_asgi(RequestScopeMiddleware(app, db), gone=gone if when == "gone" else None))
         await until(lambda: bool(jobs))
         gone.set()
-        if when != "answering":
+        if when not in ("answering", *FILE):
             await request
         await until(lambda: acquired(db) == 0)
         async with held(db):

@@ -241,6 +241,10 @@ class Beside:
             await self.app(scope, receive, begin)
 
 
+#: Of a body: what the application sends itself, and files that the server is told to send, by its extensions.
+_PARTS = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+
+
 class _Exchange:
     """One request, and what came of its end.
 
@@ -309,7 +313,7 @@ class _Exchange:
             elif self.failure is not None or self.interrupted:  # the rest of an answer that has not left
                 return
         await send_on(message)
-        if not self.complete and message["type"] == "http.response.body" and not message.get("more_body"):
+        if not self.complete and message["type"] in _PARTS and not message.get("more_body"):
             self.complete = True
             self.client.answered()
 
