@@ -134,13 +134,9 @@ def _sets_the_mode(difference: Difference) -> bool:
         difference.what in ("outcome", "end")
         and difference.stock in (("error", "psycopg.ProgrammingError"), ("error", "psycopg2.ProgrammingError"))
         and difference.ours != difference.stock
-        and any(each.act.what == "autocommit" for each in _listeners(difference.program))
+        and any(each.act.what == "autocommit" for each in difference.program.heard_by)
         and (before is None or not before.holding)
     )
-
-
-def _listeners(program: m.Program) -> list[m.Listener]:
-    return [*program.listeners, *(step.listener for step in m.flat(program.steps) if isinstance(step, m.Listen))]
 
 
 def _leased(difference: Difference, index: int) -> bool:
@@ -192,7 +188,7 @@ def _doomed_scope(difference: Difference) -> bool:
         and _DOOMED in _states(difference, 1)
         and _DOOMED not in _states(difference, 0)
         and (
-            any(each.act.what in ("audit", "note") for each in _listeners(difference.program))
+            any(each.act.what in ("audit", "note") for each in difference.program.heard_by)
             or any(_may_change(seen.step) for seen in difference.traces[1].steps)
         )
     )
@@ -254,10 +250,7 @@ def _kept_by_a_listener(difference: Difference) -> bool:
     hears = any(
         each.event.endswith(("_to_detached", "_to_transient"))
         and each.act.what not in ("nothing", "look", "info", "raise")
-        for each in [
-            *difference.program.listeners,
-            *(step.listener for step in m.flat(difference.program.steps) if isinstance(step, m.Listen)),
-        ]
+        for each in difference.program.heard_by
     )
     stock, ours = difference.traces
     return hears and difference.what == "next" and stock.out > ours.out
@@ -269,6 +262,8 @@ _GONE = {("error", "StaleDataError"), ("error", "ObjectDeletedError")}
 
 def _asked_for(difference: Difference) -> bool:
     """After somebody else, or another connection of the program's, has changed what leased reads had seen."""
+    if _puts_back(difference):
+        return True
     setup = difference.program.setup
     _, level = setup.isolation or ("server", "REPEATABLE READ" if difference.driver == "mariadb" else "")
     if difference.driver.endswith("sqlite") or setup.begin != "on_write" or level not in _STRICTER:
@@ -287,6 +282,15 @@ def _asked_for(difference: Difference) -> bool:
         return False
     others = (index for index, seen in enumerate(stock) if _is_elsewhere(seen.step))
     return any(_leased(difference, index) for index in others)
+
+
+def _puts_back(difference: Difference) -> bool:
+    """Whether the default is no more what somebody has set it to for the session, beneath a level of the driver's own."""
+    if difference.driver != "psycopg2" or difference.what != "next" or difference.program.setup.isolation is None:
+        return False
+    stock, ours = (dict(side) for side in (difference.stock, difference.ours))
+    forgotten = set(stock.pop("settings")) - set(ours.pop("settings"))
+    return stock == ours and {name for name, _ in forgotten} == {"default_transaction_isolation"}
 
 
 def _is_too_late(seen: Seen) -> bool:
@@ -330,7 +334,8 @@ RULES = (
     Rule(
         "asked for",
         'begin="on_write" said explicitly leases also where the engine\'s isolation level is stricter: that of'
-        " create_engine(isolation_level=…), or the server's own. Asked for its level, a lease tells its own.",
+        " create_engine(isolation_level=…), or the server's own. Asked for its level, a lease tells its own. Beside the"
+        " engine's level, which is the one that counts, psycopg2 forgets a default_transaction_isolation of the session's.",
         onwards=_asked_for,
     ),
     Rule(

@@ -22,18 +22,24 @@ def lost(difference: Difference) -> bool:
     for index in range(end - 1, 0, -1):
         step, held = stock.steps[index].step, stock.steps[index - 1].holding
         nothing_there = not ours.steps[index - 1].holding
-        if held and nothing_there and isinstance(step, m.Invalidate) and difference.what in ("heard", "next"):
-            return True
+        if held and nothing_there and isinstance(step, m.Invalidate):
+            by_who_hears = index == difference.index and _hears_of_discards(difference.program)
+            if by_who_hears or difference.what in ("heard", "next"):
+                return True
         if held and isinstance(step, m.Invalidate) and difference.what == "next" and _refused(stock, ours, index):
             return isinstance(difference.stock, tuple) and isinstance(difference.ours, dict)
-        if step == m.Other("kill") and _is_named(difference):
+        if step == m.Other("kill") and (_is_named(difference) or _is_told_by_a_listener(difference)):
             return True
         if step == m.Other("kill") and _commits(difference) and difference.ours in _COMMITS_LOST:
             return difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK)
-        says_so = held and step == m.Other("kill") and _told(difference) in (*_DISCONNECTED, _TO_BE_ROLLED_BACK)
+        says_so = held and step == m.Other("kill") and _told(difference) in (*_DISCONNECTED, *_BARE, _TO_BE_ROLLED_BACK)
         if says_so and (nothing_there or _nothing_done(difference, index)):
             return difference.ours not in _DISCONNECTED
     return False
+
+
+def _hears_of_discards(program: m.Program) -> bool:
+    return any(each.target == "pool" and each.event in ("close", "invalidate") for each in program.heard_by)
 
 
 def _told(difference: Difference) -> object:
@@ -106,6 +112,21 @@ def _nothing_done(difference: Difference, end: int) -> bool:
 _TO_BE_ROLLED_BACK = ("error", "PendingRollbackError")
 #: As the drivers have it; asyncpg's "cannot switch to state" is the last.
 _DISCONNECTED = tuple(("error", name) for name in ("OperationalError", "DBAPIError", "InterfaceError", "InternalError"))
+#: The same to who listens, and uses the driver's own cursor.
+_BARE = tuple(
+    ("error", name)
+    for name in (
+        *("psycopg.AdminShutdown", "psycopg2.AdminShutdown", "psycopg2.OperationalError", "psycopg2.InterfaceError"),
+        *("psycopg.OperationalError", "asyncpg.ConnectionDoesNotExistError", "asyncpg.InterfaceError"),
+        *("pymysql.OperationalError", "pymysql.InterfaceError"),
+    )
+)
+
+
+def _is_told_by_a_listener(difference: Difference) -> bool:
+    """Whether who hears of the loss uses the connection, too, and fails in his turn: ours looks before it sends COMMIT."""
+    hears = any(each.event == "handle_error" for each in difference.program.heard_by)
+    return hears and _commits(difference) and {difference.stock, difference.ours} <= set(_DISCONNECTED)
 
 
 def _is_named(difference: Difference) -> bool:

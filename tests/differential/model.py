@@ -327,6 +327,11 @@ class Program:
     times: int = 1
     warm: bool = False
 
+    @property
+    def heard_by(self) -> list[Listener]:
+        """Who listens, from the beginning or from a step on."""
+        return [*self.listeners, *(step.listener for step in flat(self.steps) if isinstance(step, Listen))]
+
 
 def flat(steps: tuple[Step, ...]) -> list[Step]:
     """All steps, those inside of blocks too, in the order in which they are done."""

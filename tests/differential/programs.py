@@ -274,7 +274,7 @@ def _without_chance(made: m.Program) -> m.Program:
     doomed = any(isinstance(step, m.Nested) for step in steps) and any(map(_fails, steps))  # its RELEASE fails
     if heard or lost or doomed or m.kills(made):
         made = replace(made, steps=_on_one(made.steps))
-    if m.kills(made) and (made.setup.reset is None or any(each.target == "pool" for each in _listeners(made))):
+    if m.kills(made) and (made.setup.reset is None or any(each.target == "pool" for each in made.heard_by)):
         # a pool that looks at its connections meets what nobody resets, or their listeners have left open
         made = replace(made, steps=_without_kills(made.steps))
     return made
@@ -304,10 +304,6 @@ def _harmless_ones(steps: tuple[m.Step, ...]) -> tuple[m.Step, ...]:
             step = replace(step, listener=_harmless(step.listener))
         found.append(step)
     return tuple(found)
-
-
-def _listeners(made: m.Program) -> list[m.Listener]:
-    return [*made.listeners, *(step.listener for step in m.flat(made.steps) if isinstance(step, m.Listen))]
 
 
 def _without_kills(steps: tuple[m.Step, ...]) -> tuple[m.Step, ...]:

@@ -259,6 +259,43 @@ KEPT: dict[str, tuple[str, Program]] = {
         "asyncpg",
         Program(steps=(Other("kill"), Query("Gauge"), Invalidate())),
     ),
+    "a connection lost between two leased reads, and who reads by himself before the second": (
+        "psycopg",
+        Program(
+            steps=(
+                Execute("widgets"),
+                Other("kill"),
+                Listen(Listener("session", "do_orm_execute", Act("select"))),
+                Execute("unknown table"),
+            ),
+            warm=True,
+        ),
+    ),
+    "a connection lost before COMMIT, and who reads on it as he hears of that": (
+        "mariadb",
+        Program(
+            listeners=(Listener("dialect", "handle_error", Act("select", via="execute")),),
+            steps=(Add("Audit"), Nested((Other("kill"), Commit()))),
+        ),
+    ),
+    "an invalidate() with nothing to discard, and who writes as he hears of that": (
+        "psycopg",
+        Program(listeners=(Listener("pool", "close", Act("audit")),), steps=(Execute("widgets"), Invalidate())),
+    ),
+    "an invalidate() with nothing to discard, and who raises as he hears of that": (
+        "mariadb",
+        Program(steps=(Listen(Listener("pool", "close", Act("raise"))), Query("Part"), Invalidate())),
+    ),
+    "a default of the session's, beneath a level of the driver's own": (
+        "psycopg2",
+        Program(
+            Setup(isolation=("engine", "SERIALIZABLE")),
+            (Listener("sessions", "before_commit", Act("serializable", once=True)),),
+            (Execute("widgets"),),
+            "commit",
+            times=2,
+        ),
+    ),
     "a second invalidate(), with nothing to discard on either side": (
         "asyncpg",
         Program(steps=(Get("Part", 3), Invalidate(), Invalidate())),
