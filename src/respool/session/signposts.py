@@ -22,6 +22,7 @@ __all__ = [
     "AsyncOnly",
     "NoSuchName",
     "Signposts",
+    "StaysHere",
     "SyncOnly",
     "async_block",
     "block",
@@ -88,6 +89,10 @@ class NoSuchName(ConfigError, AttributeError):
     """Also an ``AttributeError``, so that ``hasattr`` and ``getattr`` with a default are what they are."""
 
 
+class StaysHere(ConfigError, TypeError):
+    """Also a ``TypeError``, as for whatever else cannot be pickled."""
+
+
 class _NoBlock:
     """Stands for ``__enter__`` or ``__aenter__``: ``with`` gets a lesson, and ``hasattr`` and ``isinstance`` a no.
 
@@ -133,6 +138,16 @@ class Signposts:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             raise _no_such_name(self, name)
+
+        def __reduce_ex__(self, protocol: object) -> NoReturn:
+            raise StaysHere(
+                f"a {type(self).__name__} cannot be pickled or copied: its connections and its sessions are this process's",
+                advice=[
+                    "give the other process its URL, or have it import the module that makes it: each has a pool of its own",
+                    "the same for a worker of ProcessPoolExecutor: in its initializer",
+                ],
+                setting="pickle",
+            )
 
         __enter__ = __aenter__ = _NoBlock(_no_block)
         __exit__ = __aexit__ = None
