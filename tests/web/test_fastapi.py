@@ -3,6 +3,7 @@
 Annotations are evaluated here: FastAPI cannot see the local names of a postponed one."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, Self
@@ -12,9 +13,10 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from sqlalchemy.exc import IntegrityError
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.testclient import TestClient
 
 from respool import Database, Session
-from respool.errors import ConfigError, ScopeEnded
+from respool.errors import ConfigError, ScopeEnded, WrongScope
 from respool.web.asgi import RequestScopeMiddleware
 from respool.web.fastapi import install, session_of
 from tests.session.shop import Order, Product, acquired, count, opened, opened_async
@@ -294,3 +296,34 @@ def test_a_database_is_installed_once(db: Database) -> None:
         install(app, db)
     with pytest.raises(ConfigError, match="no database"):
         install(app)
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_dependency_that_yields_its_own_blocks_session_is_told_what_to_write(db: Database, installed: bool) -> None:
+    """FastAPI enters it in a thread, with a copy of the context; an async one it enters where the handler runs."""
+
+    def own() -> Iterator[Any]:
+        with db.scope("own") as session:
+            yield session
+
+    async def own_async() -> AsyncIterator[Any]:
+        with db.scope("own") as session:
+            yield session
+
+    app = FastAPI()
+    if installed:
+        install(app, db)
+
+    @app.get("/")
+    def read(session: Annotated[Any, Depends(own)]) -> str:
+        return str(session.get_one(Product, 1).name)
+
+    @app.get("/async")
+    def read_too(session: Annotated[Any, Depends(own_async)]) -> str:
+        return str(session.get_one(Product, 1).name)
+
+    with TestClient(app) as client:
+        with pytest.raises(WrongScope, match=re.escape("Depends(session_of(db))")):
+            client.get("/")
+        assert client.get("/async").json() == "tea"
+    assert acquired(db) == 0

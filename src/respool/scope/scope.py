@@ -373,23 +373,31 @@ class Scope:
 
     def _refuse_stranger(self) -> NoReturn:
         here = self.variable.get()
+        more = (_YIELDED,) if not self.is_request and (here is None or here.is_request) else ()
         self.refuse_elsewhere(
             f"from {here.title}" if here is not None else "outside any request or scope",
             f"database {self.database!r}",
             "do not keep a session in a global, a cache or another object that outlives the request: ask db.session",
+            *more,
         )
 
-    def refuse_elsewhere(self, elsewhere: str, now: str, advice: str) -> NoReturn:
+    def refuse_elsewhere(self, elsewhere: str, now: str, *advice: str) -> NoReturn:
         """Raise the error of a session that does not belong where it was used."""
         raise WrongScope(
             f"the session of {self.title} was used {elsewhere}",
             now=[f"used at {caller()} in {running()}", now],
-            advice=[advice, 'in a thread, task or process of its own, open a scope: with db.scope("job") as session'],
+            advice=[*advice, 'in a thread, task or process of its own, open a scope: with db.scope("job") as session'],
             scope=self.label,
             database=self.database,
             used_from=elsewhere.removeprefix("from "),
         )
 
+
+#: What a framework has called in a thread, with a copy of the context that is gone when it has yielded.
+_YIELDED = (
+    "a dependency that yields the session of its own block is entered in another context than the handler's: let it be that"
+    " of the request, Depends(session_of(db)) after install(app, db) of respool.web.fastapi; or make it async def"
+)
 
 #: Held while a scope gets its first child.
 _adopting = threading.Lock()
