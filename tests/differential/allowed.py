@@ -273,7 +273,7 @@ def _asked_for(difference: Difference) -> bool:
     if difference.what not in ("outcome", "objects") or difference.index is None:
         return False
     if getattr(difference.step, "statement", "") == "isolation":  # that of the lease
-        return difference.ours == "read committed"
+        return difference.ours in ("read committed", (("read committed",),))  # scalar(), and rows
     stock = difference.traces[0].steps[: difference.index + 1]
     refused = (
         difference.what == "outcome" and isinstance(difference.stock, tuple) and difference.stock[:1] == ("error",)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
+from respool import Session
 from respool.engine.dialects.signs import has_something_to_say
 from tests.drivers.driver import ONE, Driver, Shop, pool_of
 
@@ -101,6 +104,41 @@ def test_a_later_read_is_not_run_again(shop: Shop, unwarned: None) -> None:
     assert lost.value.connection_invalidated
     with engine.connect() as connection:
         assert connection.scalar(ONE) == 1
+
+
+OWN = {
+    "by the pool's proxy": lambda checkout: checkout.cursor(),
+    "by the driver's connection": lambda checkout: checkout.dbapi_connection.cursor(),
+}
+
+
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN)
+def test_a_first_read_after_somebodys_own_write_is_not_run_again(shop: Shop, unwarned: None, own: Any) -> None:
+    """On another connection it would be executed, and committed, without what was written, or set, before."""
+    engine = shop.engine(max_size=1, check_after=None)
+    shop.make_table(engine)
+    shop.fill(engine, 1)
+    session = Session(engine)
+    cursor = own(session.connection().connection)
+    cursor.execute("INSERT INTO t VALUES (7)")
+    cursor.close()
+    shop.terminate()
+    with pytest.raises(sa.exc.DBAPIError) as lost:
+        session.scalar(ONE)
+    assert lost.value.connection_invalidated
+    session.rollback()
+    assert session.scalar(sa.text("SELECT count(*) FROM t")) == 1
+    session.close()
+
+
+def test_a_first_read_after_the_drivers_connection_was_asked_for_is_not_run_again(shop: Shop, unwarned: None) -> None:
+    engine = shop.engine(max_size=1, check_after=None)
+    shop.fill(engine, 1)
+    with engine.connect() as connection:
+        assert connection.connection.driver_connection is not None
+        shop.terminate()
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.execute(ONE)
 
 
 def test_a_rollback_on_a_lost_connection_bothers_nobody(shop: Shop) -> None:

@@ -101,6 +101,10 @@ class Checkout(base._ConnectionFairy):
     used = False
     #: Whether it was taken for one plain read, in autocommit.
     alone = False
+    #: Whether the driver's connection was asked for, or found in a transaction that no statement of SQLAlchemy's began.
+    touched = False
+    #: How many cursors were made: one for each statement, and more where somebody has used the driver's own.
+    cursors = 0
     #: Whether a COMMIT was the last that was done with it, after which there is nothing to roll back.
     committed = False
     #: Whether whoever sent that COMMIT does nothing after it.
@@ -218,18 +222,19 @@ class Checkout(base._ConnectionFairy):
     def __getattr__(self, key: str) -> Any:
         if key in ("_connection_record", "dbapi_connection"):  # it was interrupted while it was made
             return None
-        self.committed = False  # whatever it is for
+        self.committed, self.touched = False, True  # whatever it is for
         return getattr(self.dbapi_connection, key)
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
         """The driver's own connection, for things that only it can do."""
-        self.committed = False
+        self.committed, self.touched = False, True
         return super().driver_connection
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As the driver's."""
         self.committed = False
+        self.cursors += 1
         return self.dbapi_connection.cursor(*args, **kwargs)
 
     def commit(self) -> None:
@@ -346,32 +351,17 @@ class Checkout(base._ConnectionFairy):
 
 
 class WatchedCheckout(Checkout):
-    """One that takes note whether more is done with it than to execute statements through SQLAlchemy.
+    """One that takes note whether more is done with its cursors than to execute statements through SQLAlchemy.
 
     A checkout becomes one for as long as it is of interest, and is an ordinary one again after that.
     """
 
     __slots__ = ()
 
-    #: Whether the driver's connection was asked for, or found in a transaction that no statement of SQLAlchemy's began.
-    touched = False
-    #: How many cursors were made: one for each statement.
-    cursors = 0
-
-    def __getattr__(self, key: str) -> Any:
-        self.touched = True
-        return super().__getattr__(key)
-
-    @property
-    def driver_connection(self) -> Any:  # type: ignore[override]
-        """As SQLAlchemy's."""
-        self.touched = True
-        return super().driver_connection
-
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """As the driver's."""
-        self.cursors += 1
         self.committed = False
+        self.cursors += 1
         return watched_cursor(self, *args, **kwargs)
 
     def look(self, context: Any, statement: str) -> None:

@@ -154,7 +154,7 @@ _EXECUTED: dict[str, tuple[Callable[..., bool | None], Callable[..., bool | None
 
 
 def _unused(context: Any, statement: str) -> Checkout | None:
-    """The checkout whose first statement this is; it is used from now on."""
+    """The checkout whose first statement this is, of all that anybody sends; it is used from now on."""
     checkout = context.root_connection._dbapi_connection if context is not None else None
     if type(checkout) is WatchedCheckout:
         checkout.look(context, statement)
@@ -163,6 +163,8 @@ def _unused(context: Any, statement: str) -> Checkout | None:
     if checkout.used:
         return None
     checkout.used = True
+    if not checkout.alone and (checkout.touched or checkout.cursors > 1 or transaction_note(checkout.dbapi_connection)):
+        return None  # by the driver's own means somebody has done what another connection would know nothing of
     return checkout
 
 

@@ -30,7 +30,7 @@ class Watch:
         connection: that it holds.
     """
 
-    __slots__ = ("_connection", "_life", "_statements", "held")
+    __slots__ = ("_connection", "_cursors", "_life", "_statements", "held")
 
     def __init__(self, life: Any, connection: Connection) -> None:
         self._life = life
@@ -42,8 +42,10 @@ class Watch:
         watched.__class__ = _watched(kind)
         watched._respool_watch = self
         checkout: Any = watched._dbapi_connection
+        self._cursors = 0  #: that were made before
         if type(checkout) is Checkout:
             checkout.__class__ = WatchedCheckout
+            self._cursors = checkout.cursors
 
     def end(self) -> bool:
         """Look no more; whether nothing was seen that would have to be kept."""
@@ -53,7 +55,7 @@ class Watch:
         checkout: Any = connection._dbapi_connection
         if not isinstance(checkout, WatchedCheckout):  # it could not be watched, or is lost
             return False
-        touched = checkout.touched or checkout.cursors != self._statements
+        touched = checkout.touched or checkout.cursors - self._cursors != self._statements
         checkout.__class__ = Checkout  # type: ignore[assignment]
         if self.held or touched or not self._has_only_read():
             return False

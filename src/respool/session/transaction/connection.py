@@ -46,6 +46,13 @@ def _held(kind: Any) -> Any:
     class Held(kind):  # type: ignore[misc]
         __slots__ = ()
 
+        @property
+        def connection(self) -> Any:
+            checkout = super().connection
+            if isinstance(checkout, Checkout):
+                checkout.touched = True  # whoever has asked for it can do anything with it
+            return checkout
+
         def _exec_single_context(self, dialect: Any, context: Any, statement: Any, parameters: Any) -> Any:
             if self._respool_work.after_reads:
                 _as_after_reads(self, context)
