@@ -294,8 +294,8 @@ def _puts_back(difference: Difference) -> bool:
 
 
 def _is_too_late(seen: Seen) -> bool:
-    """Whether a write was refused, since the row has changed after stock's snapshot of it: in MariaDB's words, too."""
-    return seen.sqlstate == "40001" or "(1020," in seen.message
+    """Whether a row, or its table, has changed after stock's snapshot of it: the former a write, in MariaDB's words, too."""
+    return seen.sqlstate == "40001" or any(code in seen.message for code in ("(1020,", "(1412,"))
 
 
 def _is_elsewhere(step: m.Step) -> bool:

@@ -289,6 +289,10 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("text: one"), Reset(), Other("kill"), Execute("text: one")),
         ),
     ),
+    "a table that was changed after a leased read, and is read then": (
+        "mariadb",
+        Program(steps=(Get("Widget", 99), Other("migrate"), Get("Gauge", 2))),
+    ),
     "the level of a lease, asked for as rows": (
         "psycopg",
         Program(Setup(isolation=("engine", "SERIALIZABLE")), steps=(Execute("isolation"),)),
