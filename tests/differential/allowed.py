@@ -163,7 +163,7 @@ def _states(difference: Difference, side: int) -> tuple[str, ...]:
 
 def _failed_read(difference: Difference) -> bool:
     """Stock's transaction is doomed by an error that a leased read had as well."""
-    if difference.what not in ("outcome", "end") or _DOOMED not in _states(difference, 0):
+    if difference.what not in ("outcome", "order", "end") or _DOOMED not in _states(difference, 0):
         return False
     if difference.index is not None:  # who hears of the error itself may meet it
         before, failed = difference.before(1), difference.traces[1].steps[difference.index]
@@ -200,6 +200,13 @@ def _may_change(step: m.Step) -> bool:
             ("insert", "update", "delete")
         )
     return isinstance(step, m.Add | m.Modify | m.Merge | m.Delete)
+
+
+def _of_the_statement_before(difference: Difference) -> bool:
+    """After a read that was leased: stock's connection has seen nothing since, and ours has been given back."""
+    asks = difference.driver == "mariadb" and getattr(difference.step, "statement", "") == "found_rows"
+    before = difference.before(1)
+    return asks and difference.what in ("outcome", "objects") and before is not None and not before.holding
 
 
 def _moment(difference: Difference) -> bool:
@@ -316,7 +323,12 @@ RULES = (
         " in a doomed transaction with changes fails, where COMMIT would be a silent rollback.",
         onwards=lambda difference: _failed_read(difference) or _doomed_scope(difference),
     ),
-    Rule("moment", "now() outside of a transaction is the statement's.", here=_moment),
+    Rule(
+        "moment",
+        "now() outside of a transaction is the statement's; what MySQL tells of the statement before (FOUND_ROWS()) is the"
+        " connection's, which may be another one after a leased read.",
+        here=lambda difference: _moment(difference) or _of_the_statement_before(difference),
+    ),
     Rule(
         "shorter hold",
         "What waits for the end of a transaction that has only read (ALTER TABLE) need not wait for a leased read.",

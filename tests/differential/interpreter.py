@@ -231,4 +231,7 @@ def _look_at_next(engine: Engine, database: str) -> Any:
         return found
 
 
-_SETTINGS = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"
+#: Whether the level was said explicitly is nobody's business; what it is is asked apart.
+_SETTINGS = (
+    "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'transaction_isolation' ORDER BY 1"
+)

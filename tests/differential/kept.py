@@ -289,6 +289,30 @@ KEPT: dict[str, tuple[str, Program]] = {
             steps=(Execute("text: one"), Reset(), Other("kill"), Execute("text: one")),
         ),
     ),
+    "a savepoint where stock's transaction is doomed by a failed read": (
+        "psycopg",
+        Program(steps=(Execute("unknown column"), Add("Audit"), Nested((Close(),))), times=2),
+    ),
+    "the next session after a close that a listener has stopped": (
+        "psycopg_async",
+        Program(
+            listeners=(Listener("session", "persistent_to_detached", Act("raise")),),
+            steps=(Connect("AUTOCOMMIT"), Commit(), Get("Widget", 1)),
+        ),
+    ),
+    "who hears of the errors of a connection that was lost at rest": (
+        "psycopg_async",
+        Program(
+            listeners=(Listener("engine", "begin"),),
+            steps=(Listen(Listener("dialect", "handle_error")), Query("Part"), Other("kill")),
+            times=6,
+            warm=True,
+        ),
+    ),
+    "what MariaDB tells of the statement before": (
+        "mariadb",
+        Program(steps=(Execute("unknown column"), Execute("found_rows")), warm=True),
+    ),
     "a table that was changed after a leased read, and is read then": (
         "mariadb",
         Program(steps=(Get("Widget", 99), Other("migrate"), Get("Gauge", 2))),

@@ -17,7 +17,7 @@ def lost(difference: Difference) -> bool:
         end += 1
     if _begins_lost(difference) and difference.stock in (*_DISCONNECTED, _TO_BE_ROLLED_BACK):
         return difference.ours not in _DISCONNECTED
-    if _meets_a_dead_one(difference) or _met_a_dead_one(difference):
+    if _meets_a_dead_one(difference) or _met_a_dead_one(difference) or _pings_a_dead_one(difference):
         return True
     for index in range(end - 1, 0, -1):
         step, held = stock.steps[index].step, stock.steps[index - 1].holding
@@ -65,6 +65,13 @@ def _meets_a_dead_one(difference: Difference) -> bool:
         return False
     killed = [i for i, seen in enumerate(stock.steps[: difference.index]) if seen.step == m.Other("kill")]
     return bool(killed) and stock.steps[killed[-1]].holding and not ours.steps[killed[-1]].holding
+
+
+def _pings_a_dead_one(difference: Difference) -> bool:
+    """Whether who hears of errors hears of stock's ping of one that was lost at rest: ours sees that by its socket."""
+    if difference.what != "heard" or m.Other("kill") not in m.flat(difference.program.steps):
+        return False
+    return [each for each in difference.stock if each != "handle_error"] == list(difference.ours)
 
 
 def _met_a_dead_one(difference: Difference) -> bool:

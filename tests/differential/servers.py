@@ -204,13 +204,20 @@ class MariaPlace(Place):
         self.kill()
         if self.rows() != self._begin:
             self._fill()
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        """What stays though it was rolled back, and what is in no row."""
+        for table in _TABLES:
+            self._run(f"ALTER TABLE {table} AUTO_INCREMENT = 100")
+        self._run("ALTER TABLE gauges MODIFY COLUMN level INTEGER")
 
     def _fill(self) -> None:
-        for table in ("parts", "widgets", "gauges", "audit"):
+        for table in _TABLES:
             self._run(f"DELETE FROM {table}")
-            self._run(f"ALTER TABLE {table} AUTO_INCREMENT = 100")
         self._run("DROP TABLE IF EXISTS made")
-        self._run("ALTER TABLE gauges MODIFY COLUMN level INTEGER")
+        self._forget()
         for statement in ROWS.split(";\n"):
             if statement.strip():
                 self._run(statement)
@@ -220,6 +227,7 @@ class MariaPlace(Place):
         self._server.drop_database(self._name)
 
 
+_TABLES = ("parts", "widgets", "gauges", "audit")
 _SQL_MODE = "PIPES_AS_CONCAT,STRICT_TRANS_TABLES"
 _LOCKED = 1205
 #: Seconds within which MariaDB hears that a connection was closed, and ends its transaction.
