@@ -81,9 +81,21 @@ FORKED = """
 import json, os, signal, sys, threading
 from celery import Celery
 from celery.signals import worker_ready
+from kombu.transport.filesystem import Channel
 from sqlalchemy import text
 from respool import Database
 from respool.jobs.celery import install
+
+# A message's file is there before its words are: whoever looked for messages just then would take an empty one.
+whole = threading.RLock()
+
+def one_at_a_time(method):
+    def call(*args, **keywords):
+        with whole:
+            return method(*args, **keywords)
+    return call
+
+Channel._put, Channel._get = one_at_a_time(Channel._put), one_at_a_time(Channel._get)
 
 db = Database(sys.argv[1])
 app = Celery("shop", broker="filesystem://", backend="file://" + os.getcwd())

@@ -7,7 +7,7 @@ pays for all of its events.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -64,17 +64,7 @@ def _held(kind: Any) -> Any:
             return _noted(self, super()._exec_insertmany_context(dialect, context))
 
         def _commit_impl(self) -> None:
-            if self._respool_work.doubtful and not self.invalidated:
-                _ask(self)
-            _look(self)
-            self._respool_work.committing = True
-            use = use_of(self._dbapi_connection)
-            if use is None:
-                super()._commit_impl()
-            else:
-                use.commit(super()._commit_impl, self._respool_work)
-            if isinstance(checkout := self._dbapi_connection, Checkout):
-                checkout.over = True
+            _commit(self, super()._commit_impl)
 
         def _commit_twophase_impl(self, xid: Any, is_prepared: bool) -> None:
             self._respool_work.committing = True
@@ -95,6 +85,21 @@ def _held(kind: Any) -> Any:
 
     Held.__name__, Held.__qualname__ = kind.__name__, kind.__qualname__
     return Held
+
+
+def _commit(connection: Any, send: Callable[[], None]) -> None:
+    work = connection._respool_work
+    if work.doubtful and not connection.invalidated:
+        _ask(connection)
+    _look(connection)
+    work.committing = True
+    use = use_of(connection._dbapi_connection)
+    if use is None:
+        send()
+    else:
+        use.commit(send, work)
+    if isinstance(checkout := connection._dbapi_connection, Checkout):
+        checkout.over = True
 
 
 def _look(connection: Any) -> None:
