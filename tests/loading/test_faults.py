@@ -318,6 +318,26 @@ def test_a_time_limit_that_is_reached_while_a_plan_is_made(
         assert len(lent) == 1
 
 
+def test_a_time_limit_that_is_reached_while_a_loader_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same one floor below, where a loader that refuses is no fault."""
+    reached: list[Exception] = []
+    asks: Any = orm.RelationshipProperty.create_row_processor
+
+    def limited(prop: Any, context: Any, entity: Any, path: Any, mapper: Any, result: Any, *more: Any) -> Any:
+        if reached and result is None:  # of a plan that is being made: SQLAlchemy has one
+            raise reached.pop()
+        return asks(prop, context, entity, path, mapper, result, *more)
+
+    monkeypatch.setattr(orm.RelationshipProperty, "create_row_processor", limited)
+    statement = select(Author).options(orm.selectinload(Author.books))
+    with opened(url) as database, database.scope("read") as session:
+        reached.append(TimeoutError("soft time limit"))
+        with pytest.raises(TimeoutError, match="soft time limit"):
+            session.scalars(statement).all()
+        assert (reached, database.pool.stats().acquired) == ([], 0)
+        assert session.scalars(statement).first() is not None
+
+
 @pytest.mark.parametrize("name", ["before_execute", "checkout", "do_orm_execute", "loaded_as_persistent", "load"])
 def test_a_listener_after_a_thousand_reads(url: str, name: str, planned: list[str]) -> None:
     with opened(url, pool=ONE) as database:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MethodType
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
@@ -32,7 +32,7 @@ from respool.errors import ConfigError, PoolClosed, ScopeError, UncommittedChang
 from respool.scope.missing import no_scope
 from respool.scope.nesting import Nesting
 from respool.scope.policy import CommitPolicy, policy_of
-from respool.scope.scope import OPEN, RELEASED, CurrentScope, LiveScopes, Scope
+from respool.scope.scope import OPEN, RELEASED, CurrentScope, LiveScopes, Scope, put_back
 from respool.session.classes import SessionClass, asking
 from respool.session.life import life_of
 from respool.session.reads.begin import Begin, BeginRule
@@ -292,8 +292,7 @@ class DatabaseBase(HasJobs, HasEngine, Signposts, ABC, Generic[S]):
         try:
             yield
         finally:
-            with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
-                self._current.reset(token)
+            put_back(self._current, token)
 
     def forget(self) -> None:
         """This is a forked child: forget the scopes that are open, and those in force here; they are the parent's."""

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from copy import copy
 from enum import Enum
 from typing import Any, NoReturn
@@ -30,6 +30,7 @@ __all__ = [
     "LiveScopes",
     "Scope",
     "ScopeState",
+    "put_back",
 ]
 
 
@@ -404,6 +405,14 @@ _adopting = threading.Lock()
 
 #: The type of each database's variable.
 CurrentScope = ContextVar[Scope | None]
+
+
+def put_back(variable: ContextVar[Any], token: Token[Any]) -> None:
+    """Set a variable to what it was, where it was set: what is closed, or collected, elsewhere leaves that as it is."""
+    try:
+        variable.reset(token)
+    except ValueError:
+        """Another context: somebody else's work goes on there."""
 
 
 class LiveScopes:

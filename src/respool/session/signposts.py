@@ -21,8 +21,8 @@ from respool.whereabouts import caller
 __all__ = [
     "AsyncOnly",
     "NoSuchName",
+    "NotPicklable",
     "Signposts",
-    "StaysHere",
     "SyncOnly",
     "async_block",
     "block",
@@ -89,7 +89,7 @@ class NoSuchName(ConfigError, AttributeError):
     """Also an ``AttributeError``, so that ``hasattr`` and ``getattr`` with a default are what they are."""
 
 
-class StaysHere(ConfigError, TypeError):
+class NotPicklable(ConfigError, TypeError):
     """Also a ``TypeError``, as for whatever else cannot be pickled."""
 
 
@@ -140,7 +140,7 @@ class Signposts:
             raise _no_such_name(self, name)
 
         def __reduce_ex__(self, protocol: object) -> NoReturn:
-            raise StaysHere(
+            raise NotPicklable(
                 f"a {type(self).__name__} cannot be pickled or copied: its connections and its sessions are this process's",
                 advice=[
                     "give the other process its URL, or have it import the module that makes it: each has a pool of its own",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, overload
 
@@ -17,6 +16,7 @@ from respool.database.base import DatabaseBase
 from respool.ending.end import Stays
 from respool.ending.shield import DEADLINE
 from respool.errors import ConfigError
+from respool.scope.scope import put_back
 from respool.session.changes.losses import logger
 from respool.web.rules.client import Inbox, Message, Receive
 from respool.web.rules.frameworks import answers_json, failure_answer
@@ -207,8 +207,7 @@ class Beginning:
             try:
                 await self.app(scope, receive, begin)
             finally:
-                with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
-                    making.reset(token)
+                put_back(making, token)
         except Exception as error:  # whatever somebody further out makes of it
             await roll_back(scope.get(KEY, {}), error)
             raise

@@ -6,7 +6,6 @@ Both are around the whole application: its routing, middleware, error pages and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -23,6 +22,7 @@ with needs("litestar"):
 
 from respool.database.applications import check_application
 from respool.database.base import DatabaseBase
+from respool.scope.scope import put_back
 from respool.web.asgi import EXCHANGE, RequestScopeMiddleware
 from respool.web.rules.overload import OVERLOAD, refusal
 from respool.web.rules.scopes import KEY, called_by, check_databases, check_new, making, roll_back, what_is_called
@@ -160,8 +160,7 @@ async def _call(call: Any, app: Litestar, scope: Any, receive: Any, send: Any) -
     try:
         await call(app, scope, receive, send)
     finally:
-        with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
-            making.reset(token)
+        put_back(making, token)
 
 
 async def _failed(error: Exception, scope: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import Any, Self
@@ -17,7 +17,7 @@ from respool.ending.end import End, Stays, drive, end_idle
 from respool.ending.shield import DEADLINE
 from respool.ending.workers import perform
 from respool.errors import ConfigError
-from respool.scope.scope import Scope
+from respool.scope.scope import Scope, put_back
 from respool.session.changes.losses import logger
 from respool.web.rules.holders_first import arrive
 from respool.whereabouts import Client
@@ -292,8 +292,7 @@ class Layer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(ValueError):  # it is closed in the midst of somebody else's work, in another context
-            _layers.reset(self._token)
+        put_back(_layers, self._token)
 
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("respool_layers", default=())

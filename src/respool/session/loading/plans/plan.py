@@ -315,10 +315,16 @@ def _after(plan: Plan, todo: Sequence[Any]) -> tuple[Any, ...] | None:
     context = plan.query_context(None, plan.statement, None)
     entity, populators = plan.entity, _populators()
     for prop in todo:
+        row = (context, entity, entity.path, plan.rows.mapper, None, None, populators)
         try:
-            prop.create_row_processor(context, entity, entity.path, plan.rows.mapper, None, None, populators)
-        except Exception:  # it asks for the session, or for rows, before anything is loaded: subqueryload does
-            is_one_more = False
+            prop.create_row_processor(*row)
+        except Exception:
+            try:
+                prop.create_row_processor(*row)
+            except Exception:  # it asks for the session, or for rows, before anything is loaded: subqueryload does
+                is_one_more = False
+            else:
+                raise  # it does not come of the loader: a time limit that has been reached here
         else:
             is_one_more = not any(populators.values())
         if not is_one_more:
